@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layouts, A/B statistics, correctness checks, policy and verdicts."""

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The records of one run: the run itself, its artifacts, metrics, patches, evaluations and messages."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from git_hmopt.records.base import Decimal, Record
+from git_hmopt.records.words import RunStatus, Verdict
+
+
+class RepositoryState(Record):
+    """Where the source came from."""
+
+    uri: str
+    revision: str
+    dirty: bool
+
+
+class RunRecord(Record):
+    """One experiment, immutable once closed."""
+
+    v: Literal[1] = 1
+    uuid: str
+    name: str
+    workload: str
+    base_commit: str
+    base_tree: str
+    proposer: str
+    device: str
+    toolchain: dict[str, str]
+    configuration: str = Field(description="sha256 of the configuration bytes (an artifact of the run)")
+    environment: dict[str, str]
+    repository: RepositoryState
+    seed: int
+    parent: str | None = None
+    status: RunStatus = RunStatus.CREATED
+    created: str
+
+
+class ArtifactRecord(Record):
+    """Bytes with a kind: where they are and what was removed from them."""
+
+    v: Literal[1] = 1
+    sha256: str
+    size: int
+    media_type: str
+    kind: str
+    name: str
+    uris: tuple[str, ...] = ()
+    redacted: dict[str, int] = Field(default_factory=dict, description="what was removed, counted by rule")
+
+
+class Objective(Record):
+    """What a workload wants less or more of."""
+
+    v: Literal[1] = 1
+    metric: str
+    direction: Literal["lower", "higher"] = "lower"
+    kind: Literal["time", "count", "kpi"] = "time"
+    margin: Decimal = "0.01"
+
+
+class MetricRecord(Record):
+    """One measured number, bound to the tree it was measured on."""
+
+    v: Literal[1] = 1
+    run: str
+    commit: str
+    tree: str
+    patch_id: str | None = None
+    scope: Literal["system", "process", "thread", "frame"] = "system"
+    workload: str
+    name: str
+    value: Decimal
+    unit: str
+    n: int
+    low: Decimal | None = None
+    high: Decimal | None = None
+    layouts: int | None = None
+    samples: str | None = Field(default=None, description="sha256 of the raw samples")
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+class HotspotRecord(Record):
+    """A symbol worth looking at."""
+
+    v: Literal[1] = 1
+    symbol: str
+    file: str | None
+    first_line: int | None
+    last_line: int | None
+    score: Decimal = Field(description="share of the profile's cost, 0..1")
+    ranker: str
+    unit: str
+    evidence: tuple[str, ...] = Field(default=(), description="sha256 of the artifacts the score was computed from")
+    resolved_by: str = Field(description="how file and lines were found: psg, dwarf, nm, or unresolved")
+
+
+class GraphRecord(Record):
+    """A static or runtime graph that stands in an artifact."""
+
+    v: Literal[1] = 1
+    kind: Literal["psg", "pcg"]
+    artifact: str
+    nodes: int
+    edges: int
+    skipped: dict[str, int] = Field(default_factory=dict)
+
+
+class PatchRecord(Record):
+    """One proposed change, as a commit on top of the best so far."""
+
+    v: Literal[1] = 1
+    iteration: int
+    parent: str
+    commit: str | None = Field(description="null when the edit did not apply")
+    tree: str | None
+    patch_id: str | None
+    title: str
+    rationale: str
+    strategy: str
+    proposer: str
+    symbol: str | None
+    files: tuple[str, ...]
+    diff: str | None = Field(description="sha256 of the unified diff")
+
+
+class Delta(Record):
+    """A candidate's change of one metric, as a ratio minus one, with its 95 % interval."""
+
+    metric: str
+    kind: Literal["time", "count", "kpi", "size"]
+    against: Literal["baseline", "best"]
+    estimate: Decimal
+    low: Decimal
+    high: Decimal
+    layouts: int
+    boots: int
+    layout_controlled: bool
+    floor: Decimal | None = None
+    layout_sd: Decimal | None = None
+    boot_sd: Decimal | None = None
+
+
+class CheckRecord(Record):
+    """One gate a candidate went through."""
+
+    name: Literal["apply", "policy", "build", "tests", "checkpatch", "outputs", "measure", "guards", "confirmation"]
+    passed: bool
+    detail: str
+
+
+class EvaluationRecord(Record):
+    """What the gate said about a candidate, with its reason and its numbers."""
+
+    v: Literal[1] = 1
+    run: str
+    iteration: int
+    workload: str
+    commit: str | None
+    tree: str | None
+    patch_id: str | None
+    baseline: str
+    best: str
+    verdict: Verdict
+    rule: str | None = Field(default=None, description="the named rule of a rejection")
+    reason: str
+    smallest_detectable: Decimal | None = None
+    accepted: bool
+    deltas: tuple[Delta, ...] = ()
+    checks: tuple[CheckRecord, ...] = ()
+    text_bytes: int | None = Field(default=None, description="change of the text section, bytes")
+    samples: str | None = Field(default=None, description="sha256 of the raw samples")
+
+
+class AgentMessage(Record):
+    """Something a proposer or conductor said."""
+
+    v: Literal[1] = 1
+    iteration: int
+    agent: str
+    role: Literal["decision", "proposal", "refusal", "end"]
+    text: str
+    data: dict[str, str] = Field(default_factory=dict)

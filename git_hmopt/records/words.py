@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The field's words as types, and the names of refs. Imports no pydantic: read paths use it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import NewType
+
+Oid = NewType("Oid", str)
+"""A full git object id in hexadecimal (40 or 64 digits)."""
+RunId = NewType("RunId", str)
+"""A run's readable name, `<yyyymmdd>-<workload>-<6 hex digits>`, as it stands in refs."""
+RefName = NewType("RefName", str)
+"""A full ref name, from `refs/` on."""
+Symbol = NewType("Symbol", str)
+"""A function or object name as the linker sees it."""
+Sha256 = NewType("Sha256", str)
+"""A lower-case hexadecimal sha256."""
+Seed = NewType("Seed", int)
+"""A seed of a layout or of a workload's data, 0 .. 2**31-1 (kernel module parameters are ints)."""
+
+BRANCHES = "refs/heads/hmopt/"
+JOURNALS = "refs/hmopt/runs/"
+NOTES_METRICS = RefName("refs/notes/hmopt/metrics")
+NOTES_VERDICTS = RefName("refs/notes/hmopt/verdicts")
+
+_RUN = re.compile(r"\d{8}-[A-Za-z0-9][A-Za-z0-9._-]*-[0-9a-f]{6}")
+
+
+class RunStatus(StrEnum):
+    """Where a run stands; closed runs never change again."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+    @property
+    def closed(self) -> bool:
+        """Say whether the run's journal takes no more loop operations."""
+        return self in (RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.STOPPED)
+
+
+class Verdict(StrEnum):
+    """What the gate says about a candidate (DESIGN, "The gate")."""
+
+    IMPROVED = "improved"
+    IMPROVED_COUNT = "improved(count only)"
+    NO_CHANGE = "no-change"
+    REGRESSED = "regressed"
+    INCORRECT = "incorrect"
+    REJECTED = "rejected"
+    CANNOT_TELL = "cannot-tell"
+
+
+def new_run_id(workload: str, *, now: datetime | None = None) -> RunId:
+    """Return a fresh run name; six random digits, because a time prefix repeats for minutes."""
+    day = (now or datetime.now(UTC)).strftime("%Y%m%d")
+    safe = re.sub(r"[^A-Za-z0-9._]+", "-", workload).strip("-.") or "run"
+    return RunId(f"{day}-{safe}-{secrets.token_hex(3)}")
+
+
+def is_run_id(text: str) -> bool:
+    """Say whether `text` has the shape of a run name."""
+    return _RUN.fullmatch(text) is not None
+
+
+def journal_ref(run: RunId, writer: str) -> RefName:
+    """Return the ref of one writer's journal of a run."""
+    return RefName(f"{JOURNALS}{run}/{writer}")
+
+
+def best_ref(run: RunId) -> RefName:
+    """Return the branch a reviewer merges."""
+    return RefName(f"{BRANCHES}{run}/best")
+
+
+def candidate_ref(run: RunId, iteration: int) -> RefName:
+    """Return the branch of one iteration's candidate."""
+    return RefName(f"{BRANCHES}{run}/iter-{iteration:04d}")
+
+
+def utc_now() -> str:
+    """Return the time in the one format that records use, `2026-01-31T23:59:59Z`."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

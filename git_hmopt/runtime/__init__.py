@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From tables: the runtime call graph and the ranking of hotspots."""
