@@ -46,9 +46,9 @@ class AdapterContext:
     sandboxed: bool = True
     progress: Callable[[str], None] = field(default=lambda text: None, compare=False)
 
-    def sandbox(self, *writable: Path) -> Sandbox | None:
+    def sandbox(self, *writable: Path, readable: Sequence[Path] = ()) -> Sandbox | None:
         """Return the sandbox a program of this adapter runs in, or None when sandboxing is switched off."""
-        return Sandbox(writable=tuple(writable)) if self.sandboxed else None
+        return Sandbox(writable=tuple(writable), readable=tuple(readable)) if self.sandboxed else None
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,8 @@ class ProfileResult:
     captures: tuple[Captured, ...]
     notes: tuple[str, ...] = ()
     """What the reader must know: frame pointers on, flat only, sampling rate."""
+    root: str | None = None
+    """The symbol below which a call stack belongs to the workload; None when captures hold the window alone."""
 
 
 @runtime_checkable

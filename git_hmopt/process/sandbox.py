@@ -16,6 +16,8 @@ class Sandbox:
     """What a sandboxed program may write; everything else is read-only or empty, and there is no network."""
 
     writable: tuple[Path, ...]
+    readable: tuple[Path, ...] = ()
+    """Paths that must be seen although they lie below /tmp or /run, which are empty inside."""
     hidden: tuple[Path, ...] = ()
     """Directories shown empty (a home with credentials, for one)."""
 
@@ -29,12 +31,15 @@ class Sandbox:
         for path in self.hidden:
             if path.is_dir():
                 wrapped += ["--tmpfs", str(path)]
+        for path in self.readable:
+            if path.exists():
+                wrapped += ["--ro-bind", str(path), str(path)]
         for path in self.writable:
             # A bind of a path that does not exist under a read-only root fails with an obscure word.
             path.mkdir(parents=True, exist_ok=True)
             wrapped += ["--bind", str(path), str(path)]
         if cwd is not None:
-            if _below(cwd, (Path("/tmp"), Path("/run"), *self.hidden)) and not _below(cwd, self.writable):
+            if _below(cwd, (Path("/tmp"), Path("/run"), *self.hidden)) and not _below(cwd, (*self.writable, *self.readable)):
                 wrapped += ["--ro-bind", str(cwd), str(cwd)]
             wrapped += ["--chdir", str(cwd)]
         return [*wrapped, "--", *argv]

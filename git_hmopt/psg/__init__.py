@@ -1,2 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The static structure of the source, from libclang: compile database, one unit's functions, calls, references and syntax."""
+"""The static structure of the source: compile commands, one unit's functions, calls, references, syntax; edits by extent.
+
+May import `records`, `process`, `errors`, and is the only room that imports clang. Source trees and build directories
+come in; values without libclang in them go to `evidence` and `agents`.
+"""

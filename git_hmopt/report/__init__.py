@@ -1,2 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run's story as markdown, and on one screen."""
+"""A run's story, folded from its journal, as markdown and on one screen.
+
+May import `store`, `evidence`, `records.words` and `errors`, and no pydantic: `git hmopt show` starts with this room.
+Operations come from journals as plain JSON values, text goes to `cli`, `loop` and `bot`.
+"""

@@ -1,2 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Git is the database: the one door to git, journals, notes, branches, artifacts, redaction at record time, the derived cache."""
+"""Git is the database: one door to it, journals, notes, refs, build trees, artifacts, redaction, the derived cache.
+
+May import `records`, `process` and `errors`; only this room knows pygit2 and the database driver.
+Values come from `loop` as records, go into git objects and refs, and are read back by `report` and `cli`.
+"""

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a kernel with the `common` overlay is asked on its command line, and what it answers on its console."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from git_hmopt.adapters import OutputCheck, WorkCase
+from git_hmopt.errors import MeasurementError
+from git_hmopt.records.words import Seed
+
+# hmopt_core.c takes no more cases in one boot, and x86 cuts its command line at 2048 bytes.
+CASES_PER_BOOT = 48
+_LINE = re.compile(
+    rb"hmopt: (?P<what>begin|end|done|output|mismatch) (?P<suite>\S+)"
+    rb"(?: ns=(?P<ns>\d+))?"
+    rb"(?: seed=(?P<seed>\d+) size=(?P<size>\d+) offset=(?P<offset>\d+)(?: digest=(?P<digest>[0-9a-f]{16}))?)?(?P<rest>.*)"
+)
+_DEATH = re.compile(
+    rb"(Kernel panic[^\r\n]*|BUG: [^\r\n]*|Oops[^\r\n]*|Unable to handle[^\r\n]*|Segfault with no mm[^\r\n]*)"
+)
+
+
+@dataclass
+class GuestLog:
+    """What one boot said about one suite."""
+
+    begun_ns: int | None = None
+    """The host's clock when the begin line arrived."""
+    ended_ns: int | None = None
+    guest_ns: int | None = None
+    """The window by the guest's own clock: a cross-check, never the measurement."""
+    outputs: dict[tuple[int, int, int], str] = field(default_factory=dict)
+    """Digest by (seed, size, offset)."""
+    mismatches: list[str] = field(default_factory=list)
+    done: bool = False
+    panic: str | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Say whether the window was entered."""
+        return self.begun_ns is not None
+
+    @property
+    def ended(self) -> bool:
+        """Say whether the window was left."""
+        return self.ended_ns is not None
+
+
+class GuestListener:
+    """Collects a suite's lines as they arrive; made to be a runner's `on_line`."""
+
+    def __init__(self, suite: str) -> None:
+        self._suite = suite.encode()
+        self.log = GuestLog()
+
+    def __call__(self, line: bytes, arrived_ns: int) -> None:
+        """Take one console line and the host's clock when it came."""
+        found = _LINE.search(line)
+        if found is None or found["suite"] != self._suite:
+            death = _DEATH.search(line)
+            if death and self.log.panic is None:
+                self.log.panic = death[0].decode(errors="replace")
+            return
+        what = found["what"]
+        if what == b"begin":
+            self.log.begun_ns = arrived_ns
+        elif what == b"end":
+            self.log.ended_ns = arrived_ns
+            self.log.guest_ns = int(found["ns"]) if found["ns"] else None
+        elif what == b"done":
+            self.log.done = True
+        elif what == b"output" and found["digest"]:
+            key = (int(found["seed"]), int(found["size"]), int(found["offset"]))
+            self.log.outputs[key] = found["digest"].decode()
+        elif what == b"mismatch":
+            self.log.mismatches.append(line[found.start() :].decode(errors="replace"))
+
+
+def parse_guest(lines: Iterable[bytes], suite: str) -> GuestLog:
+    """Read a recorded console log; arrival times are line numbers."""
+    listener = GuestListener(suite)
+    for number, line in enumerate(lines):
+        listener(line, number)
+    return listener.log
+
+
+def command_line(suite: str, case: WorkCase) -> list[str]:
+    """Return the kernel arguments for one measured window."""
+    return [
+        *_suite_arguments(suite),
+        f"hmopt.seed={case.seed}",
+        f"hmopt.size={case.size}",
+        f"hmopt.offset={case.offset}",
+        f"hmopt.reps={case.repetitions}",
+    ]
+
+
+def command_line_checks(suite: str, cases: Sequence[WorkCase]) -> list[str]:
+    """Return the kernel arguments that make the suite answer each case once."""
+    listed = ",".join(f"{c.seed}:{c.size}:{c.offset}:{c.repetitions}" for c in cases)
+    return [*_suite_arguments(suite), f"hmopt.cases={listed}"]
+
+
+def _suite_arguments(suite: str) -> list[str]:
+    return ["kunit.enable=1", f"kunit.filter_glob={suite}"]
+
+
+def collect_outputs(log: GuestLog, cases: Sequence[WorkCase], console: bytes) -> OutputCheck:
+    """Turn one boot's answers into an OutputCheck; what is missing is a failure with its reason."""
+    digests = {}
+    failures = list(log.mismatches)
+    for case in cases:
+        digest = log.outputs.get((case.seed, case.size, case.offset))
+        if digest is None:
+            why = log.panic or ("the suite ended without it" if log.done else "the log ends before it")
+            failures.append(f"no output for seed={case.seed} size={case.size} offset={case.offset}: {why}")
+        else:
+            digests[case] = digest
+    return OutputCheck(digests=digests, failures=tuple(failures), log=console)
+
+
+def require_window(log: GuestLog, suite: str, console: bytes) -> None:
+    """Raise MeasurementError unless a whole window and the suite's end were seen."""
+    if log.ended and log.done and not log.mismatches:
+        return
+    last = console.rstrip().rsplit(b"\n", 1)[-1].decode(errors="replace")[:200]
+    if log.panic:
+        why = log.panic
+    elif log.mismatches:
+        why = log.mismatches[0]
+    elif not log.begun:
+        why = "its window never began (is the suite built in?)"
+    elif not log.ended:
+        why = "the log ends inside its window"
+    else:
+        why = "the suite did not reach its end"
+    raise MeasurementError(f"suite {suite}: {why}; last console line: {last!r}")
+
+
+def case_of(seed: int, size: int, offset: int = 0, repetitions: int = 1) -> WorkCase:
+    """Return a case from plain numbers."""
+    return WorkCase(seed=Seed(seed), size=size, offset=offset, repetitions=repetitions)

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build a Linux kernel with kbuild, reproducibly, and relink it at seeded code layouts.
+
+The output directory is a direct child of the source tree, so that kbuild records relative paths and a copied tree
+builds nothing (KERNELS.md). Configurations are a base plus a fragment; what Kconfig drops is named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from git_hmopt.adapters import (
+    AdapterContext,
+    AdapterOptions,
+    BuildResult,
+    Image,
+    Requirement,
+    SourceTree,
+    sha256_of,
+)
+from git_hmopt.config.overlay import load_overlay
+from git_hmopt.errors import AdapterError, ConfigError, ProgramError
+from git_hmopt.process.runner import Finished, Limits, run
+from git_hmopt.records.words import Seed
+from hmopt_adapters.layout import Relinker
+
+# Everything kbuild would otherwise take from the clock, the user and the host (Documentation/kbuild/reproducible-builds).
+FIXED = {
+    "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 2026",
+    "KBUILD_BUILD_USER": "hmopt",
+    "KBUILD_BUILD_HOST": "hmopt",
+    "KBUILD_BUILD_VERSION": "1",
+    "LOCALVERSION": "",
+    "SOURCE_DATE_EPOCH": "1767225600",
+}
+_COMPILED = re.compile(r"^  (?:CC|AS|HOSTCC)(?: \[M\])?\s+(\S+\.o)$")
+_WARNING = re.compile(r"^(\S+?\.[chS]):\d+(?::\d+)?: warning: (.*)$")
+_ERROR = re.compile(
+    r"^(?:.*: (?:fatal )?error: .*|.*undefined reference to .*|make\[\d+\]: \*\*\* .*|make: \*\*\* .*)$"
+)
+_SYMBOL = re.compile(r"^(?:# )?(CONFIG_\w+)(?:=(.*)| is not set)$")
+
+
+class KbuildOptions(AdapterOptions):
+    """How one configuration of the kernel is built."""
+
+    arch: str = Field(pattern=r"^[a-z0-9_]+$")
+    cross_compile: str = ""
+    base: str = "none"
+    """A make target such as `defconfig` or `tinyconfig` that makes the first .config; `none`: the fragment alone."""
+    fragments: tuple[str, ...] = ()
+    """Shipped fragments by name."""
+    fragment: tuple[str, ...] = ()
+    """Lines of a .config on top."""
+    target: str = "vmlinux"
+    image: str = "vmlinux"
+    """The bootable file, relative to the output directory."""
+    make: dict[str, str] = {}
+    """Further make variables."""
+    timeout_s: float = Field(default=3600, gt=0)
+
+
+class KbuildAdapter:
+    """BuildAdapter for Linux-like kernels."""
+
+    Options: ClassVar[type[AdapterOptions]] = KbuildOptions
+
+    def __init__(self, options: KbuildOptions, context: AdapterContext) -> None:
+        self._options = options
+        self._context = context
+        self._relinker = Relinker(context)
+        # Only a kernel that runs natively is timed, and only UML does; counts do not depend on layout.
+        self.layout_controlled = options.arch == "um"
+
+    def requirements(self) -> Sequence[Requirement]:
+        """List the compiler and the tools kbuild calls."""
+        cross = self._options.cross_compile
+        needed = {
+            "make": "make",
+            f"{cross}gcc": "gcc" if not cross else f"gcc-{cross.rstrip('-')}",
+            f"{cross}ld": "binutils",
+            "flex": "flex",
+            "bison": "bison",
+            "bc": "bc",
+        }
+        return [
+            Requirement(
+                program,
+                shutil.which(program) is not None,
+                lost="no kernel can be built",
+                install=f"apt-get install {package}",
+            )
+            for program, package in needed.items()
+        ]
+
+    def build(self, tree: SourceTree, *, log: Path) -> BuildResult:
+        """Configure when the configuration changed, then build what changed."""
+        if tree.output.parent != tree.root:
+            raise AdapterError(f"kbuild output {tree.output} must be a direct child of the source tree {tree.root}")
+        tree.output.mkdir(parents=True, exist_ok=True)
+        requested = self._requested()
+        try:
+            self._configure(tree, requested, log)
+            finished = self._make(tree, self._options.target, log=log, check=False)
+        except ProgramError as error:
+            return BuildResult(False, tree, log, failure=_first_error(error.tail) or str(error))
+        warnings = _remember_warnings(tree.output, finished.output.decode(errors="replace"))
+        vanished = _vanished(requested, tree.output / ".config")
+        if not finished.ok:
+            reason = _first_error(finished.output) or f"make ended with exit code {finished.returncode}"
+            return BuildResult(False, tree, log, failure=reason, warnings=warnings, vanished=vanished)
+        image = tree.output / self._options.image
+        if not image.is_file():
+            missing = f"make made no '{self._options.image}': is it what target '{self._options.target}' builds?"
+            return BuildResult(False, tree, log, failure=missing, warnings=warnings, vanished=vanished)
+        return BuildResult(
+            success=True,
+            tree=tree,
+            log=log,
+            image=Image(image, sha256_of(image), self._context.name, symbols=tree.output / "vmlinux"),
+            warnings=warnings,
+            vanished=vanished,
+            text_bytes=self._text_bytes(tree),
+            compile_commands=self._compile_commands(tree),
+            toolchain=self._toolchain(tree),
+        )
+
+    def layouts(self, built: BuildResult, seeds: Sequence[Seed], into: Path) -> Mapping[Seed, Image]:
+        """Relink the built objects once a seed; see hmopt_adapters.layout."""
+        if not self.layout_controlled:
+            raise AdapterError(f"build '{self._context.name}': layouts are controlled for ARCH=um only")
+        return self._relinker.relink(built, seeds, into)
+
+    def _requested(self) -> list[str]:
+        lines: list[str] = []
+        for name in self._options.fragments:
+            source = files("hmopt_adapters") / "fragments" / f"{name}.config"
+            if not source.is_file():
+                raise ConfigError(f"build '{self._context.name}': no shipped fragment is called '{name}'")
+            lines += source.read_text().splitlines()
+        lines += self._options.fragment
+        for directory in self._context.overlays:
+            lines += load_overlay(directory).kconfig
+        return [line.strip() for line in lines if _SYMBOL.match(line.strip())]
+
+    def _configure(self, tree: SourceTree, requested: Sequence[str], log: Path) -> None:
+        # The stamp makes a rebuild skip what would touch .config; Kconfig files themselves are watched by kbuild.
+        wanted = json.dumps([self._options.arch, self._options.base, *requested])
+        stamp = tree.output / ".hmopt-config"
+        if stamp.is_file() and stamp.read_text() == wanted:
+            return
+        config = tree.output / ".config"
+        config.unlink(missing_ok=True)
+        if self._options.base != "none":
+            self._make(tree, self._options.base, log=log, check=True)
+        before = config.read_text() if config.is_file() else ""
+        config.write_text(before + "\n".join(requested) + "\n")
+        self._make(tree, "olddefconfig", log=log, check=True)
+        stamp.write_text(wanted)
+
+    def _make(self, tree: SourceTree, target: str, *, log: Path, check: bool) -> Finished:
+        variables = {"ARCH": self._options.arch, "O": tree.output.name, **self._options.make}
+        if self._options.cross_compile:
+            variables["CROSS_COMPILE"] = self._options.cross_compile
+        jobs = f"-j{self._context.jobs}"
+        return run(
+            ["make", jobs, *(f"{name}={value}" for name, value in variables.items()), target],
+            cwd=tree.root,
+            environment={**FIXED, **self._relinker.recording_environment(tree.output)},
+            limits=Limits(wall_s=self._options.timeout_s),
+            sandbox=self._context.sandbox(tree.root, readable=self._relinker.programs()),
+            log=log,
+            check=check,
+        )
+
+    def _text_bytes(self, tree: SourceTree) -> int | None:
+        program = shutil.which(f"{self._options.cross_compile}size")
+        if program is None:
+            return None
+        table = run([program, "-A", str(tree.output / "vmlinux")], check=True).output.decode(errors="replace")
+        rows = [line.split() for line in table.splitlines() if line.startswith((".text", ".init.text"))]
+        return sum(int(row[1]) for row in rows)
+
+    def _compile_commands(self, tree: SourceTree) -> Path | None:
+        script = tree.root / "scripts/clang-tools/gen_compile_commands.py"
+        target = tree.output / "compile_commands.json"
+        if not script.is_file():
+            return None
+        run(
+            ["python3", str(script), "-d", tree.output.name, "-o", str(target)],
+            cwd=tree.root,
+            sandbox=self._context.sandbox(tree.root),
+            check=True,
+        )
+        return target
+
+    def _toolchain(self, tree: SourceTree) -> dict[str, str]:
+        cross = self._options.cross_compile
+        versions = {}
+        for name in ("gcc", "ld"):
+            said = run([f"{cross}{name}", "--version"], cwd=tree.root).output.decode(errors="replace")
+            versions[name] = said.splitlines()[0] if said else "unknown"
+        return versions
+
+
+def _first_error(output: bytes) -> str | None:
+    for line in output.decode(errors="replace").splitlines():
+        if _ERROR.match(line.strip()):
+            return line.strip()[:300]
+    return None
+
+
+def _remember_warnings(output: Path, text: str) -> tuple[str, ...]:
+    """Return all warnings of the tree as it stands: a file compiled again brings its own anew, the others keep theirs."""
+    store = output / ".hmopt-warnings.json"
+    known: dict[str, list[str]] = json.loads(store.read_text()) if store.is_file() else {}
+    for line in text.splitlines():
+        compiled = _COMPILED.match(line)
+        if compiled:
+            known.pop(compiled[1].removesuffix(".o"), None)
+    for line in text.splitlines():
+        warning = _WARNING.match(line.strip())
+        if warning:
+            source = warning[1].removeprefix("../")
+            entry = known.setdefault(source.rsplit(".", 1)[0], [])
+            said = f"{source}: {warning[2]}"
+            if said not in entry:
+                entry.append(said)
+    store.write_text(json.dumps(known, sort_keys=True))
+    return tuple(sorted(said for entry in known.values() for said in entry))
+
+
+def _vanished(requested: Iterable[str], config: Path) -> tuple[str, ...]:
+    """Name the requested symbols that the final .config does not hold as asked (kunit.py's best idea)."""
+    final: dict[str, str] = {}
+    for line in config.read_text().splitlines():
+        found = _SYMBOL.match(line)
+        if found:
+            final[found[1]] = found[2] or "n"
+    asked = {}
+    for line in requested:
+        found = _SYMBOL.match(line)
+        if found:
+            asked[found[1]] = found[2] or "n"
+    lost = []
+    for symbol, value in asked.items():
+        got = final.get(symbol, "n" if value == "n" else "absent")
+        if got != value:
+            why = "no such symbol, or a dependency is not met" if got == "absent" else f"Kconfig made it '{got}'"
+            lost.append(f"{symbol}={value}: {why}")
+    return tuple(lost)
+
+
+def layout_key(image: Image) -> str:
+    """Return the folder name under which an image's layouts are kept."""
+    return hashlib.sha256(image.sha256.encode()).hexdigest()[:16]

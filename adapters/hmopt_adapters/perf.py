@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sample a UML kernel with perf: call stacks by frame pointer, no PMU and no privilege needed (KERNELS.md)."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from git_hmopt.adapters import (
+    AdapterContext,
+    AdapterOptions,
+    BuildResult,
+    Captured,
+    ProfileResult,
+    Requirement,
+    WorkCase,
+)
+from git_hmopt.errors import MeasurementError, ProgramError
+from git_hmopt.process.runner import Limits, find_program, run
+from hmopt_adapters.guest import GuestListener, command_line, require_window
+from hmopt_adapters.uml import uml_command
+
+_INSTALL = "apt-get install linux-perf"
+_LOST = "no call stacks: hotspots come from instruction counts alone"
+# A frame of perf script: address, symbol with offset, (dso).
+_FRAME = re.compile(rb"^\s+[0-9a-f]+ ([A-Za-z_.$][\w.$]*)\+0x")
+# hmopt_core.c keeps a frame of this name around the measured work.
+WINDOW = "hmopt_window"
+
+
+class PerfOptions(AdapterOptions):
+    """How the kernel is sampled."""
+
+    suite: str
+    frequency_hz: int = Field(default=4999, ge=10, le=20000)
+    stretch: int = Field(default=10, ge=1)
+    """The window is this many times longer than when measured, so that samples are many."""
+    event: str = "cpu-clock:u"
+    memory_mb: int = Field(default=256, ge=32)
+    timeout_s: float = Field(default=120, gt=0)
+    append: tuple[str, ...] = ("lpj=40000000",)
+
+
+class PerfProfiler:
+    """ProfilerAdapter: `perf record` around one boot, `perf script` text and the symbols' source lines."""
+
+    Options: ClassVar[type[AdapterOptions]] = PerfOptions
+
+    def __init__(self, options: PerfOptions, context: AdapterContext) -> None:
+        self._options = options
+        self._context = context
+
+    def requirements(self) -> Sequence[Requirement]:
+        """List perf, and what turns addresses into source lines."""
+        return [
+            Requirement("perf", shutil.which("perf") is not None, lost=_LOST, install=_INSTALL, fatal=False),
+            Requirement(
+                "addr2line", shutil.which("addr2line") is not None, lost=_LOST, install="apt-get install binutils"
+            ),
+        ]
+
+    def profile(self, built: BuildResult, case: WorkCase, *, into: Path) -> ProfileResult:
+        """Record one stretched window; raises MissingProgramError without perf."""
+        find_program("perf", lost=_LOST, install=_INSTALL)
+        if built.image is None:
+            raise MeasurementError("there is no image to profile")
+        into.mkdir(parents=True, exist_ok=True)
+        data, script, symbols = into / "perf.data", into / "perf.script", into / "symbols.tsv"
+        self._record(built.image.path, case, data)
+        self._script(data, script)
+        elf = built.image.symbols or built.image.path
+        symbols.write_text(_symbol_lines(elf, built.tree.root, sampled_symbols(script)))
+        return ProfileResult(
+            captures=(Captured("perf-script", script), Captured("symbols", symbols)),
+            notes=(f"perf {self._options.event} at {self._options.frequency_hz} Hz, stacks by frame pointer",),
+            root=WINDOW,
+        )
+
+    def _record(self, image: Path, case: WorkCase, data: Path) -> None:
+        longer = WorkCase(case.seed, case.size, case.repetitions * self._options.stretch, case.offset)
+        options = self._options
+        listener = GuestListener(options.suite)
+        arguments = [*command_line(options.suite, longer), *options.append]
+        command = [
+            "perf",
+            "record",
+            "-q",
+            "--sample-cpu",
+            "-F",
+            str(options.frequency_hz),
+            "-g",
+            "-e",
+            options.event,
+            "-o",
+            str(data),
+        ]
+        try:
+            finished = run(
+                [*command, "--", *uml_command(image, options.memory_mb, arguments)],
+                cwd=image.parent,
+                environment={"HOME": "/tmp", "TMPDIR": "/dev/shm"},
+                limits=Limits(wall_s=options.timeout_s),
+                sandbox=self._context.sandbox(data.parent),
+                cpus=self._context.cpus,
+                on_line=listener,
+            )
+        except ProgramError as error:
+            raise MeasurementError(f"perf record: {error}") from error
+        require_window(listener.log, options.suite, finished.output)
+
+    def _script(self, data: Path, script: Path) -> None:
+        fields = "comm,pid,tid,cpu,time,period,event,ip,sym,symoff,dso"
+        printed = run(
+            ["perf", "script", "-i", str(data), "-F", fields],
+            cwd=data.parent,
+            limits=Limits(wall_s=300),
+            split_errors=True,
+            sandbox=self._context.sandbox(data.parent),
+            check=True,
+        )
+        script.write_bytes(printed.output)
+
+
+def sampled_symbols(script: Path) -> set[str]:
+    """Return every symbol that stands in a frame of perf script's text."""
+    found: set[str] = set()
+    with script.open("rb") as lines:
+        for line in lines:
+            frame = _FRAME.match(line)
+            if frame:
+                found.add(frame[1].decode())
+    return found
+
+
+def _symbol_lines(elf: Path, root: Path, wanted: Iterable[str]) -> str:
+    """Return the `hmopt-symbols 1` text: symbol, file relative to the tree, line of its first instruction."""
+    addresses: dict[str, str] = {}
+    keep = set(wanted)
+    for line in run(["nm", str(elf)], check=True).output.decode(errors="replace").splitlines():
+        parts = line.split()
+        if len(parts) == 3 and parts[2] in keep:
+            addresses.setdefault(parts[2], parts[0])
+    names = sorted(addresses)
+    rows = ["hmopt-symbols 1"]
+    if names:
+        asked = "\n".join(f"0x{addresses[name]}" for name in names) + "\n"
+        said = run(["addr2line", "-e", str(elf)], cwd=elf.parent, stdin=asked.encode(), check=True).output.decode()
+        for name, where in zip(names, said.splitlines(), strict=True):
+            path, _, number = where.split(" ")[0].rpartition(":")
+            rows.append(f"{name}\t{_relative(path, elf.parent, root)}\t{number if number.isdigit() else '?'}")
+    return "\n".join(rows) + "\n"
+
+
+def _relative(path: str, output: Path, root: Path) -> str:
+    """Return a DWARF path relative to the source tree; `?` when it lies outside."""
+    if path in ("", "??"):
+        return "?"
+    full = (output / path).resolve()
+    return str(full.relative_to(root.resolve())) if full.is_relative_to(root.resolve()) else "?"

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a workload on a User Mode Linux kernel and time its window by the host's clock.
+
+UML runs kernel code natively in one host process, so a CPU-bound window is real time on the host's CPU
+(KERNELS.md, "UML"). The guest's own clock is a cross-check only.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from git_hmopt.adapters import AdapterContext, AdapterOptions, Image, OutputCheck, Reading, Requirement, WorkCase
+from git_hmopt.errors import MeasurementError, ProgramError, TimeLimitError
+from git_hmopt.process.runner import Finished, Limits, LineSink, run
+from hmopt_adapters.guest import (
+    CASES_PER_BOOT,
+    GuestListener,
+    collect_outputs,
+    command_line,
+    command_line_checks,
+    require_window,
+)
+
+
+class UmlOptions(AdapterOptions):
+    """How a UML kernel is booted."""
+
+    suite: str
+    """The KUnit suite of the workload's overlay."""
+    memory_mb: int = Field(default=256, ge=32)
+    timeout_s: float = Field(default=60, gt=0)
+    # Calibrating the delay loop is two thirds of a boot, and no measured window may use delays.
+    append: tuple[str, ...] = ("lpj=40000000",)
+
+
+def uml_command(image: Path, memory_mb: int, arguments: Sequence[str]) -> list[str]:
+    """Return the command that boots a UML kernel, without address randomisation where setarch is there."""
+    boot = [str(image), f"mem={memory_mb}M", "console=tty", "kunit_shutdown=halt", *arguments]
+    return ["setarch", "-R", *boot] if shutil.which("setarch") else boot
+
+
+def boot_uml(
+    context: AdapterContext,
+    image: Path,
+    memory_mb: int,
+    arguments: Sequence[str],
+    *,
+    timeout_s: float,
+    on_line: LineSink | None = None,
+    log: Path | None = None,
+) -> Finished:
+    """Boot once to the halt after KUnit; raises TimeLimitError when it hangs."""
+    return run(
+        uml_command(image, memory_mb, arguments),
+        cwd=image.parent,
+        # UML keeps its management console's socket and pid file below HOME, or /tmp without one.
+        environment={"HOME": "/tmp", "TMPDIR": "/dev/shm"},
+        limits=Limits(wall_s=timeout_s),
+        sandbox=context.sandbox(),
+        cpus=context.cpus,
+        on_line=on_line,
+        log=log,
+    )
+
+
+class UmlWorkload:
+    """WorkloadAdapter: `time` is the window in ns by the host's monotonic clock."""
+
+    Options: ClassVar[type[AdapterOptions]] = UmlOptions
+    metrics: Mapping[str, Literal["time", "count", "kpi"]] = {"time": "time"}
+    repeatable = False
+
+    def __init__(self, options: UmlOptions, context: AdapterContext) -> None:
+        self._options = options
+        self._context = context
+
+    def requirements(self) -> Sequence[Requirement]:
+        """UML needs nothing but the image; setarch removes one source of noise."""
+        return [
+            Requirement(
+                "setarch",
+                shutil.which("setarch") is not None,
+                lost="address randomisation stays on: more noise between boots",
+                install="apt-get install util-linux",
+                fatal=False,
+            )
+        ]
+
+    def outputs(self, image: Image, cases: Sequence[WorkCase]) -> OutputCheck:
+        """Boot once for every CASES_PER_BOOT cases and collect the digests."""
+        digests: dict[WorkCase, str] = {}
+        failures: list[str] = []
+        console = b""
+        for start in range(0, len(cases), CASES_PER_BOOT):
+            part = cases[start : start + CASES_PER_BOOT]
+            listener = GuestListener(self._options.suite)
+            try:
+                finished = self._boot(image, command_line_checks(self._options.suite, part), listener)
+                console += finished.output
+            except TimeLimitError as error:
+                failures.append(str(error))
+                console += error.tail
+            checked = collect_outputs(listener.log, part, console)
+            digests.update(checked.digests)
+            failures += checked.failures
+        return OutputCheck(digests=digests, failures=tuple(failures), log=console)
+
+    def measure(self, image: Image, case: WorkCase) -> Reading:
+        """Boot once and return the window's length."""
+        listener = GuestListener(self._options.suite)
+        try:
+            finished = self._boot(image, command_line(self._options.suite, case), listener)
+        except ProgramError as error:
+            raise MeasurementError(str(error)) from error
+        require_window(listener.log, self._options.suite, finished.output)
+        log = listener.log
+        assert log.begun_ns is not None and log.ended_ns is not None
+        checks = {} if log.guest_ns is None else {"guest_ns": float(log.guest_ns)}
+        return Reading(values={"time": float(log.ended_ns - log.begun_ns)}, cross_checks=checks)
+
+    def _boot(self, image: Image, arguments: Sequence[str], listener: GuestListener) -> Finished:
+        return boot_uml(
+            self._context,
+            image.path,
+            self._options.memory_mb,
+            [*arguments, *self._options.append],
+            timeout_s=self._options.timeout_s,
+            on_line=listener,
+        )

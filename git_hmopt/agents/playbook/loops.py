@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loops that go over a buffer one byte at a time: how many bytes are left, and what moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from git_hmopt.agents.playbook.symbolic import Machine, Moved, Opaque
+from git_hmopt.psg.syntax import Node, bare
+
+_LOOPS = ("FOR_STMT", "WHILE_STMT")
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A `for` or `while`, its parts by name; MISSING or None where there is none."""
+
+    node: Node
+    initial: Node | None
+    condition: Node
+    step: Node | None
+    body: Node
+
+
+@dataclass(frozen=True)
+class Countdown:
+    """`while (n--)`: inside the body n is one less than the bytes left. `while (n) { ... n--; }`: equal to it."""
+
+    variable: str
+    in_condition: bool
+
+
+@dataclass(frozen=True)
+class CountUp:
+    """`i < n` or `p < end`: what is left is the bound minus the variable."""
+
+    variable: str
+    bound: str
+    """The bound's source text."""
+    bound_name: str
+    """The variable that the bound is; empty for a constant."""
+    pointer: bool
+
+
+Count = Countdown | CountUp
+
+
+def loops(tree: Node) -> Iterator[tuple[Loop, bool]]:
+    """Yield the function's loops that can be told apart into parts, and whether each lies inside another loop."""
+    yield from _below(tree, False)
+
+
+def _below(node: Node, nested: bool) -> Iterator[tuple[Loop, bool]]:
+    if node.kind in _LOOPS and not node.in_macro:
+        loop = _parts(node)
+        if loop:
+            yield loop, nested
+    inside = nested or node.kind in (*_LOOPS, "DO_STMT")
+    for child in node.children:
+        yield from _below(child, inside)
+
+
+def _parts(node: Node) -> Loop | None:
+    if node.kind == "WHILE_STMT" and len(node.children) == 2:
+        return Loop(node, None, node.children[0], None, node.children[1])
+    if node.kind == "FOR_STMT" and len(node.children) == 4:
+        initial, condition, step, body = node.children
+        return Loop(node, initial, condition, step, body)
+    return None
+
+
+def run_condition(loop: Loop, machine: Machine, source: bytes) -> Count:
+    """Run the loop's condition on a fresh machine and say what it counts; Opaque when it is no simple count."""
+    condition = bare(loop.condition)
+    truth, falsehood = _compared(condition)
+    if truth.kind == "UNARY_OPERATOR" and truth.operator == "--post" and falsehood is None:
+        counter = bare(truth.children[0])
+        machine.value(truth)
+        return Countdown(counter.name, True)
+    if truth.kind == "DECL_REF_EXPR" and falsehood is None and truth.signed is not None:
+        machine.reference(truth)
+        return Countdown(truth.name, False)
+    if truth.kind == "DECL_REF_EXPR" and falsehood is not None:
+        bound = bare(falsehood)
+        if bound.kind == "DECL_REF_EXPR" and bound.scope in ("local", "parameter"):
+            machine.reference(truth)
+            text = falsehood.text(source).decode(errors="replace")
+            return CountUp(truth.name, text, bound.name, truth.signed is None)
+        if bound.value is not None and truth.signed is not None:
+            machine.reference(truth)
+            return CountUp(truth.name, falsehood.text(source).decode(errors="replace"), "", False)
+    raise Opaque("the loop's condition is no simple count")
+
+
+def _compared(condition: Node) -> tuple[Node, Node | None]:
+    """Return (counted, bound) of a condition; the bound is None where it is zero."""
+    if condition.kind != "BINARY_OPERATOR":
+        return condition, None
+    left, right = bare(condition.children[0]), bare(condition.children[1])
+    if condition.operator == "!=" and right.value == 0:
+        return left, None
+    if condition.operator == "!=" and left.value == 0:
+        return right, None
+    if condition.operator == ">":
+        left, right = right, left
+    elif condition.operator not in ("<", "!="):
+        raise Opaque("the loop's condition is no simple count")
+    if left.value == 0:  # 0 < n
+        return right, None
+    return left, right
+
+
+def moves(machine: Machine) -> dict[str, int]:
+    """Return by how much each variable that is still a plain position moved in one turn; unmoved ones are left out."""
+    found: dict[str, int] = {}
+    for name, value in machine.values.items():
+        if isinstance(value, Moved) and value.variables == (name,) and value.by:
+            found[name] = value.by
+    return found
+
+
+def count_moves(count: Count) -> tuple[str, Literal[1, -1]]:
+    """Return the variable a count uses and how it must move in a turn."""
+    return (count.variable, -1) if isinstance(count, Countdown) else (count.variable, 1)
+
+
+
+
+def mentioned_after(tree: Node, name: str, *, after: Node) -> bool:
+    """Say whether the function refers to a variable behind a statement."""
+    return any(node.kind == "DECL_REF_EXPR" and node.name == name and node.start >= after.end for node in tree.walk())

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Go on with a run that was killed, from its last checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from git_hmopt.cli.progress import Progress
+from git_hmopt.cli.story import finished, named_run
+from git_hmopt.errors import ExitCode
+from git_hmopt.loop import drive
+from git_hmopt.store.repository import Repository
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("run", nargs="?", help="a run, or a part of its name (default: the latest)")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Resume one run."""
+    repository = Repository.open(Path())
+    name = named_run(repository, options.run)
+    with Progress() as progress:
+        story = drive.resume(repository, name, local_root=repository.require_worktree(), listener=progress)
+    return finished(story, as_json=options.json)

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tell a run's story on one screen."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from git_hmopt.cli.story import as_json, named_run, story_of
+from git_hmopt.errors import ExitCode
+from git_hmopt.report.screen import one_screen
+from git_hmopt.store.repository import Repository
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("run", nargs="?", help="a run, or a part of its name (default: the latest)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Print the story."""
+    repository = Repository.open(Path())
+    story = story_of(repository, named_run(repository, options.run))
+    print(as_json(story) if options.json else one_screen(story).rstrip("\n"))
+    return ExitCode.OK

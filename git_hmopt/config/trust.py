@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trust in a repository's commands: what the user agreed to run, as one digest.
+
+The digest covers every byte of the repository that chooses a command or is compiled into what is run: the
+configuration and the repository's own overlays. Shipped overlays count by name and version, so that an upgrade of
+the package asks again. `store` keeps the digest in the local git configuration, which no fetch can write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from git_hmopt.config.overlay import Overlay
+from git_hmopt.errors import UntrustedError
+
+TRUST_KEY = "hmopt.trust"
+"""The key in the repository's local git configuration."""
+
+
+def trust_digest(configuration: bytes, overlays: Iterable[Overlay]) -> str:
+    """Return what is trusted as `1:<sha256>`; the order in which overlays are named does not matter."""
+    whole = hashlib.sha256(b"git-hmopt trust 1\n")
+    whole.update(hashlib.sha256(configuration).digest())
+    # Each part is a digest of fixed length: two parts cannot be shifted against each other.
+    parts = {hashlib.sha256(_identity(overlay).encode()).digest() for overlay in overlays}
+    for part in sorted(parts):
+        whole.update(part)
+    return f"1:{whole.hexdigest()}"
+
+
+def check_trust(stored: str | None, digest: str) -> None:
+    """Return if `stored`, the value of `hmopt.trust`, is `digest`; else UntrustedError says why it is not."""
+    if stored is not None:
+        stored = stored.strip()
+    if not stored:
+        raise UntrustedError(
+            "this repository's configuration names commands that were never trusted here",
+            next_step="read .hmopt.yaml and its overlays, then run: git hmopt trust",
+        )
+    if stored != digest:
+        raise UntrustedError(
+            "this repository's commands changed since they were trusted",
+            next_step="read what changed in .hmopt.yaml and its overlays, then run: git hmopt trust",
+        )
+
+
+def _identity(overlay: Overlay) -> str:
+    if overlay.version is not None:
+        return f"shipped {overlay.name} {overlay.version}"
+    return f"local {overlay.name} {overlay.digest}"

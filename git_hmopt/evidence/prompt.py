@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Show an evidence pack within a token budget; the same pack and budget give the same text.
+
+A token of any byte-level tokenizer is at least one byte of UTF-8, so bytes bound tokens from above without a
+tokenizer: a budget of N tokens is kept by at most N bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from git_hmopt.errors import ConfigError
+from git_hmopt.evidence.sections import full_text
+from git_hmopt.records.evidence import EvidencePack, HotspotEvidence
+
+SMALLEST = 500
+"""The smallest budget, tokens: below it not even the header says anything."""
+_LEVELS = ("short", "medium", "full")
+_FOOTER_BYTES = 160
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A pack's text, and what the budget left out of it."""
+
+    text: str
+    left_out: tuple[str, ...]
+    """`symbol: section` for what is missing, `symbol: section shortened to <level>` for what is shorter than known."""
+
+
+@dataclass
+class _Page:
+    """What was chosen so far; its bytes add up exactly, since the pieces are only concatenated."""
+
+    budget: int
+    used: int = 0
+    headings: dict[int, str] = field(default_factory=dict)
+    chosen: dict[tuple[int, str], tuple[str, str]] = field(default_factory=dict)
+
+    def put(self, key: tuple[int, str], level: str, text: str) -> bool:
+        """Take `text` in place of what stood at `key`, if the budget allows."""
+        before = len(self.chosen[key][1].encode()) if key in self.chosen else 0
+        used = self.used - before + len(text.encode())
+        if used > self.budget:
+            return False
+        self.used = used
+        self.chosen[key] = (level, text)
+        return True
+
+
+def render(pack: EvidencePack, *, max_tokens: int | None = None) -> Prompt:
+    """Return the pack as text of at most `max_tokens` bytes of UTF-8 (default: the pack's own budget).
+
+    Every hotspot is named first; then hotspot by hotspot, and in it by `priority_fields`, every section gets its
+    short text and then the longest one that still fits. Raises ConfigError for a budget under SMALLEST.
+    """
+    budget = pack.max_prompt_tokens if max_tokens is None else max_tokens
+    if budget < SMALLEST:
+        raise ConfigError(f"a prompt budget of {budget} tokens is too small", next_step=f"allow at least {SMALLEST}")
+    whole_head = _header(pack)
+    head = _cut(whole_head, (budget - _FOOTER_BYTES) // 2)
+    page = _Page(budget - _FOOTER_BYTES - len(head.encode()))
+    missing = [] if head == whole_head else ["header shortened"]
+    missing += _headings(page, pack)
+    for index in page.headings:
+        _fill(page, index, pack.hotspots[index], pack.priority_fields)
+    left_out = (*missing, *_left_out(page, pack))
+    return Prompt(head + _body(page, pack) + _footer(len(left_out), budget), left_out)
+
+
+def _header(pack: EvidencePack) -> str:
+    goal = pack.objective
+    return (
+        f"run {pack.run}, workload {pack.workload}, commit {pack.commit}\n"
+        f"objective: {goal.metric} ({goal.kind}), {goal.direction} is better, margin {goal.margin}\n"
+        f"bottleneck: {pack.bottleneck}: {pack.bottleneck_reason}\n"
+    )
+
+
+def _headings(page: _Page, pack: EvidencePack) -> list[str]:
+    missing = []
+    for index, evidence in enumerate(pack.hotspots):
+        spot = evidence.hotspot
+        text = f"\n# {index + 1}. {spot.symbol} {100 * float(spot.score):.1f} %\n"
+        used = page.used + len(text.encode())
+        if used > page.budget:
+            missing.append(spot.symbol)
+            continue
+        page.used = used
+        page.headings[index] = text
+    return missing
+
+
+def _section_names(evidence: HotspotEvidence, priority: tuple[str, ...]) -> list[str]:
+    """Return the hotspot's sections, those with a priority first."""
+    own = [section.name for section in evidence.sections]
+    return [name for name in priority if name in own] + [name for name in own if name not in priority]
+
+
+def _texts(evidence: HotspotEvidence, name: str) -> dict[str, str]:
+    section = next(section for section in evidence.sections if section.name == name)
+    full = full_text(name, evidence)
+    texts = {"short": section.short, "medium": section.medium, "full": section.medium if full is None else full}
+    return {level: f"{name}: {text}\n" for level, text in texts.items()}
+
+
+def _fill(page: _Page, index: int, evidence: HotspotEvidence, priority: tuple[str, ...]) -> None:
+    names = _section_names(evidence, priority)
+    texts = {name: _texts(evidence, name) for name in names}
+    for name in names:
+        page.put((index, name), "short", texts[name]["short"])
+    for name in names:
+        for level in ("full", "medium"):
+            if page.put((index, name), level, texts[name][level]):
+                break
+
+
+def _left_out(page: _Page, pack: EvidencePack) -> Iterator[str]:
+    for index in page.headings:
+        evidence = pack.hotspots[index]
+        for name in _section_names(evidence, pack.priority_fields):
+            what = f"{evidence.hotspot.symbol}: {name}"
+            if (index, name) not in page.chosen:
+                yield what
+            elif page.chosen[index, name][1] != _texts(evidence, name)["full"]:
+                yield f"{what} shortened to {page.chosen[index, name][0]}"
+
+
+def _body(page: _Page, pack: EvidencePack) -> str:
+    parts = []
+    for index, heading in page.headings.items():
+        parts.append(heading)
+        names = _section_names(pack.hotspots[index], pack.priority_fields)
+        parts += [page.chosen[index, name][1] for name in names if (index, name) in page.chosen]
+    return "".join(parts)
+
+
+def _footer(left_out: int, budget: int) -> str:
+    if not left_out:
+        return "\nnothing was left out\n"
+    return f"\nleft out or shortened for a budget of {budget} tokens: {left_out} parts\n"
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return `text` in at most `limit` bytes, with a mark where it was cut, never inside a character."""
+    data = text.encode()
+    if len(data) <= limit:
+        return text
+    mark = " [cut]\n"
+    return data[: limit - len(mark)].decode(errors="ignore") + mark

@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The workbench: one run's instruments - repository, build trees, adapters - set up from its plan."""
+
+from __future__ import annotations
+
+import fcntl
+import fnmatch
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from git_hmopt.adapters import (
+    AdapterContext,
+    BuildAdapter,
+    BuildResult,
+    Kind,
+    ProfilerAdapter,
+    Requirement,
+    SourceTree,
+    TestAdapter,
+    WorkloadAdapter,
+    load_adapter,
+)
+from git_hmopt.agents.proposer import Proposer
+from git_hmopt.config.load import LoadedConfig, adapter_options
+from git_hmopt.config.overlay import Overlay, apply_overlays, resolve_overlays
+from git_hmopt.config.schema import AdapterSection, Workload
+from git_hmopt.errors import ConfigError, ProgramError, StoreError
+from git_hmopt.loop.log import RunLog
+from git_hmopt.loop.plan import RunPlan
+from git_hmopt.loop.state import RunState
+from git_hmopt.measure.compare import Plan, Side
+from git_hmopt.measure.layouts import derived_seed
+from git_hmopt.process.sandbox import sandbox_missing
+from git_hmopt.records.base import decimal_text
+from git_hmopt.records.run import Objective
+from git_hmopt.records.words import Oid, RunId, Seed
+from git_hmopt.store.artifacts import ArtifactStore
+from git_hmopt.store.journal import Journal
+from git_hmopt.store.repository import Repository
+from git_hmopt.store.trees import BuildTree, copy_build_tree
+
+# Layouts of this many images are kept between iterations and runs; an image's twelve are about 65 MB.
+KEPT_LAYOUTS = 8
+
+
+class Arm(StrEnum):
+    """The two persistent build trees."""
+
+    REFERENCE = "base"
+    CANDIDATE = "candidate"
+
+
+@dataclass(frozen=True)
+class Meter:
+    """One measuring adapter of a workload: what it measures, on which build."""
+
+    workload: str
+    metric: str
+    kind: str
+    build: str
+    adapter: WorkloadAdapter
+
+
+class Bench:
+    """What the nodes work with; holds no state of the run that the journal does not."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        plan: RunPlan,
+        loaded: LoadedConfig,
+        proposer: Proposer,
+        *,
+        log: RunLog,
+        local_root: Path,
+    ) -> None:
+        self.repository = repository
+        self.plan = plan
+        self.run = RunId(plan.run)
+        self.loaded = loaded
+        self.config = loaded.config
+        self.proposer = proposer
+        self.log = log
+        self.journal = Journal(repository)
+        self.artifacts = ArtifactStore.of(repository)
+        self.workload = self._find_workload(plan.workload)
+        self.overlays = self._find_overlays(local_root)
+        self.cpus = measuring_cpus()
+        self.trees = {arm: BuildTree.named(arm.value, repository) for arm in Arm}
+        self.builds = self._load_builds()
+        self.tests = self._load_tests()
+        self.meters = self._load_meters()
+        self.profilers = self._load_profilers()
+        self._ready: dict[Arm, tuple[Oid, Mapping[str, BuildResult]]] = {}
+        self.entered = time.monotonic()
+        """When the node at work began; the budget in its state is of that moment."""
+
+    # -- configuration ----------------------------------------------------------------------------------------------
+
+    def _find_workload(self, name: str) -> Workload:
+        found = self.config.workloads.get(name)
+        if found is None:
+            known = ", ".join(sorted(self.config.workloads))
+            raise ConfigError(f"{self.loaded.origin} has no workload '{name}'", next_step=f"it has: {known}")
+        return found
+
+    def workloads(self) -> dict[str, Workload]:
+        """Return the run's workload and those its guards name."""
+        names = [self.plan.workload, *(guard.workload for guard in self.workload.guards if guard.workload)]
+        return {name: self._find_workload(name) for name in dict.fromkeys(names)}
+
+    def _find_overlays(self, local_root: Path) -> tuple[Overlay, ...]:
+        names = dict.fromkeys(name for workload in self.workloads().values() for name in workload.overlays)
+        return resolve_overlays(tuple(names), repository_root=local_root)
+
+    @property
+    def overlay_paths(self) -> frozenset[str]:
+        """Return every path of the exported tree that an overlay made or appended to."""
+        return frozenset(path for overlay in self.overlays for path in (*overlay.files, *overlay.append))
+
+    @property
+    def objective(self) -> Objective:
+        """Return what the workload wants less or more of."""
+        section = self.workload.objective
+        meter = self.meter(self.plan.workload, section.metric)
+        kind = meter.kind if meter.kind in ("time", "count") else "kpi"
+        return Objective(
+            metric=section.metric,
+            direction=section.direction,
+            kind=kind,
+            margin=decimal_text(section.margin),  # type: ignore[arg-type]
+        )
+
+    def measure_plan(self, *, early_stop: bool = True) -> Plan:
+        """Return how much is measured."""
+        return Plan.from_config(self.config.measure, early_stop=early_stop)
+
+    # -- adapters ---------------------------------------------------------------------------------------------------
+
+    def _context(self, name: str, kind: str) -> AdapterContext:
+        return AdapterContext(
+            name=name,
+            scratch=self.repository.home / "scratch" / kind,
+            overlays=tuple(overlay.directory for overlay in self.overlays),
+            jobs=len(os.sched_getaffinity(0)),
+            cpus=self.cpus,
+            sandboxed=self.plan.sandboxed,
+            progress=self.log.say,
+        )
+
+    def _adapter(self, kind: Kind, name: str, section: AdapterSection, *path: str) -> object:
+        made = load_adapter(kind, section.adapter)
+        options = adapter_options(section, made.Options, where=self.loaded.at(*path))
+        context = self._context(name, kind)
+        context.scratch.mkdir(parents=True, exist_ok=True)
+        return made(options, context)
+
+    def _load_builds(self) -> dict[str, BuildAdapter]:
+        used = dict.fromkeys(
+            section.build
+            for workload in self.workloads().values()
+            for section in (*workload.measure.values(), *workload.profile.values())
+        )
+        made: dict[str, BuildAdapter] = {}
+        for name in used:
+            adapter = self._adapter("build", name, self.config.builds[name], "builds", name)
+            assert isinstance(adapter, BuildAdapter)
+            made[name] = adapter
+        return made
+
+    def _load_tests(self) -> dict[str, tuple[str, TestAdapter]]:
+        made: dict[str, tuple[str, TestAdapter]] = {}
+        for name, section in self.config.tests.items():
+            if section.build in self.builds:
+                adapter = self._adapter("test", name, section, "tests", name)
+                assert isinstance(adapter, TestAdapter)
+                made[name] = (section.build, adapter)
+        return made
+
+    def _load_meters(self) -> tuple[Meter, ...]:
+        made = []
+        for owner, workload in self.workloads().items():
+            for metric, section in workload.measure.items():
+                adapter = self._adapter("workload", metric, section, "workloads", owner, "measure", metric)
+                assert isinstance(adapter, WorkloadAdapter)
+                kind = adapter.metrics.get(metric)
+                if kind is None:
+                    known = ", ".join(adapter.metrics)
+                    raise self.loaded.at("workloads", owner, "measure", metric).refuse(
+                        f"adapter '{section.adapter}' does not measure '{metric}', it measures: {known}"
+                    )
+                made.append(Meter(owner, metric, kind, section.build, adapter))
+        return tuple(made)
+
+    def _load_profilers(self) -> dict[str, tuple[str, ProfilerAdapter]]:
+        made: dict[str, tuple[str, ProfilerAdapter]] = {}
+        for name, section in self.workload.profile.items():
+            path = ("workloads", self.plan.workload, "profile", name)
+            adapter = self._adapter("profiler", name, section, *path)
+            assert isinstance(adapter, ProfilerAdapter)
+            made[name] = (section.build, adapter)
+        return made
+
+    def meter(self, workload: str, metric: str) -> Meter:
+        """Return the meter of a workload's metric."""
+        for meter in self.meters:
+            if (meter.workload, meter.metric) == (workload, metric):
+                return meter
+        raise ConfigError(f"workload '{workload}' does not measure '{metric}'")
+
+    def requirements(self) -> list[Requirement]:
+        """Return what every adapter of this run needs, found or not."""
+        adapters = [
+            *self.builds.values(),
+            *(adapter for _, adapter in self.tests.values()),
+            *(meter.adapter for meter in self.meters),
+            *(adapter for _, adapter in self.profilers.values()),
+        ]
+        found = [need for adapter in adapters for need in adapter.requirements()]
+        return list(dict.fromkeys(found))
+
+    def missing_sandbox(self) -> str | None:
+        """Return why programs run unconfined, or None when they are confined."""
+        if not self.plan.sandboxed:
+            return "the sandbox is switched off: builds, tests and workloads run unconfined"
+        return sandbox_missing()
+
+    # -- trees ------------------------------------------------------------------------------------------------------
+
+    def export_tree(self, commit: Oid) -> Oid:
+        """Return the tree that is built for a commit: without what is excluded, with the base side's overlays."""
+        tree = self.repository.tree_of(commit)
+        changes: dict[str, bytes | None] = dict(
+            apply_overlays(self.overlays, lambda path: self.repository.read_path(tree, path))
+        )
+        return self.repository.write_filtered_tree(tree, self._kept, changes)
+
+    def _kept(self, path: str) -> bool:
+        section = self.config.tree
+        if not section.exclude:
+            return True
+        return not _any_of(section.exclude).match(path) or bool(section.keep and _any_of(section.keep).match(path))
+
+    def put(self, arm: Arm, commit: Oid, *, tree: Oid | None = None) -> Mapping[str, BuildResult]:
+        """Make an arm's build tree hold `commit` (or that export tree) and build it; incremental, and remembered."""
+        key = tree or commit
+        ready = self._ready.get(arm)
+        if ready and ready[0] == key:
+            return ready[1]
+        self._ready.pop(arm, None)
+        target = self.trees[arm]
+        if arm is Arm.CANDIDATE and target.tree is None and self.trees[Arm.REFERENCE].tree is not None:
+            self.log.say("copying the built base tree for candidates")
+            copy_build_tree(self.trees[Arm.REFERENCE], target)
+        target.checkout(tree or self.export_tree(commit))
+        results = {name: self._build(arm, name) for name in self.builds}
+        if all(result.success for result in results.values()):
+            self._ready[arm] = (key, results)
+        return results
+
+    def forget(self, arm: Arm) -> None:
+        """Make the next use of an arm build again: something in its tree was touched."""
+        self._ready.pop(arm, None)
+
+    def adopt(self, arm: Arm, candidate: Oid, accepted: Oid) -> None:
+        """Know an arm's built tree by the accepted commit as well: it has the candidate's tree."""
+        ready = self._ready.get(arm)
+        if ready and ready[0] == candidate:
+            self._ready[arm] = (accepted, ready[1])
+
+    def _build(self, arm: Arm, name: str) -> BuildResult:
+        root = self.trees[arm].root
+        log = self.logs / f"{arm.value}-{name}-{self.log.iteration:04d}-{self.log.node or 'setup'}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.say(f"building {name} ({arm.value} tree)")
+        return self.builds[name].build(SourceTree(root, root / f"build-{name}"), log=log)
+
+    def need_reference(self, commit: Oid) -> Mapping[str, BuildResult]:
+        """Return the builds of the reference tree at `commit`; ProgramError when the base itself does not build."""
+        results = self.put(Arm.REFERENCE, commit)
+        for name, result in results.items():
+            if not result.success:
+                raise ProgramError(
+                    f"build '{name}' of commit {commit[:12]} fails: {result.failure} (log: {result.log})",
+                    next_step="make the base build first",
+                )
+        return results
+
+    def side(self, result: BuildResult) -> Side:
+        """Return a built source with the place of its layouts."""
+        return Side(result, self.repository.home / "layouts")
+
+    def prune_layouts(self) -> None:
+        """Drop the layouts of the images used longest ago."""
+        folder = self.repository.home / "layouts"
+        kept = sorted(folder.iterdir(), key=lambda one: one.stat().st_mtime) if folder.is_dir() else []
+        for old in kept[:-KEPT_LAYOUTS]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    @property
+    def logs(self) -> Path:
+        """Return the directory of this run's build, test and loop logs."""
+        return self.repository.home / "runs" / self.run / "logs"
+
+    # -- budget -----------------------------------------------------------------------------------------------------
+
+    @property
+    def iterations(self) -> int:
+        """Return how many iterations the run may make."""
+        return self.plan.iterations if self.plan.iterations is not None else self.config.budget.iterations
+
+    @property
+    def wall_s(self) -> float:
+        """Return how many seconds the run may take."""
+        return float(self.plan.wall_s) if self.plan.wall_s is not None else self.config.budget.wall_s
+
+    def deadline(self, state: RunState) -> float:
+        """Return the monotonic time at which the run's wall budget ends."""
+        return self.entered + state["budget_remaining"]
+
+    def seed(self, *parts: str | int) -> Seed:
+        """Return a seed of this run for a purpose; proposers never see one."""
+        return derived_seed(self.plan.seed, *parts)
+
+
+_PATTERNS: dict[tuple[str, ...], re.Pattern[str]] = {}
+
+
+def _any_of(globs: Sequence[str]) -> re.Pattern[str]:
+    key = tuple(globs)
+    if key not in _PATTERNS:
+        _PATTERNS[key] = re.compile("|".join(fnmatch.translate(glob) for glob in key))
+    return _PATTERNS[key]
+
+
+def measuring_cpus() -> tuple[int, ...]:
+    """Return the one CPU that measured programs are pinned to; none when there is only one to share."""
+    allowed = sorted(os.sched_getaffinity(0))
+    return (allowed[-1],) if len(allowed) > 1 else ()
+
+
+@contextmanager
+def alone(repository: Repository, run: RunId) -> Iterator[None]:
+    """Hold the repository's build trees for one run; StoreError names the run that holds them now."""
+    path = repository.home / "trees.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            holder = lock.read().strip() or "another run"
+            raise StoreError(
+                f"{holder} is using the build trees of this repository", next_step="wait for it, or stop it with Ctrl-C"
+            ) from error
+        lock.seek(0)
+        lock.truncate()
+        lock.write(f"run {run} (pid {os.getpid()})\n")
+        lock.flush()
+        yield

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Start a run, go on with one, and close it whatever happens."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from git_hmopt.agents.proposer import Proposer
+from git_hmopt.config.load import LoadedConfig, load_config
+from git_hmopt.errors import HmoptError, InterruptedRunError, RepositoryError, StoreError
+from git_hmopt.loop.bench import Bench, alone
+from git_hmopt.loop.book import Book
+from git_hmopt.loop.log import Listener, RunLog
+from git_hmopt.loop.nodes.finish import closing, dropped_branches, story_of
+from git_hmopt.loop.outcome import Outcome
+from git_hmopt.loop.plan import RunPlan
+from git_hmopt.loop.proposers import make_proposer
+from git_hmopt.loop.state import RunState
+from git_hmopt.records.run import RepositoryState, RunRecord
+from git_hmopt.records.words import Oid, RunId, RunStatus, new_run_id, utc_now
+from git_hmopt.report.story import RunStory
+from git_hmopt.store.artifacts import ArtifactStore
+from git_hmopt.store.journal import Journal, OpDraft
+from git_hmopt.store.repository import Repository
+
+# LangGraph asks langsmith, and langsmith asks the environment, whether to post every state to a server. The answer
+# is no, whatever the shell says; set before either is imported.
+_TRACING = (
+    "LANGSMITH_TRACING",
+    "LANGSMITH_TRACING_V2",
+    "LANGCHAIN_TRACING",
+    "LANGCHAIN_TRACING_V2",
+    "LANGCHAIN_HANDLER",
+)
+_KEYS = (
+    "LANGSMITH_API_KEY",
+    "LANGCHAIN_API_KEY",
+    "LANGSMITH_ENDPOINT",
+    "LANGCHAIN_ENDPOINT",
+    "LANGSMITH_RUNS_ENDPOINTS",
+)
+
+
+def forbid_tracing() -> None:
+    """Switch LangSmith off in this process's environment; call before langgraph is imported."""
+    for name in _TRACING:
+        os.environ[name] = "false"
+    for name in _KEYS:
+        os.environ.pop(name, None)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    workload: str
+    base: str = "HEAD"
+    proposer: str = "playbook"
+    seed: int | None = None
+    iterations: int | None = None
+    wall_s: int | None = None
+    sandboxed: bool = True
+    layouts: int | None = None
+
+
+def start(
+    repository: Repository,
+    loaded: LoadedConfig,
+    configuration: bytes,
+    request: Request,
+    *,
+    local_root: Path,
+    listener: Listener = lambda line: None,
+) -> RunStory:
+    """Run the loop from the beginning and return its story; the run is closed, or resumable, when this raises."""
+    artifacts = ArtifactStore.of(repository)
+    base = repository.resolve(request.base)
+    run = new_run_id(request.workload)
+    _refuse_namespace(repository, run)
+    kept = artifacts.put_bytes(configuration, kind="configuration", name=".hmopt.yaml", media_type="application/yaml")
+    plan = RunPlan(
+        run=run,
+        uuid=str(uuid.uuid4()),
+        workload=request.workload,
+        proposer=request.proposer,
+        base_commit=base,
+        seed=secrets.randbits(31) if request.seed is None else request.seed,
+        origin=loaded.origin,
+        configuration=kept.sha256,
+        sandboxed=request.sandboxed,
+        iterations=request.iterations,
+        wall_s=request.wall_s,
+        started=utc_now(),
+    )
+    with alone(repository, run):
+        bench = _bench(repository, plan, loaded, local_root, listener)
+        state: RunState = {
+            "run_id": run,
+            "iteration": 0,
+            "best": base,
+            "budget_remaining": int(bench.wall_s),
+            "regressions": 0,
+            "no_gain": 0,
+        }
+        created = OpDraft(
+            "run.created",
+            "init_run",
+            data={"run": _record(bench).model_dump(mode="json"), "plan": plan.model_dump(mode="json")},
+        )
+        return _drive(bench, state, Outcome(state, [created]))
+
+
+def resume(repository: Repository, run: RunId, *, local_root: Path, listener: Listener = lambda line: None) -> RunStory:
+    """Go on with a run of this clone from its last checkpoint; StoreError when it is closed or another clone's."""
+    journal = Journal(repository)
+    book = Book(journal, run)
+    closed = book.last("run.closed")
+    if closed is not None:
+        raise StoreError(
+            f"run {run} is closed ({closed['status']}: {closed['reason']})",
+            next_step=f"look at it with: git hmopt show {run}",
+        )
+    if not any(entry.operation.writer == journal.writer for entry in book.entries):
+        raise StoreError(
+            f"run {run} was made in another clone and only goes on there",
+            next_step="start a run of your own on its best branch",
+        )
+    plan = book.plan()
+    configuration = ArtifactStore.of(repository).read(plan.configuration)
+    if configuration is None:
+        raise StoreError(f"the configuration of run {run} is not in this clone's artifact store")
+    with alone(repository, run):
+        loaded = load_config(configuration, origin=plan.origin)
+        return _drive(_bench(repository, plan, loaded, local_root, listener), None, None)
+
+
+def _bench(repository: Repository, plan: RunPlan, loaded: LoadedConfig, local_root: Path, listener: Listener) -> Bench:
+    log = RunLog(repository.home / "runs" / plan.run / "logs" / "log.jsonl", plan.run, listener)
+    proposer: Proposer = make_proposer(plan.proposer, repository, Oid(plan.base_commit), local_root)
+    return Bench(repository, plan, loaded, proposer, log=log, local_root=local_root)
+
+
+def _refuse_namespace(repository: Repository, run: RunId) -> None:
+    blocking = repository.user_branch_blocking_namespace(run)
+    if blocking is not None:
+        short = blocking.removeprefix("refs/heads/")
+        raise RepositoryError(
+            f"your branch '{short}' stands where the branches of runs go (hmopt/<run>/best)",
+            next_step=f"rename it: git branch -m {short} {short}-mine",
+        )
+
+
+def _record(bench: Bench) -> RunRecord:
+    from git_hmopt.loop.nodes.setup import host_name
+
+    plan, repository = bench.plan, bench.repository
+    return RunRecord(
+        uuid=plan.uuid,
+        name=plan.run,
+        workload=plan.workload,
+        base_commit=plan.base_commit,
+        base_tree=repository.tree_of(Oid(plan.base_commit)),
+        proposer=plan.proposer,
+        device=host_name(),
+        toolchain={},
+        configuration=plan.configuration,
+        environment={
+            "cpus": ",".join(map(str, bench.cpus)) or "not pinned",
+            "sandbox": bench.missing_sandbox() or "bwrap",
+        },
+        repository=RepositoryState(
+            uri=repository.config_get("remote.origin.url") or "local", revision=plan.base_commit, dirty=False
+        ),
+        seed=plan.seed,
+        created=plan.started,
+    )
+
+
+def _drive(bench: Bench, state: RunState | None, first: Outcome | None) -> RunStory:
+    """Invoke the graph and close the run when it is interrupted or fails; a kill leaves it to `resume`."""
+    forbid_tracing()
+    # langgraph costs 0.8 s and a thousand modules; nothing else of the tool needs it.
+    from git_hmopt.loop.graph import compiled
+    from git_hmopt.loop.saver import JournalSaver
+
+    saver = JournalSaver(bench.journal, bench.run)
+    saver.pending = first
+    limit = 16 + 12 * (bench.iterations + 2)
+    try:
+        compiled(bench, saver).invoke(
+            state, {"configurable": {"thread_id": bench.run}, "recursion_limit": limit}, durability="sync"
+        )
+    except KeyboardInterrupt:
+        _close(bench, RunStatus.STOPPED, "interrupted")
+        raise InterruptedRunError(
+            f"run {bench.run} was interrupted and is closed as stopped",
+            next_step=f"what it found so far: git hmopt show {bench.run}",
+        ) from None
+    except HmoptError as error:
+        _close(bench, RunStatus.FAILED, error.what)
+        raise
+    return story_of(bench)
+
+
+def _close(bench: Bench, status: RunStatus, reason: str) -> None:
+    draft = closing(bench.log.iteration, status, reason)
+    bench.journal.append(bench.run, [draft], refs=dropped_branches(bench))

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes from the profile to the evidence pack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from git_hmopt.adapters import ProfileResult
+from git_hmopt.errors import MeasurementError, MissingProgramError, StoreError
+from git_hmopt.evidence.pack import build_pack
+from git_hmopt.evidence.structure import Location
+from git_hmopt.loop.bench import Bench
+from git_hmopt.loop.book import Book
+from git_hmopt.loop.outcome import Outcome
+from git_hmopt.loop.source import ExportedSource
+from git_hmopt.loop.state import RunState
+from git_hmopt.measure.compare import measured_case
+from git_hmopt.records.base import decimal_text
+from git_hmopt.records.evidence import Attempt as PackAttempt
+from git_hmopt.records.evidence import EvidencePack
+from git_hmopt.records.run import ArtifactRecord, HotspotRecord
+from git_hmopt.records.words import Oid
+from git_hmopt.runtime.call_graph import CallGraph, from_samples, from_self_counts
+from git_hmopt.runtime.ranking import Ranking, rank
+from git_hmopt.runtime.window import below
+from git_hmopt.store.journal import OpDraft
+from git_hmopt.traces.registry import kinds, parse
+from git_hmopt.traces.tables import Samples, SelfCounts, Symbols
+
+SELECTED = 8
+
+
+def baseline_profile(bench: Bench, state: RunState) -> Outcome:
+    """Run every profiler on the best so far; one that cannot run here is a note, none at all an error."""
+    builds = bench.need_reference(Oid(state["best"]))
+    captures: list[dict[str, Any]] = []
+    drafts: list[OpDraft] = []
+    notes: list[str] = []
+    for name, (build, adapter) in bench.profilers.items():
+        bench.log.say(f"profiling with {name}")
+        counting = any(meter.kind == "count" and meter.build == build for meter in bench.meters)
+        case = measured_case(bench.workload.inputs, bench.plan.seed, stream="profile", counting=counting)(0)
+        into = bench.logs.parent / f"profile-{state['iteration']:04d}" / name
+        try:
+            result = adapter.profile(builds[build], case, into=into)
+        except (MissingProgramError, MeasurementError) as error:
+            notes.append(f"profiler '{name}': {error}")
+            bench.log.say(notes[-1], event="note")
+            continue
+        kept = _keep(bench, name, result)
+        notes += result.notes
+        for record, manifest in kept:
+            # One operation of a name may stand once in a step, so each further capture counts the attempt up.
+            stored = {"artifact": record.model_dump(mode="json")}
+            drafts.append(OpDraft("artifact.stored", "baseline_profile", state["iteration"], len(drafts), stored))
+            captures.append(manifest)
+    if bench.profilers and not captures:
+        raise MeasurementError("no profiler gave a capture: " + "; ".join(notes))
+    data = {"captures": captures, "notes": notes, "commit": state["best"]}
+    drafts.append(OpDraft("profile.recorded", "baseline_profile", state["iteration"], data=data))
+    return Outcome(state, drafts)
+
+
+def _keep(bench: Bench, profiler: str, result: ProfileResult) -> list[tuple[ArtifactRecord, dict[str, Any]]]:
+    kept = []
+    for capture in result.captures:
+        record = bench.artifacts.put_file(
+            capture.path, kind="capture", name=f"{profiler}-{capture.path.name}", media_type=capture.media_type
+        )
+        manifest = {"profiler": profiler, "kind": capture.kind, "artifact": record.sha256, "root": result.root}
+        kept.append((record, manifest))
+    return kept
+
+
+class Profile:
+    """The captures of one `profile.recorded`, parsed."""
+
+    def __init__(self, bench: Bench, recorded: dict[str, Any]) -> None:
+        self.artifacts = tuple(capture["artifact"] for capture in recorded["captures"])
+        self.time: CallGraph | None = None
+        self.counts: CallGraph | None = None
+        self.self_counts: SelfCounts | None = None
+        self.symbols: list[Symbols] = []
+        self.skipped: dict[str, int] = {}
+        for capture in recorded["captures"]:
+            if capture["kind"] in kinds():
+                self._take(capture, _capture_path(bench, capture["artifact"]))
+            else:
+                self.skipped[f"capture of kind '{capture['kind']}'"] = 1
+
+    def _take(self, capture: dict[str, Any], path: Path) -> None:
+        table = parse(capture["kind"], path)
+        self.skipped.update(table.skipped)
+        if isinstance(table, Samples):
+            inside = below(table, capture["root"]) if capture["root"] else table
+            self.time = from_samples(inside)
+        elif isinstance(table, SelfCounts):
+            self.self_counts = table
+            self.counts = from_self_counts(table)
+        else:
+            self.symbols.append(table)
+
+    def locate(self, symbol: str) -> Location | None:
+        """Return where a symbol is defined, as debug information says; None when unknown or ambiguous."""
+        for table in self.symbols:
+            places = table.definitions(symbol)
+            if len(places) == 1:
+                return Location(places[0][0], places[0][1], "dwarf")
+        return self._counted(symbol)
+
+    def _counted(self, symbol: str) -> Location | None:
+        """Return the file most of a symbol's instructions stand in: inlined lines are of other files."""
+        if self.self_counts is None:
+            return None
+        table = self.self_counts
+        cost: dict[str, int] = {}
+        for name, file, instructions in zip(table.symbol, table.file, table.instructions, strict=True):
+            if name == symbol and file is not None and not file.endswith(".h"):
+                cost[file] = cost.get(file, 0) + instructions
+        return Location(max(cost, key=lambda file: (cost[file], file)), None, "dwarf") if cost else None
+
+
+def _capture_path(bench: Bench, sha256: str) -> Path:
+    path = bench.artifacts.path(sha256)
+    if path is None:
+        raise StoreError(f"capture {sha256} is not in this clone", next_step="resume where the run was made")
+    return path
+
+
+def ranking_of(bench: Bench, profile: Profile) -> Ranking:
+    """Rank the profile's symbols, the workload's own harness left out."""
+
+    def harness(symbol: str) -> bool:
+        location = profile.locate(symbol)
+        return location is not None and location.file in bench.overlay_paths
+
+    return rank(profile.time, profile.counts, exclude=harness)
+
+
+def runtime_analysis_pcg_hotspots(bench: Bench, state: RunState) -> Outcome:
+    """Turn the captures into the runtime call graph and rank its symbols."""
+    book = Book(bench.journal, bench.run)
+    profile = Profile(bench, book.need("profile.recorded"))
+    ranking = ranking_of(bench, profile)
+    hotspots = []
+    for item in ranking.ranked[:SELECTED]:
+        location = profile.locate(item.symbol)
+        record = HotspotRecord(
+            symbol=item.symbol,
+            file=location.file if location else None,
+            first_line=location.line if location else None,
+            last_line=None,
+            score=decimal_text(item.score),
+            ranker=item.ranker,
+            unit=item.unit,
+            evidence=profile.artifacts,
+            resolved_by=location.resolved_by if location else "unresolved",
+        )
+        hotspots.append(record.model_dump(mode="json"))
+    selected = [str(record["symbol"]) for record in hotspots]
+    bench.log.say("hotspots: " + (", ".join(selected[:4]) or "none"))
+    data = {"hotspots": hotspots, "skipped": profile.skipped, "basis": ranking.basis}
+    draft = OpDraft("hotspots.ranked", "runtime_analysis_pcg_hotspots", state["iteration"], data=data)
+    return Outcome({**state, "selected_hotspots": selected}, [draft])
+
+
+def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
+    """Join profile, source and history into the pack of the coming iteration."""
+    book = Book(bench.journal, bench.run)
+    profile = Profile(bench, book.need("profile.recorded"))
+    best = Oid(state["best"])
+    source = ExportedSource(bench, bench.need_reference(best), best)
+    tried: dict[str, list[PackAttempt]] = {}
+    for number, attempt in enumerate(book.attempts(), start=1):
+        entry = PackAttempt(
+            run=bench.run,
+            iteration=number,
+            strategy=attempt.strategy,
+            verdict=attempt.outcome,
+            reason=attempt.reason,
+        )
+        tried.setdefault(attempt.symbol, []).append(entry)
+    pack = build_pack(
+        bench.run,
+        bench.plan.workload,
+        best,
+        bench.repository.tree_of(best),
+        bench.objective,
+        ranking_of(bench, profile).ranked,
+        profile.locate,
+        source.try_unit,
+        source.blob,
+        profile.time or profile.counts,
+        profile.self_counts,
+        tried,
+        profile.artifacts,
+        SELECTED,
+    )
+    record = bench.artifacts.put_bytes(
+        pack.canonical().encode(), kind="evidence-pack", name="evidence.json", media_type="application/json"
+    )
+    data = {"artifact": record.model_dump(mode="json"), "notes": source.notes}
+    draft = OpDraft("evidence.packed", "build_evidence_pack", state["iteration"] + 1, data=data)
+    return Outcome({**state, "evidence_pack_id": record.sha256}, [draft])
+
+
+def read_pack(bench: Bench, state: RunState) -> EvidencePack:
+    """Return the pack in force."""
+    data = bench.artifacts.read(state["evidence_pack_id"] or "")
+    if data is None:
+        raise StoreError("the evidence pack is not in this clone", next_step="resume where the run was made")
+    return EvidencePack.model_validate_json(data)

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes that make a candidate: decision, patch, commit."""
+
+from __future__ import annotations
+
+from git_hmopt.agents.proposer import End, Proposal, Refusal
+from git_hmopt.errors import PatchError
+from git_hmopt.loop.bench import Bench
+from git_hmopt.loop.book import Book, write_proposal
+from git_hmopt.loop.message import candidate_message
+from git_hmopt.loop.nodes.judge import record_evaluation
+from git_hmopt.loop.nodes.profile import read_pack
+from git_hmopt.loop.outcome import Outcome
+from git_hmopt.loop.source import ExportedSource
+from git_hmopt.loop.state import RunState
+from git_hmopt.measure.gate import rejected
+from git_hmopt.measure.policy import Change, Violation, check_policy
+from git_hmopt.records.run import AgentMessage, CheckRecord, PatchRecord
+from git_hmopt.records.words import Oid, candidate_ref
+from git_hmopt.store.journal import OpDraft
+from git_hmopt.store.repository import RefUpdate
+
+
+def conductor_decide(bench: Bench, state: RunState) -> Outcome:
+    """Ask the proposer what to try next, or hear that there is nothing more."""
+    iteration = state["iteration"] + 1
+    bench.log.iteration = iteration
+    best = Oid(state["best"])
+    book = Book(bench.journal, bench.run)
+    source = ExportedSource(bench, bench.need_reference(best), best)
+    decision = bench.proposer.decide(read_pack(bench, state), book.attempts(), source)
+    if isinstance(decision, End):
+        message = AgentMessage(
+            iteration=iteration,
+            agent=bench.proposer.name,
+            role="end",
+            text=decision.reason,
+            data={str(number): detail for number, detail in enumerate(decision.details, start=1)},
+        )
+        bench.log.say(f"nothing more to try: {decision.reason}")
+        draft = OpDraft(
+            "decision.ended", "conductor_decide", iteration, data={"message": message.model_dump(mode="json")}
+        )
+        return Outcome({**state, "stop_reason": decision.reason, "verdict": None}, [draft])
+    data = {
+        "decision": {
+            "symbol": decision.symbol,
+            "file": decision.file,
+            "strategy": decision.strategy,
+            "reason": decision.reason,
+        }
+    }
+    bench.log.say(f"trying {decision.strategy} on {decision.symbol or decision.file}")
+    new: RunState = {**state, "iteration": iteration, "current_patch_id": None, "verdict": None}
+    return Outcome(new, [OpDraft("decision.made", "conductor_decide", iteration, data=data)])
+
+
+def coder_generate_patch(bench: Bench, state: RunState) -> Outcome:
+    """Have the decided change written; a refusal ends the iteration and is remembered."""
+    iteration = state["iteration"]
+    best = Oid(state["best"])
+    book = Book(bench.journal, bench.run)
+    source = ExportedSource(bench, bench.need_reference(best), best)
+    answer = bench.proposer.generate(book.decision(iteration), read_pack(bench, state), source)
+    if isinstance(answer, Refusal):
+        message = AgentMessage(iteration=iteration, agent=bench.proposer.name, role="refusal", text=answer.reason)
+        bench.log.say(f"refused: {answer.reason}")
+        draft = OpDraft(
+            "patch.refused", "coder_generate_patch", iteration, data={"message": message.model_dump(mode="json")}
+        )
+        return Outcome({**state, "verdict": "refused"}, [draft])
+    data = {"proposal": write_proposal(answer, bench.artifacts)}
+    return Outcome(state, [OpDraft("patch.proposed", "coder_generate_patch", iteration, data=data)])
+
+
+def apply_patch(bench: Bench, state: RunState) -> Outcome:
+    """Make the candidate commit on top of best, and hold it against the policy before anything of it is built."""
+    iteration = state["iteration"]
+    best = Oid(state["best"])
+    proposal = Book(bench.journal, bench.run).proposal(iteration, bench.artifacts)
+    try:
+        tree = _apply(bench, best, proposal)
+    except PatchError as error:
+        check = CheckRecord(name="apply", passed=False, detail=str(error))
+        record = _patch_record(bench, state, proposal, None, None, ())
+        return record_evaluation(
+            bench, state, rejected("apply", str(error)), checks=[check], extra=[_applied(record, iteration)]
+        )
+    commit = bench.repository.commit(tree, [best], candidate_message(bench, state, proposal))
+    changed = bench.repository.changed_paths(best, commit)
+    paths = tuple(change.path for change in changed)
+    record = _patch_record(bench, state, proposal, commit, tree, paths)
+    new: RunState = {**state, "current_patch_id": commit}
+    drafts = [_applied(record, iteration)]
+    refs = [RefUpdate(candidate_ref(bench.run, iteration), commit, None)]
+    violation = _violation(bench, best, commit) if paths else Violation("empty", "", None, "the patch changes nothing")
+    if violation:
+        detail = str(violation)
+        check = CheckRecord(name="policy", passed=False, detail=f"{violation.rule}: {detail}")
+        judged = rejected(violation.rule, detail)
+        return record_evaluation(bench, new, judged, checks=[check], extra=drafts, keep=[commit], refs=refs)
+    return Outcome(new, drafts, keep=[commit], refs=refs)
+
+
+def _apply(bench: Bench, best: Oid, proposal: Proposal) -> Oid:
+    tree = bench.repository.tree_of(best)
+    if proposal.diff is not None:
+        return bench.repository.apply_patch(tree, proposal.diff)
+    return bench.repository.write_tree(tree, dict(proposal.edits))
+
+
+def _violation(bench: Bench, best: Oid, commit: Oid) -> Violation | None:
+    changes = [
+        Change(one.path, old_mode=one.old_mode, new_mode=one.new_mode)
+        for one in bench.repository.changed_paths(best, commit)
+    ]
+    diff = bench.repository.diff(best, commit).decode("utf-8", errors="surrogateescape")
+    return check_policy(changes, diff, bench.config.policy, overlays=bench.overlay_paths)
+
+
+def _applied(record: PatchRecord, iteration: int) -> OpDraft:
+    return OpDraft("patch.applied", "apply_patch", iteration, data={"patch": record.model_dump(mode="json")})
+
+
+def _patch_record(
+    bench: Bench, state: RunState, proposal: Proposal, commit: Oid | None, tree: Oid | None, paths: tuple[str, ...]
+) -> PatchRecord:
+    best = Oid(state["best"])
+    diff = None
+    if commit is not None:
+        diff = bench.artifacts.put_bytes(
+            bench.repository.diff(best, commit), kind="diff", name="candidate.diff", media_type="text/x-diff"
+        ).sha256
+    return PatchRecord(
+        iteration=state["iteration"],
+        parent=best,
+        commit=commit,
+        tree=tree,
+        patch_id=bench.repository.patch_id(best, commit) if commit else None,
+        title=proposal.title,
+        rationale=proposal.rationale,
+        strategy=proposal.strategy,
+        proposer=bench.proposer.name,
+        symbol=proposal.symbol,
+        files=paths,
+        diff=diff,
+    )

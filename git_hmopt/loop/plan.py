@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that a run is started with, recorded with it so that another process can go on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from git_hmopt.records.base import Record
+
+
+class RunPlan(Record):
+    """What the command line and the configuration settled before the first node."""
+
+    v: Literal[1] = 1
+    run: str
+    uuid: str
+    workload: str
+    proposer: str
+    base_commit: str
+    seed: int
+    origin: str
+    """Where the configuration's bytes came from, for messages: a path, or a path at a commit."""
+    configuration: str
+    """sha256 of the configuration's bytes, kept in the artifact store."""
+    sandboxed: bool = True
+    iterations: int | None = None
+    """Overrides the configuration's budget."""
+    wall_s: int | None = None
+    started: str

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The records of a run as plain values, read from journal JSON: what a report tells about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from git_hmopt.report.fields import Fields
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What was run, on what."""
+
+    name: str
+    uuid: str
+    workload: str
+    base_commit: str
+    base_tree: str
+    proposer: str
+    device: str
+    toolchain: Mapping[str, str]
+    environment: Mapping[str, str]
+    uri: str
+    revision: str
+    dirty: bool
+    seed: int
+    created: str
+    parent: str | None
+
+
+@dataclass(frozen=True)
+class ArtifactFacts:
+    """Stored bytes."""
+
+    sha256: str
+    size: int
+    media_type: str
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True)
+class MetricFacts:
+    """One measured number; decimals stay the text they were stored as."""
+
+    commit: str
+    tree: str
+    workload: str
+    scope: str
+    name: str
+    value: str
+    unit: str
+    n: int
+    low: str | None
+    high: str | None
+    layouts: int | None
+
+
+@dataclass(frozen=True)
+class HotspotFacts:
+    """A ranked symbol."""
+
+    symbol: str
+    file: str | None
+    first_line: int | None
+    last_line: int | None
+    score: str
+    ranker: str
+    unit: str
+    resolved_by: str
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """A stored graph and what it does not hold."""
+
+    kind: str
+    artifact: str
+    nodes: int
+    edges: int
+    skipped: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class PatchFacts:
+    """A proposed change."""
+
+    parent: str
+    commit: str | None
+    tree: str | None
+    patch_id: str | None
+    title: str
+    rationale: str
+    strategy: str
+    proposer: str
+    symbol: str | None
+    files: tuple[str, ...]
+    diff: str | None
+
+
+@dataclass(frozen=True)
+class DeltaFacts:
+    """A change of one metric as a ratio minus one, with its interval; all decimals as stored."""
+
+    metric: str
+    kind: str
+    against: str
+    estimate: str
+    low: str
+    high: str
+    layouts: int
+    boots: int
+    layout_controlled: bool
+    floor: str | None
+    layout_sd: str | None
+    boot_sd: str | None
+    samples: str | None
+
+
+@dataclass(frozen=True)
+class CheckFacts:
+    """One gate and how it went."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class EvaluationFacts:
+    """The gate's answer."""
+
+    verdict: str
+    rule: str | None
+    reason: str
+    accepted: bool
+    smallest_detectable: str | None
+    deltas: tuple[DeltaFacts, ...]
+    checks: tuple[CheckFacts, ...]
+    text_bytes: int | None
+    commit: str | None
+    baseline: str
+    best: str
+
+
+@dataclass(frozen=True)
+class MessageFacts:
+    """What a proposer or conductor said."""
+
+    agent: str
+    role: str
+    text: str
+
+
+@dataclass(frozen=True)
+class FloorFacts:
+    """The measured noise floor, as a ratio, and what it was measured from."""
+
+    value: str
+    sources: tuple[str, ...]
+
+
+def read_run(data: Fields) -> RunFacts:
+    """Read one run record; MalformedError names the key that is wrong."""
+    repository = data.inner("repository")
+    return RunFacts(
+        name=data.text("name"),
+        uuid=data.text("uuid"),
+        workload=data.text("workload"),
+        base_commit=data.text("base_commit"),
+        base_tree=data.text("base_tree"),
+        proposer=data.text("proposer"),
+        device=data.text("device"),
+        toolchain=data.text_map("toolchain"),
+        environment=data.text_map("environment"),
+        uri=repository.text("uri"),
+        revision=repository.text("revision"),
+        dirty=repository.flag("dirty"),
+        seed=data.whole("seed"),
+        created=data.text("created"),
+        parent=data.maybe_text("parent"),
+    )
+
+
+def read_artifact(data: Fields) -> ArtifactFacts:
+    """Read one artifact record; MalformedError names the key that is wrong."""
+    return ArtifactFacts(
+        sha256=data.text("sha256"),
+        size=data.whole("size"),
+        media_type=data.text("media_type"),
+        kind=data.text("kind"),
+        name=data.text("name"),
+    )
+
+
+def read_metric(data: Fields) -> MetricFacts:
+    """Read one metric record; MalformedError names the key that is wrong."""
+    return MetricFacts(
+        commit=data.text("commit"),
+        tree=data.text("tree"),
+        workload=data.text("workload"),
+        scope=data.maybe_text("scope") or "system",
+        name=data.text("name"),
+        value=data.decimal("value"),
+        unit=data.text("unit"),
+        n=data.whole("n"),
+        low=data.maybe_decimal("low"),
+        high=data.maybe_decimal("high"),
+        layouts=data.maybe_whole("layouts"),
+    )
+
+
+def read_hotspot(data: Fields) -> HotspotFacts:
+    """Read one hotspot record; MalformedError names the key that is wrong."""
+    return HotspotFacts(
+        symbol=data.text("symbol"),
+        file=data.maybe_text("file"),
+        first_line=data.maybe_whole("first_line"),
+        last_line=data.maybe_whole("last_line"),
+        score=data.decimal("score"),
+        ranker=data.text("ranker"),
+        unit=data.text("unit"),
+        resolved_by=data.text("resolved_by"),
+    )
+
+
+def read_graph(data: Fields) -> GraphFacts:
+    """Read one graph record; MalformedError names the key that is wrong."""
+    return GraphFacts(
+        kind=data.text("kind"),
+        artifact=data.text("artifact"),
+        nodes=data.whole("nodes"),
+        edges=data.whole("edges"),
+        skipped=data.text_map("skipped"),
+    )
+
+
+def read_patch(data: Fields) -> PatchFacts:
+    """Read one patch record; MalformedError names the key that is wrong."""
+    return PatchFacts(
+        parent=data.text("parent"),
+        commit=data.maybe_text("commit"),
+        tree=data.maybe_text("tree"),
+        patch_id=data.maybe_text("patch_id"),
+        title=data.text("title"),
+        rationale=data.text("rationale"),
+        strategy=data.text("strategy"),
+        proposer=data.text("proposer"),
+        symbol=data.maybe_text("symbol"),
+        files=data.texts("files"),
+        diff=data.maybe_text("diff"),
+    )
+
+
+def read_delta(data: Fields) -> DeltaFacts:
+    """Read one delta record; MalformedError names the key that is wrong."""
+    return DeltaFacts(
+        metric=data.text("metric"),
+        kind=data.text("kind"),
+        against=data.text("against"),
+        estimate=data.decimal("estimate"),
+        low=data.decimal("low"),
+        high=data.decimal("high"),
+        layouts=data.whole("layouts"),
+        boots=data.whole("boots"),
+        layout_controlled=data.flag("layout_controlled"),
+        floor=data.maybe_decimal("floor"),
+        layout_sd=data.maybe_decimal("layout_sd"),
+        boot_sd=data.maybe_decimal("boot_sd"),
+        samples=data.maybe_text("samples"),
+    )
+
+
+def read_evaluation(data: Fields) -> EvaluationFacts:
+    """Read one evaluation record; MalformedError names the key that is wrong."""
+    return EvaluationFacts(
+        verdict=data.text("verdict"),
+        rule=data.maybe_text("rule"),
+        reason=data.text("reason"),
+        accepted=data.flag("accepted"),
+        smallest_detectable=data.maybe_decimal("smallest_detectable"),
+        deltas=tuple(read_delta(one) for one in data.many("deltas")),
+        checks=tuple(
+            CheckFacts(one.text("name"), one.flag("passed"), one.text("detail")) for one in data.many("checks")
+        ),
+        text_bytes=data.maybe_whole("text_bytes"),
+        commit=data.maybe_text("commit"),
+        baseline=data.text("baseline"),
+        best=data.text("best"),
+    )
+
+
+def read_message(data: Fields) -> MessageFacts:
+    """Read one message record; MalformedError names the key that is wrong."""
+    return MessageFacts(agent=data.text("agent"), role=data.text("role"), text=data.text("text"))

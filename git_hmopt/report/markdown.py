@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run's story as a markdown report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from git_hmopt.report.facts import DeltaFacts, EvaluationFacts, PatchFacts
+from git_hmopt.report.next_steps import next_commands
+from git_hmopt.report.story import Iteration, RunStory
+from git_hmopt.report.wording import (
+    UNKNOWN,
+    delta_of,
+    floor_line,
+    how_measured,
+    interval,
+    is_open,
+    outcome,
+    percent,
+    place,
+    plain,
+    share,
+    skipped_line,
+    text_size,
+    verdict_label,
+    verdict_sentence,
+)
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
+
+
+def run_report(story: RunStory) -> str:
+    """Return the whole report; texts from patches, traces and models are shown, never interpreted."""
+    parts = [
+        _head(story),
+        _result(story),
+        _notes(story),
+        _what(story),
+        _hotspots(story),
+        _table(story),
+        *(_iteration(one) for one in story.iterations),
+        _stored(story),
+        _next(story),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _md(text: str) -> str:
+    """Return untrusted text as markdown that shows it literally."""
+    return _MARKUP.sub(r"\\\1", plain(text))
+
+
+def _code(text: str) -> str:
+    """Return untrusted text as a code span; a backtick inside would end it."""
+    shown = plain(text).replace("`", "'").replace("|", "¦")
+    return f"`{shown}`" if shown else UNKNOWN
+
+
+def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _head(story: RunStory) -> str:
+    reason = f": {_md(story.status_reason)}" if story.status_reason else ""
+    open_run = " (it has not ended: it runs, or was killed)" if is_open(story) else ""
+    return f"# Run {_md(story.run.name)}\n\nStatus: **{_md(story.status)}**{reason}{open_run}."
+
+
+def _result(story: RunStory) -> str:
+    lines = [_md(line) for line in outcome(story)]
+    lines += [f"Measured over {how_measured(delta)}: {_md(delta.metric)}." for delta in story.confirmations]
+    lines.append(_md(floor_line(story)))
+    lines += [f"{_md(message.agent)} ({_md(message.role)}): {_md(message.text)}" for message in story.messages]
+    return "## Result\n\n" + "\n".join(f"* {line}" for line in lines)
+
+
+def _notes(story: RunStory) -> str:
+    unread = skipped_line(story)
+    notes = [*story.notes, *([unread] if unread else [])]
+    return "## What you must know\n\n" + "\n".join(f"* {_md(note)}" for note in notes) if notes else ""
+
+
+def _what(story: RunStory) -> str:
+    run = story.run
+    rows = [
+        ("workload", _code(run.workload)),
+        ("base commit", _code(run.base_commit)),
+        ("base tree", _code(run.base_tree)),
+        ("repository", f"{_code(run.uri)} at {_code(run.revision)}{' (dirty)' if run.dirty else ''}"),
+        ("device", _code(run.device)),
+        ("proposer", _code(run.proposer)),
+        ("seed", str(run.seed)),
+        ("started, last recorded", f"{_md(run.created)}, {_md(story.last_at) or UNKNOWN}"),
+        ("run id", _code(run.uuid)),
+    ]
+    rows += [("continues", _code(run.parent))] if run.parent else []
+    rows += [(f"toolchain: {_md(name)}", _code(value)) for name, value in run.toolchain.items()]
+    rows += [(f"environment: {_md(name)}", _code(value)) for name, value in run.environment.items()]
+    return "## What was run\n\n" + _rows(("what", "value"), rows)
+
+
+def _hotspots(story: RunStory) -> str:
+    if not story.hotspots:
+        return "## Hotspots of the base\n\nUnknown: no profile was recorded."
+    first = story.hotspots[0]
+    rows = [
+        (str(number), _code(spot.symbol), share(spot.score), _code(place(spot)), _md(spot.resolved_by))
+        for number, spot in enumerate(story.hotspots, 1)
+    ]
+    head = ("#", "symbol", f"score ({_md(first.ranker)} of {_md(first.unit)})", "where", "found by")
+    return "## Hotspots of the base\n\n" + _rows(head, rows)
+
+
+def _table(story: RunStory) -> str:
+    if not story.iterations:
+        return "## Iterations\n\nNone."
+    head = ("#", "strategy", "symbol", "time [95 %]", "count", "text", "verdict", "on best")
+    return "## Iterations\n\n" + _rows(head, (_row(one) for one in story.iterations))
+
+
+def _row(one: Iteration) -> Sequence[str]:
+    judged, patch = one.evaluation, one.patch
+    deltas = judged.deltas if judged else ()
+    time, count = delta_of(deltas, ("time", "kpi")), delta_of(deltas, ("count",))
+    return (
+        str(one.number),
+        _code(patch.strategy if patch else (one.decision or {}).get("strategy", "")),
+        _code((patch.symbol if patch else (one.decision or {}).get("symbol")) or ""),
+        _md(interval(time)) if time else UNKNOWN,
+        _md(interval(count)) if count else UNKNOWN,
+        text_size(judged.text_bytes if judged else None),
+        _md(verdict_label(one)),
+        "yes" if judged and judged.accepted else "no",
+    )
+
+
+def _iteration(one: Iteration) -> str:
+    parts = [f"### Iteration {one.number}" + (f": {_md(one.patch.title)}" if one.patch else "")]
+    if one.decision:
+        parts.append("Decision: " + "; ".join(f"{_md(key)} {_code(value)}" for key, value in one.decision.items()))
+    parts.append(_patch(one.patch) if one.patch else "No patch was recorded.")
+    parts += [f"{_md(message.agent)} ({_md(message.role)}): {_md(message.text)}" for message in one.messages]
+    parts.append(f"**{_md(verdict_label(one))}** {_md(verdict_sentence(one))}")
+    if one.evaluation:
+        parts += _judged(one.evaluation)
+    return "\n\n".join(parts)
+
+
+def _patch(patch: PatchFacts) -> str:
+    where = ", ".join(_code(file) for file in patch.files) or UNKNOWN
+    commit = _code(patch.commit) if patch.commit else "none, the edit did not apply"
+    return f"{_md(patch.rationale)}\n\nBy {_md(patch.proposer)}; files: {where}; commit: {commit}."
+
+
+def _judged(evaluation: EvaluationFacts) -> list[str]:
+    parts = [f"Reason: {_md(evaluation.reason)}"]
+    if evaluation.deltas:
+        head = ("metric", "kind", "against", "change [95 %]", "measured over", "floor", "layout sd", "boot sd")
+        parts.append(_rows(head, (_delta(delta) for delta in evaluation.deltas)))
+    if evaluation.checks:
+        rows = [
+            (_md(check.name), "passed" if check.passed else "**failed**", _md(check.detail))
+            for check in evaluation.checks
+        ]
+        parts.append(_rows(("check", "", "detail"), rows))
+    return parts
+
+
+def _delta(delta: DeltaFacts) -> Sequence[str]:
+    spreads = (delta.floor, delta.layout_sd, delta.boot_sd)
+    return (
+        _md(delta.metric),
+        _md(delta.kind),
+        _md(delta.against),
+        _md(interval(delta)),
+        how_measured(delta),
+        *(UNKNOWN if value is None else percent(value).lstrip("+") for value in spreads),
+    )
+
+
+def _stored(story: RunStory) -> str:
+    artifacts = [*story.artifacts, *(artifact for one in story.iterations for artifact in one.artifacts)]
+    if not artifacts:
+        return ""
+    rows = [
+        (_md(artifact.kind), _code(artifact.name), str(artifact.size), _code(artifact.sha256)) for artifact in artifacts
+    ]
+    graphs = [
+        f"* {_md(graph.kind)}: {graph.nodes} nodes, {graph.edges} edges; left out: "
+        + (", ".join(f"{_md(count)} x {_md(reason)}" for reason, count in graph.skipped.items()) or "nothing")
+        for graph in story.graphs
+    ]
+    table = _rows(("kind", "name", "bytes", "sha256"), rows)
+    return "## What is stored\n\n" + table + ("\n\n" + "\n".join(graphs) if graphs else "")
+
+
+def _next(story: RunStory) -> str:
+    width = max(len(command) for command, _ in next_commands(story))
+    lines = "\n".join(f"{command:<{width}}  # {what}" for command, what in next_commands(story))
+    return f"## Next\n\n```\n{lines}\n```"

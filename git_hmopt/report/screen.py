@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run's story on one terminal screen: plain text, at most 40 lines of at most 100 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from git_hmopt.report.next_steps import next_commands
+from git_hmopt.report.story import Iteration, RunStory
+from git_hmopt.report.wording import (
+    UNKNOWN,
+    delta_of,
+    fit,
+    floor_line,
+    how_measured,
+    interval,
+    outcome,
+    place,
+    plain,
+    share,
+    skipped_line,
+    text_size,
+    verdict_label,
+)
+
+LINES = 40
+COLUMNS = 100
+_HOTSPOTS = 5
+_NOTE_LINES = 6
+_RESULT_LINES = 6
+_WIDTHS = (3, 15, 14, 23, 7, 8)
+
+
+def one_screen(story: RunStory) -> str:
+    """Return the story; iterations and notes that do not fit are counted, the latest iterations are shown."""
+    above = [*_what(story), "", *_hotspots(story), ""]
+    below = ["", *_wrapped(_result(story), _RESULT_LINES), *_notes(story), ""]
+    # Commands are never cut: a cut command is another command.
+    commands = [f"  {command}" for command, _ in next_commands(story)]
+    room = LINES - len(above) - len(below) - len(commands)
+    lines = [_clipped(line) for line in [*above, *_iterations(story, room), *below]]
+    return "".join(f"{line}\n" for line in [*lines, *commands])
+
+
+def _clipped(line: str) -> str:
+    indent = len(line) - len(line.lstrip(" "))
+    return f"{' ' * indent}{fit(line, COLUMNS - indent)}".rstrip()
+
+
+def _wrapped(texts: Sequence[str], limit: int) -> list[str]:
+    lines = [line for text in texts for line in textwrap.wrap(text, COLUMNS, subsequent_indent="  ")]
+    return lines if len(lines) <= limit else [*lines[: limit - 1], "and more, which the report tells"]
+
+
+def _what(story: RunStory) -> list[str]:
+    run = story.run
+    reason = f": {plain(story.status_reason)}" if story.status_reason else ""
+    parent = f", continues {run.parent}" if run.parent else ""
+    dirty = ", dirty tree" if run.dirty else ""
+    return [
+        f"run {run.name}  {story.status}{reason}",
+        f"  workload {run.workload} on {run.device}, proposer {run.proposer}, seed {run.seed}{parent}",
+        f"  base {run.base_commit[:12]} ({run.revision}{dirty}) of {run.uri}, started {run.created}",
+    ]
+
+
+def _hotspots(story: RunStory) -> list[str]:
+    if not story.hotspots:
+        return [f"hotspots {UNKNOWN}: no profile was recorded"]
+    first = story.hotspots[0]
+    lines = [f"hotspots by {first.ranker}, share of {first.unit}"]
+    for spot in story.hotspots[:_HOTSPOTS]:
+        lines.append(f"  {share(spot.score):>7}  {fit(spot.symbol, 36):<36}  {place(spot)}")
+    more = len(story.hotspots) - _HOTSPOTS
+    if more > 0:
+        lines.append(f"  and {more} more")
+    return lines
+
+
+def _iterations(story: RunStory, room: int) -> list[str]:
+    if not story.iterations:
+        return ["no iterations"]
+    lines = [_row(("#", "strategy", "symbol", "time [95 %]", "count", "text"), "verdict (* on best)")]
+    shown = list(story.iterations)
+    if len(shown) + 1 > room:
+        # One line goes to saying how many are missing; the latest tell most.
+        hidden = len(shown) - max(room - 2, 1)
+        shown = shown[hidden:]
+        lines.append(f"  {hidden} earlier iterations are not shown")
+    return lines + [_iteration(one) for one in shown]
+
+
+def _iteration(one: Iteration) -> str:
+    judged, patch = one.evaluation, one.patch
+    deltas = judged.deltas if judged else ()
+    time, count = delta_of(deltas, ("time", "kpi")), delta_of(deltas, ("count",))
+    strategy = patch.strategy if patch else (one.decision or {}).get("strategy", UNKNOWN)
+    symbol = patch.symbol if patch else (one.decision or {}).get("symbol")
+    cells = (
+        f"{one.number}{'*' if judged and judged.accepted else ''}",
+        strategy,
+        symbol or UNKNOWN,
+        interval(time) if time else UNKNOWN,
+        interval(count).split(" [", 1)[0] if count else UNKNOWN,
+        text_size(judged.text_bytes if judged else None),
+    )
+    return _row(cells, verdict_label(one))
+
+
+def _row(cells: Sequence[str], last: str) -> str:
+    padded = [f"{fit(cell, width):<{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)]
+    return " ".join([*padded, last])
+
+
+def _result(story: RunStory) -> list[str]:
+    lines = outcome(story)
+    deltas = [*story.confirmations]
+    for one in reversed(story.iterations):
+        deltas += one.evaluation.deltas if one.evaluation else ()
+    measured = delta_of(deltas, ("time", "kpi", "count"))
+    lines.append(f"Measured over {how_measured(measured)}." if measured else "Nothing was measured for a verdict.")
+    lines.append(floor_line(story))
+    return lines
+
+
+def _notes(story: RunStory) -> list[str]:
+    unread = skipped_line(story)
+    notes = [*([unread] if unread else []), *(f"note: {plain(note)}" for note in story.notes)]
+    return _wrapped(notes, _NOTE_LINES)

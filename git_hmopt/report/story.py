@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run's story as plain values, folded from the operations of its journals and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from git_hmopt.errors import CorruptRecordError
+from git_hmopt.report import facts
+from git_hmopt.report.facts import (
+    ArtifactFacts,
+    DeltaFacts,
+    EvaluationFacts,
+    FloorFacts,
+    GraphFacts,
+    HotspotFacts,
+    MessageFacts,
+    MetricFacts,
+    PatchFacts,
+    RunFacts,
+)
+from git_hmopt.report.fields import Fields, MalformedError
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One decision, patch and verdict; None is what never came to be recorded."""
+
+    number: int
+    decision: Mapping[str, str] | None
+    patch: PatchFacts | None
+    evaluation: EvaluationFacts | None
+    metrics: tuple[MetricFacts, ...]
+    messages: tuple[MessageFacts, ...]
+    artifacts: tuple[ArtifactFacts, ...]
+    evidence: str | None
+    """sha256 of the evidence pack (artifact kind `evidence-pack`) that was in force."""
+
+
+@dataclass(frozen=True)
+class RunStory:
+    """All that is told about a run."""
+
+    run: RunFacts
+    status: str
+    status_reason: str | None
+    hotspots: tuple[HotspotFacts, ...]
+    """Of the base: those that were recorded first."""
+    graphs: tuple[GraphFacts, ...]
+    artifacts: tuple[ArtifactFacts, ...]
+    metrics: tuple[MetricFacts, ...]
+    messages: tuple[MessageFacts, ...]
+    """What was said outside of iterations: why the proposer ended, for one."""
+    iterations: tuple[Iteration, ...]
+    floor: FloorFacts | None
+    confirmations: tuple[DeltaFacts, ...]
+    """Best against base, measured afresh; one a metric."""
+    notes: tuple[str, ...]
+    last_at: str
+    skipped: Mapping[str, int]
+    """Operations this version could not read, by reason."""
+
+    @property
+    def accepted(self) -> tuple[Iteration, ...]:
+        """Return the iterations whose patches are on best, in order."""
+        return tuple(one for one in self.iterations if one.evaluation and one.evaluation.accepted)
+
+    @property
+    def best_commit(self) -> str:
+        """Return the commit that best stands at: the last accepted one, or the base."""
+        commits = [one.evaluation.commit for one in self.accepted if one.evaluation and one.evaluation.commit]
+        return commits[-1] if commits else self.run.base_commit
+
+
+@dataclass
+class _Step:
+    """An iteration under construction."""
+
+    decision: dict[str, str] | None = None
+    patch: PatchFacts | None = None
+    evaluation: EvaluationFacts | None = None
+    metrics: list[MetricFacts] = field(default_factory=list)
+    messages: list[MessageFacts] = field(default_factory=list)
+    artifacts: list[ArtifactFacts] = field(default_factory=list)
+
+    @property
+    def tried(self) -> bool:
+        """Say whether anything was decided here; a proposer that ends leaves a message and no candidate."""
+        return bool(self.decision or self.patch or self.evaluation)
+
+
+EVIDENCE_KIND = "evidence-pack"
+
+
+class _Fold:
+    """Takes operations in order; every handler reads one key of an operation's data."""
+
+    def __init__(self) -> None:
+        self.run: RunFacts | None = None
+        self.status = "created"
+        self.reason: str | None = None
+        self.steps: dict[int, _Step] = {}
+        self.hotspots: tuple[HotspotFacts, ...] = ()
+        self.graphs: list[GraphFacts] = []
+        self.floor: FloorFacts | None = None
+        self.confirmations: dict[str, DeltaFacts] = {}
+        self.notes: dict[str, None] = {}
+        self.last_at = ""
+        self.skipped: Counter[str] = Counter()
+        self.handlers: dict[str, Callable[[_Step, Fields], None]] = {
+            "run": self._run,
+            "artifact": lambda step, data: step.artifacts.append(facts.read_artifact(data.inner("artifact"))),
+            "metrics": lambda step, data: step.metrics.extend(_metrics(data)),
+            "hotspots": self._hotspots,
+            "graph": lambda step, data: self.graphs.append(facts.read_graph(data.inner("graph"))),
+            "patch": self._patch,
+            "evaluation": self._evaluation,
+            "message": lambda step, data: step.messages.append(facts.read_message(data.inner("message"))),
+            "status": self._status,
+            "floor": self._floor,
+            "decision": self._decision,
+            "confirmation": self._confirmation,
+            "notes": self._notes,
+        }
+
+    def take(self, operation: Fields) -> None:
+        if operation.data.get("v", 1) != 1:
+            self.skipped[f"operation of version {operation.data.get('v')}"] += 1
+            return
+        number = operation.maybe_whole("iter") or 0
+        self.last_at = max(self.last_at, operation.maybe_text("at") or "")
+        data = operation.inner("data")
+        # Keys without a handler are the loop's own (captures, checkpoints, proposals): nothing a reader is told about.
+        for key in [key for key in data.data if key in self.handlers]:
+            try:
+                step = self.steps.get(number) or _Step()
+                self.handlers[key](step, data)
+                self.steps[number] = step
+            except MalformedError as error:
+                self.skipped[f"malformed {key}: {error}"] += 1
+
+    def _run(self, step: _Step, data: Fields) -> None:
+        found = facts.read_run(data.inner("run"))
+        self.run = self.run or found
+
+    def _hotspots(self, step: _Step, data: Fields) -> None:
+        found = tuple(facts.read_hotspot(one) for one in data.many("hotspots"))
+        self.hotspots = self.hotspots or found
+
+    def _patch(self, step: _Step, data: Fields) -> None:
+        step.patch = facts.read_patch(data.inner("patch"))
+
+    def _evaluation(self, step: _Step, data: Fields) -> None:
+        step.evaluation = facts.read_evaluation(data.inner("evaluation"))
+
+    def _status(self, step: _Step, data: Fields) -> None:
+        self.status, self.reason = data.text("status"), data.maybe_text("reason")
+
+    def _floor(self, step: _Step, data: Fields) -> None:
+        floor = data.inner("floor")
+        sources = floor.data.get("sources", ())
+        texts = sources if isinstance(sources, list | tuple) else [f"{key}: {sources[key]}" for key in sorted(sources)]
+        self.floor = FloorFacts(floor.decimal("value"), tuple(str(text) for text in texts))
+
+    def _decision(self, step: _Step, data: Fields) -> None:
+        step.decision = data.text_map("decision")
+
+    def _confirmation(self, step: _Step, data: Fields) -> None:
+        delta = facts.read_delta(data.inner("confirmation"))
+        self.confirmations[delta.metric] = delta
+
+    def _notes(self, step: _Step, data: Fields) -> None:
+        self.notes.update(dict.fromkeys(data.texts("notes")))
+
+    def story(self) -> RunStory:
+        if self.run is None:
+            raise CorruptRecordError("this journal does not say which run it belongs to: it holds no 'run' record")
+        return RunStory(
+            run=self.run,
+            status=self.status,
+            status_reason=self.reason,
+            hotspots=self.hotspots,
+            graphs=tuple(self.graphs),
+            artifacts=tuple(artifact for step in self._untried() for artifact in step.artifacts),
+            metrics=tuple(metric for step in self._untried() for metric in step.metrics),
+            messages=tuple(message for step in self._untried() for message in step.messages),
+            iterations=self._iterations(),
+            floor=self.floor,
+            confirmations=tuple(self.confirmations[metric] for metric in sorted(self.confirmations)),
+            notes=tuple(self.notes),
+            last_at=self.last_at,
+            skipped=dict(sorted(self.skipped.items())),
+        )
+
+    def _untried(self) -> list[_Step]:
+        """Return what belongs to the run as a whole: before the first iteration, and where nothing more was tried."""
+        return [step for number, step in sorted(self.steps.items()) if number == 0 or not step.tried]
+
+    def _iterations(self) -> tuple[Iteration, ...]:
+        told = []
+        evidence: str | None = None
+        for number in sorted(self.steps):
+            step = self.steps[number]
+            packs = [artifact.sha256 for artifact in step.artifacts if artifact.kind == EVIDENCE_KIND]
+            evidence = packs[-1] if packs else evidence
+            if number > 0 and step.tried:
+                told.append(_iteration(number, step, evidence))
+        return tuple(told)
+
+
+def _metrics(data: Fields) -> list[MetricFacts]:
+    return [facts.read_metric(one) for one in data.many("metrics")]
+
+
+def _iteration(number: int, step: _Step, evidence: str | None) -> Iteration:
+    return Iteration(
+        number=number,
+        decision=step.decision,
+        patch=step.patch,
+        evaluation=step.evaluation,
+        metrics=tuple(step.metrics),
+        messages=tuple(step.messages),
+        artifacts=tuple(step.artifacts),
+        evidence=evidence,
+    )
+
+
+def fold(operations: Iterable[Mapping[str, Any]]) -> RunStory:
+    """Return the story that journal operations tell, in whatever order they come; repeated ones count once.
+
+    Operations of another version, unknown or malformed ones are left out and counted in `skipped`. Raises
+    CorruptRecordError when no operation says which run this is.
+    """
+    fold_state = _Fold()
+    seen: set[tuple[str, ...]] = set()
+    for operation in sorted(operations, key=_order):
+        identity = tuple(str(operation.get(key)) for key in ("run", "writer", "iter", "node", "attempt", "op"))
+        if identity in seen:
+            continue
+        seen.add(identity)
+        try:
+            fold_state.take(Fields(operation))
+        except MalformedError as error:
+            fold_state.skipped[f"malformed operation: {error}"] += 1
+    return fold_state.story()
+
+
+def _order(operation: Mapping[str, Any]) -> tuple[int, str]:
+    lamport = operation.get("lamport")
+    return (lamport if isinstance(lamport, int) else 0, str(operation.get("writer")))

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turn an operation into rows of the cache: a pure function over plain JSON, whatever the operation is called.
+
+The key under which a record stands in an operation's `data` says what it is. Imports no pydantic, since `list` folds
+what is new before it answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from git_hmopt.store.chain import ChainEntry
+
+Value = str | int | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, the key its records stand under, and its columns by the records' keys."""
+
+    name: str
+    key: str
+    columns: tuple[str, ...]
+    many: bool = False
+    """Whether the key holds a list of records."""
+
+
+TABLES = (
+    Table("artifacts", "artifact", ("sha256", "size", "media_type", "kind", "name", "uris", "redacted")),
+    Table("artifacts", "artifacts", ("sha256", "size", "media_type", "kind", "name", "uris", "redacted"), many=True),
+    Table(
+        "metrics",
+        "metrics",
+        (
+            *("commit", "tree", "patch_id", "scope", "workload", "name", "value", "unit", "n", "low", "high"),
+            *("layouts", "samples", "tags"),
+        ),
+        many=True,
+    ),
+    Table(
+        "hotspots",
+        "hotspots",
+        ("symbol", "file", "first_line", "last_line", "score", "ranker", "unit", "evidence", "resolved_by"),
+        many=True,
+    ),
+    Table("graphs", "graph", ("kind", "artifact", "nodes", "edges", "skipped")),
+    Table(
+        "patches",
+        "patch",
+        (
+            *("parent", "commit", "tree", "patch_id", "title", "rationale", "strategy", "proposer", "symbol"),
+            *("files", "diff"),
+        ),
+    ),
+    Table(
+        "evaluations",
+        "evaluation",
+        (
+            *("workload", "commit", "tree", "patch_id", "baseline", "best", "verdict", "rule", "reason"),
+            *("smallest_detectable", "accepted", "deltas", "checks", "text_bytes", "samples"),
+        ),
+    ),
+    Table("agent_messages", "message", ("agent", "role", "text", "data")),
+)
+
+RUN_COLUMNS = (
+    *("uuid", "workload", "base_commit", "base_tree", "proposer", "device", "toolchain", "configuration"),
+    *("environment", "repository", "seed", "parent", "status", "created"),
+)
+
+_NESTED: dict[str, type] = {
+    **dict.fromkeys(("uris", "evidence", "files", "deltas", "checks"), list),
+    **dict.fromkeys(("redacted", "tags", "skipped", "data", "toolchain", "environment", "repository"), dict),
+}
+
+# `commit` is a word of SQL.
+_RENAMED = {"commit": "commit_oid"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row to insert; `key` names the record it came from."""
+
+    table: str
+    key: str
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What one operation says: the run it describes, the status it sets, its rows, and what was not understood."""
+
+    status: str | None
+    run: Mapping[str, Value] | None
+    rows: tuple[Row, ...]
+    skipped: tuple[str, ...]
+
+
+def fold(entry: ChainEntry) -> Folded:
+    """Return the rows of an operation."""
+    fields = entry.fields
+    data = fields["data"]
+    rows: list[Row] = []
+    skipped: list[str] = []
+    for table in TABLES:
+        if table.key not in data:
+            continue
+        records = data[table.key] if table.many else [data[table.key]]
+        if not isinstance(records, list):
+            skipped.append(f"malformed {table.key}")
+            continue
+        for record in records:
+            values = _values(table.columns, record)
+            if values is None:
+                skipped.append(f"malformed {table.key}")
+                continue
+            place = sum(1 for row in rows if row.table == table.name)
+            rows.append(Row(table.name, table.key, {**_origin(fields), "place": place, **values}))
+    run = _run(fields, skipped)
+    status = data.get("status")
+    if status is not None and not isinstance(status, str):
+        skipped.append("malformed status")
+        status = None
+    if status is None and run is not None:
+        status = str(run["status"])
+    return Folded(status, run, tuple(rows), tuple(skipped))
+
+
+def _origin(fields: Mapping[str, Any]) -> dict[str, Value]:
+    return {
+        "run": fields["run"],
+        "writer": fields["writer"],
+        "lamport": fields["lamport"],
+        "iteration": fields["iter"],
+        "node": fields["node"],
+    }
+
+
+def _run(fields: Mapping[str, Any], skipped: list[str]) -> dict[str, Value] | None:
+    record = fields["data"].get("run")
+    if record is None:
+        return None
+    values = _values(RUN_COLUMNS, record)
+    if values is None or record.get("name") != fields["run"]:
+        skipped.append("malformed run")
+        return None
+    return {"name": fields["run"], "writer": fields["writer"], "lamport": fields["lamport"], **values}
+
+
+def _values(columns: tuple[str, ...], record: Any) -> dict[str, Value] | None:
+    """Return a record's columns, nested values as canonical JSON; None when it is no record of version 1."""
+    if not isinstance(record, dict) or record.get("v") != 1:
+        return None
+    values: dict[str, Value] = {}
+    for column in columns:
+        value = record.get(column)
+        nested = _NESTED.get(column)
+        if isinstance(value, dict | list) if nested is None else not isinstance(value, nested):
+            return None
+        values[_RENAMED.get(column, column)] = _column(value)
+    return values
+
+
+def _column(value: Any) -> Value:
+    if isinstance(value, bool):
+        return int(value)
+    if value is None or isinstance(value, str | int):
+        return value
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

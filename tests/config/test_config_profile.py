@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shipped profiles: found by entry point, each a configuration we accept."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from git_hmopt.adapters import Kind, load_adapter
+from git_hmopt.config import profile
+from git_hmopt.config.load import adapter_options, load_config
+from git_hmopt.config.schema import AdapterSection
+from git_hmopt.errors import ConfigError
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Install a package of profiles the way pip does: a `.dist-info` with an entry point on the search path."""
+    (tmp_path / "site").mkdir()
+    information = tmp_path / "site" / "profile_pack-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: profile-pack\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(f"[{profile.GROUP}]\npack = profile_pack:root\n")
+    (tmp_path / "site" / "profile_pack.py").write_text(
+        "from pathlib import Path\ndef root() -> Path:\n    return Path(__file__).parent / 'profiles'\n"
+    )
+    (tmp_path / "site" / "profiles").mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    importlib.invalidate_caches()
+    return tmp_path / "site" / "profiles"
+
+
+def test_a_third_partys_profile_is_found(installed: Path) -> None:
+    (installed / "gadget-board.yaml").write_bytes(b"version: 1\n")
+    assert "gadget-board" in profile.profile_names()
+    assert profile.profile_bytes("gadget-board") == b"version: 1\n"
+
+
+def test_an_unknown_profile_names_the_nearest(installed: Path) -> None:
+    (installed / "gadget-board.yaml").write_bytes(b"version: 1\n")
+    with pytest.raises(ConfigError, match=r"unknown profile 'gadget-bord', expected 'gadget-board'\?"):
+        profile.profile_bytes("gadget-bord")
+    with pytest.raises(ConfigError, match=r"unknown profile '\.\./gadget-board', expected"):
+        profile.profile_bytes("../gadget-board")
+
+
+def test_every_installed_profile_is_a_configuration_we_accept() -> None:
+    for name in profile.profile_names():
+        loaded = load_config(profile.profile_bytes(name), origin=f"profile {name}")
+        assert loaded.config.workloads
+
+
+def test_every_section_of_an_installed_profile_fits_its_adapter() -> None:
+    for name in profile.profile_names():
+        loaded = load_config(profile.profile_bytes(name), origin=f"profile {name}")
+        sections: list[tuple[Kind, AdapterSection, tuple[str, ...]]] = []
+        for key, build in loaded.config.builds.items():
+            sections.append(("build", build, ("builds", key)))
+        for key, test in loaded.config.tests.items():
+            sections.append(("test", test, ("tests", key)))
+        for key, workload in loaded.config.workloads.items():
+            for metric, measure in workload.measure.items():
+                sections.append(("workload", measure, ("workloads", key, "measure", metric)))
+            for view, profiled in workload.profile.items():
+                sections.append(("profiler", profiled, ("workloads", key, "profile", view)))
+        assert len(sections) >= 2
+        for kind, section, path in sections:
+            options = load_adapter(kind, section.adapter).Options
+            assert isinstance(adapter_options(section, options, where=loaded.at(*path)), options)

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The evidence pack: what it joins, that it is the same bytes every time, and what it says when things are missing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from git_hmopt.evidence import taxonomy
+from git_hmopt.evidence.pack import build_pack
+from git_hmopt.evidence.structure import Location, function_of, source_name
+from git_hmopt.psg.compile_database import CompileCommand
+from git_hmopt.psg.unit import parse_unit
+from git_hmopt.records.evidence import Attempt, EvidencePack, HotspotEvidence
+from git_hmopt.records.run import Objective
+from git_hmopt.runtime import call_graph, ranking
+from git_hmopt.traces import folded, self_counts
+
+SOURCE = """\
+struct table { int n; };
+static unsigned long seen;
+static struct table shared;
+
+static int mix(int value)
+{
+\tspin_lock(&lock); /* mutex_lock(&not_code) */
+\tseen++;
+\tspin_unlock(&lock);
+\treturn value * 31;
+}
+
+int digest(const char *text, int (*step)(int))
+{
+\tint sum = CONFIG_SEED;
+
+\twhile (*text)
+\t\tsum = step(mix(sum + *text++));
+\treturn sum + shared.n;
+}
+EXPORT_SYMBOL_GPL(digest);
+"""
+PATH = "lib/digest.c"
+GOLDEN = Path(__file__).parent / "golden" / "evidence-pack-v1.json"
+
+
+@dataclass(frozen=True)
+class Call:
+    callee: str
+    line: int
+    indirect: bool = False
+
+
+@dataclass(frozen=True)
+class Use:
+    name: str
+    kind: str
+    file: str | None
+    line: int | None
+
+
+@dataclass(frozen=True)
+class Function:
+    symbol: str
+    file: str
+    first_line: int
+    last_line: int
+    start: int
+    end: int
+    calls: tuple[Call, ...]
+    references: tuple[Use, ...]
+
+
+@dataclass(frozen=True)
+class Unit:
+    functions: tuple[Function, ...]
+    sources: Mapping[str, bytes]
+
+
+def extent(first: str, last: str) -> tuple[int, int, int, int]:
+    start = SOURCE.index(first)
+    end = SOURCE.index(last, start) + len(last)
+    return SOURCE.count("\n", 0, start) + 1, SOURCE.count("\n", 0, end) + 1, start, end
+
+
+UNIT = Unit(
+    (
+        Function("mix", PATH, *extent("static int mix", "\n}"), (), (Use("seen", "global", PATH, 2),)),
+        Function(
+            "digest",
+            PATH,
+            *extent("int digest", "\n}"),
+            (Call("mix", 18), Call("step", 18, indirect=True), Call("mix", 19)),
+            (
+                Use("shared", "global", PATH, 3),
+                Use("table", "struct", PATH, 1),
+                Use("CONFIG_SEED", "macro", "include/generated/autoconf.h", 7),
+                Use("u32", "typedef", "include/types.h", 9),
+            ),
+        ),
+    ),
+    {PATH: SOURCE.encode()},
+)
+BLOB = hashlib.sha1(f"blob {len(SOURCE)}\0{SOURCE}".encode()).hexdigest()
+LOCATIONS = {
+    "digest": Location(PATH, 13, "dwarf"),
+    "mix": Location(PATH, 5, "dwarf"),
+    "elsewhere": Location("a.S", 3, "nm"),
+}
+STACKS = ["main;digest;mix 45", "main;digest 40", "main;elsewhere 10", "main;nowhere 5"]
+COUNTS = (
+    "hmopt-self-counts 1\ndigest\tlib/digest.c\t17\t400\t100\ndigest\t./lib/digest.c\t18\t800\t99\n"
+    "main\tlib/digest.c\t18\t8\t1\ndigest\tlib/other.c\t18\t9\t9\ndigest\t?\t0\t5\t5\n"
+)
+ATTEMPT = Attempt(
+    run="20260101-digest-abc123", iteration=2, strategy="branch-hints", verdict="no-change", reason="flat"
+)
+
+
+def pack(**changed: Any) -> EvidencePack:
+    graph = call_graph.from_samples(folded.parse(f"{line}\n".encode() for line in STACKS))
+    arguments: dict[str, Any] = {
+        "run": "20260131-digest-0a1b2c",
+        "workload": "digest",
+        "commit": "c" * 40,
+        "tree": "7" * 40,
+        "objective": Objective(metric="time"),
+        "ranked": ranking.rank_by_self(graph),
+        "locate": LOCATIONS.get,
+        "unit_of": lambda path: UNIT if path == PATH else None,
+        "read": lambda path: (BLOB, SOURCE.encode()) if path == PATH else None,
+        "pcg": graph,
+        "self_counts": self_counts.parse(COUNTS.encode().splitlines(keepends=True)),
+        "attempts": {"digest": [ATTEMPT]},
+        "artifacts": ["b" * 64, "a" * 64, "b" * 64],
+    }
+    return build_pack(**{**arguments, **changed})
+
+
+def hotspot(found: EvidencePack, symbol: str) -> HotspotEvidence:
+    return next(item for item in found.hotspots if item.hotspot.symbol == symbol)
+
+
+def test_the_pack_is_the_golden_bytes() -> None:
+    assert pack().canonical() + "\n" == GOLDEN.read_text()
+
+
+def test_the_golden_pack_is_still_read() -> None:
+    assert EvidencePack.model_validate_json(GOLDEN.read_text()) == pack()
+
+
+def test_equal_inputs_in_another_order_give_equal_bytes() -> None:
+    shuffled = replace(UNIT, functions=tuple(reversed(UNIT.functions)))
+    counts = COUNTS.splitlines(keepends=True)
+    other = self_counts.parse(line.encode() for line in [counts[0], *reversed(counts[1:])])
+    same = pack(
+        unit_of=lambda path: shuffled if path == PATH else None, self_counts=other, artifacts=["a" * 64, "b" * 64]
+    )
+    assert same.canonical() == pack().canonical()
+
+
+def test_identity_source_and_neighbours() -> None:
+    found = hotspot(pack(), "digest")
+    assert found.source is not None
+    assert found.source.text.startswith("int digest(") and found.source.text.endswith("\n}")
+    assert (found.source.path, found.source.blob, found.source.first_line, found.source.last_line) == (
+        PATH,
+        BLOB,
+        13,
+        20,
+    )
+    assert (found.hotspot.resolved_by, found.hotspot.score, found.hotspot.unit) == ("psg", "0.4", "samples")
+    assert [(item.relation, item.symbol, item.line) for item in found.static] == [
+        ("callee", "(*step)", 18),
+        ("callee", "mix", 18),
+        ("config", "CONFIG_SEED", 7),
+        ("global", "shared", 3),
+        ("struct", "table", 1),
+    ]
+    assert [(item.relation, item.symbol, item.cost) for item in found.runtime] == [
+        ("caller", "main", "0.85"),
+        ("callee", "mix", "0.45"),
+    ]
+    callers = [item for item in hotspot(pack(), "mix").static if item.relation == "caller"]
+    assert [(item.symbol, item.line) for item in callers] == [("digest", 18)]
+
+
+def test_line_counts_are_summed_over_symbols_inside_the_extent_only() -> None:
+    assert [(item.line, item.count) for item in hotspot(pack(), "digest").line_counts] == [(17, 100), (18, 100)]
+    assert hotspot(pack(self_counts=None), "digest").line_counts == ()
+
+
+def test_attempts_risks_and_strategies_belong_to_their_hotspot() -> None:
+    found = pack()
+    assert hotspot(found, "digest").attempts == (ATTEMPT,)
+    assert hotspot(found, "mix").attempts == ()
+    assert hotspot(found, "mix").risks == ("locks: spin_lock (line 7), spin_unlock (line 9)",)
+    assert hotspot(found, "digest").risks[0].startswith("exported: EXPORT_SYMBOL_GPL")
+    assert found.bottleneck == taxonomy.CALL_OVERHEAD
+    assert hotspot(found, "digest").strategies == taxonomy.STRATEGIES[taxonomy.CALL_OVERHEAD]
+    mine = pack(strategies={taxonomy.CALL_OVERHEAD: ("only-this",)})
+    assert hotspot(mine, "mix").strategies == ("only-this",)
+
+
+def test_what_cannot_be_resolved_is_null_and_said() -> None:
+    found = pack()
+    nowhere, elsewhere = hotspot(found, "nowhere"), hotspot(found, "elsewhere")
+    assert (nowhere.hotspot.file, nowhere.hotspot.resolved_by, nowhere.source) == (None, "unresolved", None)
+    assert (elsewhere.hotspot.file, elsewhere.hotspot.first_line, elsewhere.hotspot.last_line) == ("a.S", 3, None)
+    short = {section.name: section.short for section in elsewhere.sections}
+    assert short["source"] == "no source text (a.S:3, resolved by nm)"
+    assert short["line_counts"] == "unmeasured"
+
+
+def test_extents_of_another_version_of_the_file_are_not_used() -> None:
+    found = hotspot(pack(read=lambda path: ("0" * 40, b"\n" + SOURCE.encode())), "digest")
+    assert (found.source, found.risks, found.static, found.line_counts) == (None, (), (), ())
+    assert (found.hotspot.first_line, found.hotspot.last_line, found.hotspot.resolved_by) == (13, None, "dwarf")
+
+
+def test_a_file_that_is_not_in_the_tree_has_extents_and_no_text() -> None:
+    found = hotspot(pack(read=lambda path: None), "digest")
+    assert (found.source, found.hotspot.last_line, found.hotspot.resolved_by) == (None, 20, "psg")
+
+
+def test_a_profile_without_stacks_says_that_edges_are_unmeasured() -> None:
+    graph = call_graph.from_samples(folded.parse([b"digest 9\n", b"mix 1\n"]))
+    found = hotspot(pack(pcg=graph, ranked=ranking.rank_by_self(graph)), "digest")
+    assert found.runtime == ()
+    medium = {section.name: section.medium for section in found.sections}
+    assert medium["runtime"] == "score 90.0 % of samples (self); callers and callees unmeasured"
+
+
+def test_the_limit_holds_and_a_unit_is_parsed_once() -> None:
+    asked: list[str] = []
+
+    def unit_of(path: str) -> Unit | None:
+        asked.append(path)
+        return UNIT if path == PATH else None
+
+    found = pack(limit=3, unit_of=unit_of)
+    assert [item.hotspot.symbol for item in found.hotspots] == ["mix", "digest", "elsewhere"]
+    assert sorted(asked) == ["a.S", PATH]
+
+
+def test_nothing_ranked_is_an_empty_pack_with_a_reason() -> None:
+    found = pack(ranked=(), pcg=None)
+    assert (found.hotspots, found.bottleneck) == ((), taxonomy.UNKNOWN)
+    assert found.bottleneck_reason == "no ranked symbol has a measured self cost"
+
+
+@pytest.mark.parametrize(
+    ("symbol", "name"),
+    [("f.constprop.0", "f"), ("f.isra.0.cold", "f"), ("f.part.12", "f"), ("f.3", "f"), ("f", "f"), (".text", ".text")],
+)
+def test_compiler_made_copies_are_found_under_their_source_name(symbol: str, name: str) -> None:
+    assert source_name(symbol) == name
+
+
+def test_of_two_functions_of_one_name_the_one_around_the_line_is_taken() -> None:
+    twin = replace(UNIT.functions[0], first_line=50, last_line=60, start=5000, end=5100)
+    unit = replace(UNIT, functions=(twin, UNIT.functions[0]))
+    assert function_of(unit, "mix", PATH, 55) == twin
+    assert function_of(unit, "mix", PATH, None) == UNIT.functions[0]
+    assert function_of(unit, "mix", "lib/other.c", 55) is None
+
+
+def test_a_unit_that_libclang_parsed_is_understood(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    text = SOURCE.replace("EXPORT_SYMBOL_GPL(digest);\n", "").replace("CONFIG_SEED", "7")
+    text = "static int lock;\nvoid spin_lock(int *l);\nvoid spin_unlock(int *l);\n" + text
+    (tmp_path / PATH).write_text(text)
+    unit = parse_unit(CompileCommand(tmp_path, tmp_path, PATH, ("cc", "-c", PATH)))
+    assert unit.errors == 0
+    found = hotspot(pack(unit_of=lambda path: unit, read=lambda path: ("0" * 40, text.encode())), "digest")
+    assert found.source is not None
+    assert found.source.text == text[text.index("int digest") : text.rindex("}") + 1]
+    relations: Sequence[tuple[str, str]] = [(item.relation, item.symbol) for item in found.static]
+    assert ("callee", "mix") in relations and ("callee", "(*step)") in relations
+    assert ("global", "shared") in relations and ("struct", "table") in relations

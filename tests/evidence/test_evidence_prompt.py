@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The prompt view: never over its budget, by priority, and honest about what it left out."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from git_hmopt.errors import ConfigError
+from git_hmopt.evidence.prompt import SMALLEST, render
+from git_hmopt.evidence.sections import sections_of
+from git_hmopt.records.evidence import Attempt, EvidencePack, HotspotEvidence, LineCount, Neighbour, SourceAnchor
+from git_hmopt.records.run import HotspotRecord, Objective
+
+words = st.text(st.characters(codec="utf-8"), max_size=60)
+long_words = st.text(st.characters(codec="utf-8"), max_size=1500)
+
+
+@st.composite
+def hotspots(draw: st.DrawFn) -> HotspotEvidence:
+    text = draw(long_words)
+    record = HotspotRecord(
+        symbol=draw(words),
+        file=draw(st.none() | words),
+        first_line=1,
+        last_line=9,
+        score="0.25",
+        ranker="funcrank",
+        unit="ns",
+        resolved_by="psg",
+    )
+    evidence = HotspotEvidence(
+        hotspot=record,
+        source=SourceAnchor(path="x.c", blob="b", first_line=1, last_line=9, text=text) if text else None,
+        static=tuple(Neighbour(symbol=name, relation="callee") for name in draw(st.lists(words, max_size=12))),
+        runtime=tuple(
+            Neighbour(symbol=name, relation="caller", cost="0.5") for name in draw(st.lists(words, max_size=8))
+        ),
+        line_counts=tuple(LineCount(line=line, count=3 * line) for line in range(draw(st.integers(0, 12)))),
+        attempts=tuple(
+            Attempt(run="r", iteration=1, strategy="s", verdict="v", reason=why)
+            for why in draw(st.lists(words, max_size=8))
+        ),
+        risks=tuple(draw(st.lists(words, max_size=4))),
+        strategies=tuple(draw(st.lists(words, max_size=8))),
+    )
+    return evidence.model_copy(update={"sections": sections_of(evidence)})
+
+
+@st.composite
+def packs(draw: st.DrawFn) -> EvidencePack:
+    return EvidencePack(
+        run=draw(words),
+        workload=draw(words),
+        commit="c",
+        tree="t",
+        objective=Objective(metric="time"),
+        bottleneck="unknown",
+        bottleneck_reason=draw(long_words),
+        hotspots=tuple(draw(st.lists(hotspots(), max_size=4))),
+        artifacts=(),
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(packs(), st.integers(SMALLEST, 20_000))
+def test_no_budget_is_ever_exceeded(pack: EvidencePack, budget: int) -> None:
+    prompt = render(pack, max_tokens=budget)
+    assert len(prompt.text.encode()) <= budget
+    assert render(pack, max_tokens=budget) == prompt
+
+
+@settings(max_examples=20, deadline=None)
+@given(packs())
+def test_with_room_for_all_nothing_is_left_out(pack: EvidencePack) -> None:
+    prompt = render(pack, max_tokens=1_000_000)
+    assert prompt.left_out == ()
+    assert prompt.text.endswith("nothing was left out\n")
+    for evidence in pack.hotspots:
+        assert evidence.source is None or evidence.source.text in prompt.text
+
+
+def pack_of(*sizes: int) -> EvidencePack:
+    spots = []
+    for number, size in enumerate(sizes):
+        record = HotspotRecord(
+            symbol=f"f{number}", file="x.c", first_line=1, last_line=2, score="0.5", ranker="self", unit="ns",
+            resolved_by="psg",
+        )  # fmt: skip
+        text = f"int f{number}(void)\n{{ {'x' * size} }}"
+        anchor = SourceAnchor(path="x.c", blob="b", first_line=1, last_line=2, text=text)
+        risks = ("locks: spin_lock (line 1)",)
+        evidence = HotspotEvidence(hotspot=record, source=anchor, static=(), runtime=(), risks=risks)
+        spots.append(evidence.model_copy(update={"sections": sections_of(evidence)}))
+    return EvidencePack(
+        run="r", workload="w", commit="c", tree="t", objective=Objective(metric="time"), bottleneck="unknown",
+        bottleneck_reason="why", hotspots=tuple(spots), artifacts=(), max_prompt_tokens=1500,
+    )  # fmt: skip
+
+
+def test_the_best_hotspot_gets_its_source_before_the_others() -> None:
+    prompt = render(pack_of(600, 600, 600))
+    assert "x" * 600 in prompt.text
+    assert prompt.text.count("x" * 600) == 1
+    assert "# 3. f2" in prompt.text
+    assert "f1: source shortened to medium" in prompt.left_out
+    assert not any(what.startswith("f0") for what in prompt.left_out)
+    assert f"{len(prompt.left_out)} parts" in prompt.text
+
+
+def test_priority_fields_decide_what_comes_first() -> None:
+    pack = pack_of(10).model_copy(update={"priority_fields": ("risks", "unheard-of", "source")})
+    text = render(pack).text
+    assert text.index("risks:") < text.index("source:") < text.index("attempts:")
+
+
+def test_a_header_that_does_not_fit_is_cut_with_a_mark_and_said() -> None:
+    pack = pack_of(10).model_copy(update={"bottleneck_reason": "ü" * 900})
+    prompt = render(pack, max_tokens=600)
+    assert "[cut]" in prompt.text
+    assert prompt.left_out[0] == "header shortened"
+
+
+@pytest.mark.parametrize("budget", [-1, 0, SMALLEST - 1])
+def test_a_budget_that_holds_nothing_is_refused(budget: int) -> None:
+    with pytest.raises(ConfigError, match=rf"{budget} tokens is too small; allow at least {SMALLEST}"):
+        render(pack_of(10), max_tokens=budget)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Redaction: what must go, what must stay, and that doing it twice changes nothing.
+
+Every planted secret is put together at run time, so that none stands in this file.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from git_hmopt.store.redaction import Redacted, TextKind, redact, redact_file, redact_values
+
+_A36 = "aB3" * 12
+PLANTED = {
+    "github": ("token", "gh" + "p_" + _A36),
+    "github fine-grained": ("token", "github" + "_pat_" + _A36),
+    "gitlab": ("token", "glp" + "at-" + "aB3" * 7),
+    "slack": ("token", "xo" + "xb-" + "1234567890-abcdef"),
+    "slack hook": ("token", "https://hooks.sl" + "ack.com/services/T0/B0/" + "x" * 24),
+    "jwt": ("token", "ey" + "J" + "a" * 12 + ".ey" + "J" + "b" * 12 + "." + "c" * 20),
+    "aws": ("aws-key", "AK" + "IA" + "ABCDEFGHIJKLMNOP"),
+    "private key": (
+        "private-key",
+        "-----BEGIN RSA PRIV" + "ATE KEY-----\nMIIabc\ndef\n-----END RSA PRIV" + "ATE KEY-----",
+    ),
+    "cut private key": ("private-key", "-----BEGIN OPENSSH PRIV" + "ATE KEY-----\nb3BlbnNz\nmore"),
+    "userinfo": ("userinfo", "https://" + "alice:hunter2" + "@example.org/x.git"),
+}
+LOG_ONLY = {
+    "password": ("secret", "pass" + "word=hunter2hunter"),
+    "yaml secret": ("secret", "client_sec" + "ret: 's3cr3tvalue'"),
+    "json secret": ("secret", '"api' + '_key": "abcDEF123456"'),
+    "environment": ("secret", "AWS_SEC" + "RET_ACCESS_KEY=" + "aB3/" * 10),
+    "bearer": ("token", "Authorization: Bea" + "rer abcdef0123456789xyz"),
+    "e-mail": ("email", "alice.smith@example.org"),
+    "host": ("host", "ci-3.build.corp"),
+    "short host": ("host", "http://gitlab.internal/x"),
+    "host with port": ("host", "nas.local:8080"),
+    "10/8": ("private-ip", "connect to 10.1.2.3:80"),
+    "192.168/16": ("private-ip", "192.168.0.17"),
+    "172.16/12": ("private-ip", "172.20.1.1"),
+    "ula": ("private-ip", "fd12:3456:789a::1"),
+    "home": ("home", "/home/alice/linux/lib/sort.c"),
+    "mac home": ("home", "/Users/alice/linux"),
+    "root home": ("home", "/root/linux"),
+    "windows home": ("home", "C:\\Users\\alice\\linux"),
+    "imei": ("device-id", "IMEI: 490154203237518"),
+    "serial": ("device-id", "ro.serialno=8A9X0F1B2"),
+    "serial number": ("device-id", "Serial Number: R58M12ABCDE"),
+    "mac": ("device-id", "HWaddr 00:1a:2b:3c:4d:5e"),
+}
+
+
+@pytest.mark.parametrize("what", PLANTED | LOG_ONLY)
+def test_logs_lose_it_and_it_is_counted(what: str) -> None:
+    rule, secret = (PLANTED | LOG_ONLY)[what]
+    redacted = redact(f"before {secret}\nafter")
+    assert secret not in redacted.text
+    assert redacted.text.startswith("before ")
+    assert redacted.counts == {rule: 1}
+    if "cut" not in what:
+        assert redacted.text.endswith("after")
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_code_loses_credentials(what: str) -> None:
+    rule, secret = PLANTED[what]
+    redacted = redact(f"+\tx = {secret};\n", "code")
+    assert secret not in redacted.text
+    assert redacted.counts == {rule: 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+\tpassword = get_password(user, 0x1234567890);\n",
+        "+ * Signed-off-by: A U Thor <author@example.org>\n",
+        '+#include "/home/build/include/x.h"\n',
+        "+\tif (addr == 192.168.0.1)\n",
+        "+ token: fields->next_token_pointer\n",
+    ],
+)
+def test_code_keeps_its_meaning(text: str) -> None:
+    assert redact(text, "code") == Redacted(text, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lib/sort.c:212: warning: unused variable 'token'",
+        "max_prompt_tokens: 8000, token=123456789",
+        "gcc 12.2.0 (Debian 12.2.0-14) ld 2.40.0.1",
+        "do_swap.constprop.0 +12.5% 1234567890123456 instructions",
+        "commit 83cbe02be48ceb0fa1bb6ba06a3cc7af8a1e9a3f",
+        "sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "git@example.org:group/linux.git",
+        "version 8.8.8.8 is 127.0.0.1",
+        "Makefile.local config.internal foo.local()",
+        "/var/lib/root/x /home",
+        "12:34:56 elapsed, ab:cd",
+        "key=value password: none, secret: <not set>",
+        "20260131-lib-sort-0a1b2c refs/hmopt/runs/x",
+        "serial8250: ttyS0 at I/O 0x3f8 (irq = 4) is a 16550A",
+        "2026-01-31T23:59:59Z",
+    ],
+)
+def test_logs_keep_what_is_no_secret(text: str) -> None:
+    assert redact(text).text == text
+    assert redact(text).counts == {}
+
+
+def test_several_in_one_text() -> None:
+    text = "\n".join(secret for _, secret in LOG_ONLY.values())
+    redacted = redact(text)
+    assert sum(redacted.counts.values()) == len(LOG_ONLY)
+    assert not [secret for _, secret in LOG_ONLY.values() if secret in redacted.text]
+
+
+def test_values_are_searched_and_secret_keys_go_whole() -> None:
+    token = PLANTED["github"][1]
+    data = {
+        "run": {"environment": {"GITHUB_TOKEN": "short", "PATH": "/home/alice/bin"}, "seed": 7, "parent": None},
+        "list": [token, {"dirty": False}],
+        "/home/alice/x": "y",
+    }
+    redacted, counts = redact_values(data)
+    assert redacted == {
+        "run": {"environment": {"GITHUB_TOKEN": "<redacted:secret>", "PATH": "~/bin"}, "seed": 7, "parent": None},
+        "list": ["<redacted:token>", {"dirty": False}],
+        "~/x": "y",
+    }
+    assert counts == {"secret": 1, "home": 2, "token": 1}
+    assert redact_values(redacted) == (redacted, {})
+
+
+def test_keys_that_become_equal_stay_apart() -> None:
+    redacted, _ = redact_values({"/home/a/x": 1, "/home/b/x": 2})
+    assert sorted(redacted.values()) == [1, 2]
+
+
+def test_the_name_says_what_kind_of_text_it_is() -> None:
+    mail = b"+ * author@example.org\n"
+    assert redact_file("candidate.diff", mail) == (mail, {})
+    assert redact_file("build.log", mail) == (b"+ * <redacted:email>\n", {"email": 1})
+
+
+def test_bytes_that_are_no_text_pass() -> None:
+    data, counts = redact_file("x.log", b"\xff\xfe mail alice@example.org \x80")
+    assert data == b"\xff\xfe mail <redacted:email> \x80"
+    assert counts == {"email": 1}
+
+
+_PIECES = st.sampled_from([secret for _, secret in (PLANTED | LOG_ONLY).values()])
+
+
+@given(st.lists(st.one_of(_PIECES, st.text(max_size=30)), max_size=6), st.sampled_from(["log", "code"]))
+def test_twice_is_once(pieces: list[str], kind: TextKind) -> None:
+    once = redact(" ".join(pieces), kind)
+    assert redact(once.text, kind) == Redacted(once.text, {})
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_any_json_value_stays_json(value: object) -> None:
+    redacted, _ = redact_values(value)
+    json.dumps(redacted, ensure_ascii=False).encode()
