@@ -206,7 +206,6 @@ class BuildAdapter(Protocol):
 class TestAdapter(Protocol):
     """Runs the project's own tests on an image."""
 
-    __test__: ClassVar[bool] = False
     Options: ClassVar[type[AdapterOptions]]
 
     def requirements(self) -> Sequence[Requirement]:
@@ -216,6 +215,10 @@ class TestAdapter(Protocol):
     def test(self, built: BuildResult, *, log: Path) -> TestResult:
         """Run the tests; a failing test is a result, not an exception."""
         ...
+
+
+# Set behind the class, so that it is no member of the protocol: pytest must not collect it.
+TestAdapter.__test__ = False  # type: ignore[attr-defined]
 
 
 @runtime_checkable

@@ -16,7 +16,8 @@ CASES_PER_BOOT = 48
 _LINE = re.compile(
     rb"hmopt: (?P<what>begin|end|done|output|mismatch) (?P<suite>\S+)"
     rb"(?: ns=(?P<ns>\d+))?"
-    rb"(?: seed=(?P<seed>\d+) size=(?P<size>\d+) offset=(?P<offset>\d+)(?: digest=(?P<digest>[0-9a-f]{16}))?)?(?P<rest>.*)"
+    rb"(?: seed=(?P<seed>\d+) size=(?P<size>\d+) offset=(?P<offset>\d+)"
+    rb"(?: digest=(?P<digest>[0-9a-f]{16}))?)?"
 )
 _DEATH = re.compile(
     rb"(Kernel panic[^\r\n]*|BUG: [^\r\n]*|Oops[^\r\n]*|Unable to handle[^\r\n]*|Segfault with no mm[^\r\n]*)"

@@ -7,7 +7,6 @@ builds nothing (KERNELS.md). Configurations are a base plus a fragment; what Kco
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -33,7 +32,7 @@ from git_hmopt.process.runner import Finished, Limits, run
 from git_hmopt.records.words import Seed
 from hmopt_adapters.layout import Relinker
 
-# Everything kbuild would otherwise take from the clock, the user and the host (Documentation/kbuild/reproducible-builds).
+# What kbuild would otherwise take from the clock, the user and the host (Documentation/kbuild/reproducible-builds.rst).
 FIXED = {
     "KBUILD_BUILD_TIMESTAMP": "Thu Jan  1 00:00:00 UTC 2026",
     "KBUILD_BUILD_USER": "hmopt",
@@ -64,7 +63,7 @@ class KbuildOptions(AdapterOptions):
     target: str = "vmlinux"
     image: str = "vmlinux"
     """The bootable file, relative to the output directory."""
-    make: dict[str, str] = {}
+    make: dict[str, str] = Field(default_factory=dict)
     """Further make variables."""
     timeout_s: float = Field(default=3600, gt=0)
 
@@ -220,7 +219,7 @@ def _first_error(output: bytes) -> str | None:
 
 
 def _remember_warnings(output: Path, text: str) -> tuple[str, ...]:
-    """Return all warnings of the tree as it stands: a file compiled again brings its own anew, the others keep theirs."""
+    """Return all warnings of the tree as it stands: a file compiled again brings its own, the others keep theirs."""
     store = output / ".hmopt-warnings.json"
     known: dict[str, list[str]] = json.loads(store.read_text()) if store.is_file() else {}
     for line in text.splitlines():
@@ -258,8 +257,3 @@ def _vanished(requested: Iterable[str], config: Path) -> tuple[str, ...]:
             why = "no such symbol, or a dependency is not met" if got == "absent" else f"Kconfig made it '{got}'"
             lost.append(f"{symbol}={value}: {why}")
     return tuple(lost)
-
-
-def layout_key(image: Image) -> str:
-    """Return the folder name under which an image's layouts are kept."""
-    return hashlib.sha256(image.sha256.encode()).hexdigest()[:16]

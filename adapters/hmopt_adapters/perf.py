@@ -116,7 +116,7 @@ class PerfProfiler:
     def _script(self, data: Path, script: Path) -> None:
         fields = "comm,pid,tid,cpu,time,period,event,ip,sym,symoff,dso"
         printed = run(
-            ["perf", "script", "-i", str(data), "-F", fields],
+            ["perf", "script", "--ns", "--show-lost-events", "-i", str(data), "-F", fields],
             cwd=data.parent,
             limits=Limits(wall_s=300),
             split_errors=True,

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Literal, TypeVar
 
 from git_hmopt.adapters import (
     AdapterContext,
@@ -31,7 +32,7 @@ from git_hmopt.agents.proposer import Proposer
 from git_hmopt.config.load import LoadedConfig, adapter_options
 from git_hmopt.config.overlay import Overlay, apply_overlays, resolve_overlays
 from git_hmopt.config.schema import AdapterSection, Workload
-from git_hmopt.errors import ConfigError, ProgramError, StoreError
+from git_hmopt.errors import AdapterError, ConfigError, ProgramError, StoreError
 from git_hmopt.loop.log import RunLog
 from git_hmopt.loop.plan import RunPlan
 from git_hmopt.loop.state import RunState
@@ -45,6 +46,8 @@ from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import Journal
 from git_hmopt.store.repository import Repository
 from git_hmopt.store.trees import BuildTree, copy_build_tree
+
+_A = TypeVar("_A", BuildAdapter, TestAdapter, WorkloadAdapter, ProfilerAdapter)
 
 # Layouts of this many images are kept between iterations and runs; an image's twelve are about 65 MB.
 KEPT_LAYOUTS = 8
@@ -63,7 +66,7 @@ class Meter:
 
     workload: str
     metric: str
-    kind: str
+    kind: Literal["time", "count", "kpi"]
     build: str
     adapter: WorkloadAdapter
 
@@ -130,12 +133,8 @@ class Bench:
         """Return what the workload wants less or more of."""
         section = self.workload.objective
         meter = self.meter(self.plan.workload, section.metric)
-        kind = meter.kind if meter.kind in ("time", "count") else "kpi"
         return Objective(
-            metric=section.metric,
-            direction=section.direction,
-            kind=kind,
-            margin=decimal_text(section.margin),  # type: ignore[arg-type]
+            metric=section.metric, direction=section.direction, kind=meter.kind, margin=decimal_text(section.margin)
         )
 
     def measure_plan(self, *, early_stop: bool = True) -> Plan:
@@ -155,12 +154,15 @@ class Bench:
             progress=self.log.say,
         )
 
-    def _adapter(self, kind: Kind, name: str, section: AdapterSection, *path: str) -> object:
+    def _adapter(self, kind: Kind, protocol: type[_A], name: str, section: AdapterSection, *path: str) -> _A:
         made = load_adapter(kind, section.adapter)
         options = adapter_options(section, made.Options, where=self.loaded.at(*path))
         context = self._context(name, kind)
         context.scratch.mkdir(parents=True, exist_ok=True)
-        return made(options, context)
+        adapter = made(options, context)
+        if not isinstance(adapter, protocol):
+            raise AdapterError(f"{kind} adapter '{section.adapter}' lacks a part of the protocol {protocol.__name__}")
+        return adapter
 
     def _load_builds(self) -> dict[str, BuildAdapter]:
         used = dict.fromkeys(
@@ -170,8 +172,7 @@ class Bench:
         )
         made: dict[str, BuildAdapter] = {}
         for name in used:
-            adapter = self._adapter("build", name, self.config.builds[name], "builds", name)
-            assert isinstance(adapter, BuildAdapter)
+            adapter = self._adapter("build", BuildAdapter, name, self.config.builds[name], "builds", name)
             made[name] = adapter
         return made
 
@@ -179,8 +180,7 @@ class Bench:
         made: dict[str, tuple[str, TestAdapter]] = {}
         for name, section in self.config.tests.items():
             if section.build in self.builds:
-                adapter = self._adapter("test", name, section, "tests", name)
-                assert isinstance(adapter, TestAdapter)
+                adapter = self._adapter("test", TestAdapter, name, section, "tests", name)
                 made[name] = (section.build, adapter)
         return made
 
@@ -188,8 +188,9 @@ class Bench:
         made = []
         for owner, workload in self.workloads().items():
             for metric, section in workload.measure.items():
-                adapter = self._adapter("workload", metric, section, "workloads", owner, "measure", metric)
-                assert isinstance(adapter, WorkloadAdapter)
+                adapter = self._adapter(
+                    "workload", WorkloadAdapter, metric, section, "workloads", owner, "measure", metric
+                )
                 kind = adapter.metrics.get(metric)
                 if kind is None:
                     known = ", ".join(adapter.metrics)
@@ -203,8 +204,7 @@ class Bench:
         made: dict[str, tuple[str, ProfilerAdapter]] = {}
         for name, section in self.workload.profile.items():
             path = ("workloads", self.plan.workload, "profile", name)
-            adapter = self._adapter("profiler", name, section, *path)
-            assert isinstance(adapter, ProfilerAdapter)
+            adapter = self._adapter("profiler", ProfilerAdapter, name, section, *path)
             made[name] = (section.build, adapter)
         return made
 
@@ -217,7 +217,7 @@ class Bench:
 
     def requirements(self) -> list[Requirement]:
         """Return what every adapter of this run needs, found or not."""
-        adapters = [
+        adapters: list[BuildAdapter | TestAdapter | WorkloadAdapter | ProfilerAdapter] = [
             *self.builds.values(),
             *(adapter for _, adapter in self.tests.values()),
             *(meter.adapter for meter in self.meters),

@@ -18,7 +18,7 @@ from git_hmopt.loop.log import Listener, RunLog
 from git_hmopt.loop.nodes.finish import closing, dropped_branches, story_of
 from git_hmopt.loop.outcome import Outcome
 from git_hmopt.loop.plan import RunPlan
-from git_hmopt.loop.proposers import make_proposer
+from git_hmopt.loop.proposers import make_proposer, settled
 from git_hmopt.loop.state import RunState
 from git_hmopt.records.run import RepositoryState, RunRecord
 from git_hmopt.records.words import Oid, RunId, RunStatus, new_run_id, utc_now
@@ -86,7 +86,7 @@ def start(
         run=run,
         uuid=str(uuid.uuid4()),
         workload=request.workload,
-        proposer=request.proposer,
+        proposer=settled(request.proposer, local_root),
         base_commit=base,
         seed=secrets.randbits(31) if request.seed is None else request.seed,
         origin=loaded.origin,

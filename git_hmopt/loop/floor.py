@@ -88,7 +88,6 @@ def _measure(bench: Bench, state: RunState, meter: Meter, base: Oid) -> Floor:
             plan,
             metric=meter.metric,
             run_seed=bench.plan.seed,
-            streams=("compare", "floor"),
         )
         sources += _source("base against base", same, null=False)
     for padding in PADDINGS[: bench.config.measure.null_patches]:
@@ -113,7 +112,7 @@ def _measure(bench: Bench, state: RunState, meter: Meter, base: Oid) -> Floor:
             plan,
             metric=meter.metric,
             run_seed=bench.plan.seed,
-            stream="compare",
+            stream="floor",
             decided=lambda estimate: False,
         )
         sources += _source(f"{padding} bytes of padding in {path}", compared, null=True)

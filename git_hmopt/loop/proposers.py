@@ -1,27 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the word on the command line to a proposer: `playbook`, `patches:<directory|mbox>`, `patches:<branch>`."""
+"""From the word on the command line to a proposer: `playbook`, or `patches:<directory, mbox, branch or range>`."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from git_hmopt.agents.patches import CommitPatch, open_patches
+from git_hmopt.agents.playbook.proposer import PlaybookProposer
 from git_hmopt.agents.proposer import Proposer
-from git_hmopt.errors import UsageError
+from git_hmopt.errors import RepositoryError, UsageError
 from git_hmopt.records.words import Oid
 from git_hmopt.store.repository import Repository
+
+_PATCHES = "patches:"
+
+
+def settled(spec: str, local_root: Path) -> str:
+    """Return a proposer's word as a run records it: a path relative to the top of the working tree.
+
+    So a run can be resumed from any directory, and its record names no directory of this machine.
+    """
+    where = spec.removeprefix(_PATCHES)
+    if where != spec and Path(where).exists():
+        return _PATCHES + os.path.relpath(Path(where).resolve(), local_root.resolve())
+    return spec
 
 
 def make_proposer(spec: str, repository: Repository, base: Oid, local_root: Path) -> Proposer:
     """Return the proposer that `spec` names; UsageError when it names none."""
     if spec == "playbook":
-        from git_hmopt.agents.playbook import Playbook
+        return PlaybookProposer()
+    if spec.startswith(_PATCHES):
 
-        return Playbook()
-    kind, _, where = spec.partition(":")
-    if kind == "patches" and where:
-        from git_hmopt.agents.patches import PatchesProposer
+        def commits(name: str) -> Sequence[CommitPatch] | None:
+            return _commits(repository, base, name)
 
-        return PatchesProposer(where)
+        return open_patches(spec.removeprefix(_PATCHES), directory=local_root, commits=commits)
     raise UsageError(
         f"no proposer is called '{spec}'", next_step="use playbook, or patches:<directory, mbox or branch>"
     )
+
+
+def _commits(repository: Repository, base: Oid, name: str) -> list[CommitPatch] | None:
+    """List the commits of a range, or of a branch beyond `base`, oldest first; None when there is no such thing."""
+    start, dots, end = name.partition("..")
+    try:
+        tip = repository.resolve(end if dots else name)
+        bottom = repository.resolve(start) if dots else base
+    except RepositoryError:
+        return None
+    listed = repository.git.run("rev-list", "--reverse", "--no-merges", f"{bottom}..{tip}").text.split()
+    found = []
+    for oid in map(Oid, listed):
+        commit = repository.read_commit(oid)
+        title, _, body = commit.message.partition("\n")
+        diff = repository.diff(commit.parents[0], oid) if commit.parents else b""
+        found.append(CommitPatch(oid, title, body.strip(), None, diff))
+    return found

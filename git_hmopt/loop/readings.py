@@ -13,7 +13,7 @@ from git_hmopt.errors import MeasurementError
 from git_hmopt.loop.bench import Bench, Meter
 from git_hmopt.measure.compare import Comparison, compare, count, measured_case
 from git_hmopt.measure.floor import Floor
-from git_hmopt.measure.gate import GuardResult, decided, guard_from_count, guard_from_estimate
+from git_hmopt.measure.gate import GuardResult, decided, guard_from_count, guard_from_estimate, interval_text
 from git_hmopt.measure.statistics import Estimate, Level
 from git_hmopt.records.base import decimal_text
 from git_hmopt.records.run import Objective
@@ -98,7 +98,8 @@ def _numbers(kind: type[_T], data: Mapping[str, Any]) -> _T:
     known = {one.name for one in fields(kind)}
     if set(data) != known:
         raise ValueError(f"{kind.__name__} with other fields than {sorted(known)}")
-    return kind(**{name: float(one) if isinstance(one, str) else one for name, one in data.items()})
+    values: dict[str, Any] = {name: float(one) if isinstance(one, str) else one for name, one in data.items()}
+    return kind(**values)
 
 
 def measure_all(
@@ -161,9 +162,8 @@ def _compare(
         objective = Objective(metric=meter.metric, kind="time" if meter.kind == "time" else "kpi")
         floor = None
     builder = bench.builds[meter.build]
-    bench.log.say(
-        f"measuring {meter.workload}/{meter.metric}: up to {plan.layouts} layouts x {plan.boots} boots an arm"
-    )
+    what = f"{meter.workload}/{meter.metric}"
+    bench.log.say(f"measuring {what}: up to {plan.layouts} layouts x {plan.boots} boots an arm")
     return compare(
         bench.side(reference[meter.build]),
         bench.side(built[meter.build]),
@@ -186,18 +186,15 @@ def _kept(bench: Bench, compared: Comparison) -> Measured | None:
     )
     if compared.estimate is None or compared.base is None or compared.candidate is None:
         return None
-    bench.log.say(
-        f"{compared.metric}: {100 * compared.estimate.ratio_minus_one:+.2f} % "
-        f"[{100 * compared.estimate.low:+.2f}, {100 * compared.estimate.high:+.2f}] over {compared.estimate.layouts} layouts"
-    )
+    bench.log.say(f"{compared.metric}: {interval_text(compared.estimate)} over {compared.estimate.layouts} layouts")
     return Measured(
         compared.estimate,
         compared.base,
         compared.candidate,
         record.sha256,
         compared.stopped,
-        compared.bootstrap,
-        len(compared.samples.failed),
+        compared.bootstrap(),
+        len(compared.samples.failures),
     )
 
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from git_hmopt.errors import CorruptRecordError
 from git_hmopt.loop.outcome import Outcome
-from git_hmopt.loop.state import CheckpointRecord, RunState, StateRecord, state_of
+from git_hmopt.loop.state import CheckpointRecord, StateRecord, state_of
 from git_hmopt.records.words import RunId
 from git_hmopt.store.journal import Journal, OpDraft
 
@@ -113,9 +113,9 @@ def _position(config: RunnableConfig, checkpoint_id: str) -> RunnableConfig:
 def _to_record(checkpoint: Checkpoint, metadata: CheckpointMetadata) -> CheckpointRecord:
     values = dict(checkpoint["channel_values"])
     # The very first checkpoint holds the input as one value.
-    state: RunState = values.pop("__start__", None) or {}
+    state: dict[str, Any] = dict(values.pop("__start__", None) or {})
     due = sorted(name.removeprefix(_BRANCH) for name in values if name.startswith(_BRANCH))
-    state = RunState(**{**state, **{k: v for k, v in values.items() if not k.startswith(_BRANCH)}})  # type: ignore[typeddict-item]
+    state.update({name: value for name, value in values.items() if not name.startswith(_BRANCH)})
     return CheckpointRecord(
         id=checkpoint["id"],
         ts=checkpoint["ts"],

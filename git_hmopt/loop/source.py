@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 
 from git_hmopt.adapters import BuildResult
@@ -31,9 +30,7 @@ class ExportedSource:
         loaded = []
         for name, built in builds.items():
             if built.compile_commands is None:
-                self.notes.append(
-                    f"build '{name}' gives no compile database: its source cannot be read by the playbook"
-                )
+                self.notes.append(f"build '{name}' gives no compile database: the playbook cannot read its source")
                 continue
             loaded.append(load_database(built.compile_commands, root=built.tree.root))
         return loaded
@@ -48,7 +45,7 @@ class ExportedSource:
         return None if entry is None else (entry.oid, self._bench.repository.read_blob(entry.oid))
 
     def unit(self, path: str) -> Unit:
-        """Return the parsed unit; ConfigError when no build compiles the file, ProgramError when it cannot be parsed."""
+        """Return the parsed unit; ConfigError when no build compiles the file, ProgramError when it does not parse."""
         if path not in self._units:
             self._units[path] = self._parse(path)
         return self._units[path]
@@ -77,8 +74,3 @@ class ExportedSource:
             return files, 0
         entry = [file for file in files if file in self._bench.overlay_paths]
         return entry, len(files) - len(entry)
-
-
-def has_compiler() -> bool:
-    """Say whether the compiler whose headers libclang needs is there."""
-    return shutil.which("gcc") is not None

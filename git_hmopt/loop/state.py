@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -93,4 +93,4 @@ class CheckpointRecord(_Strict):
 def state_of(record: StateRecord) -> RunState:
     """Return the state a checkpoint holds."""
     values: dict[str, Any] = record.model_dump()
-    return RunState(**values)  # type: ignore[typeddict-item]
+    return cast(RunState, values)

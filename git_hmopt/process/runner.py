@@ -83,7 +83,7 @@ def run(
     *,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    limits: Limits = Limits(),
     stdin: bytes | None = None,
     log: Path | None = None,
     keep_output: bool = True,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The static structure of the source: compile commands, one unit's functions, calls, references, syntax; edits by extent.
+"""The static structure of the source: compile commands, a unit's functions, calls, references, syntax; edits by extent.
 
 May import `records`, `process`, `errors`, and is the only room that imports clang. Source trees and build directories
 come in; values without libclang in them go to `evidence` and `agents`.

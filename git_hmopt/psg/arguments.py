@@ -11,8 +11,8 @@ from pathlib import Path
 
 from clang import cindex
 
-from git_hmopt.psg.compile_database import CompileCommand
 from git_hmopt.process.runner import Limits, run
+from git_hmopt.psg.compile_database import CompileCommand
 
 _COMPILER = re.compile(r"^(?P<triple>[A-Za-z0-9_]+(?:-[A-Za-z0-9_.]+){1,3})-(?:gcc|cc)(?:-[0-9.]+)?$")
 # The options whose value may be the next word (gcc.gnu.org, "Option Summary"; only those a compile line can carry).
@@ -38,7 +38,11 @@ def parser_arguments(command: CompileCommand) -> ParserArguments:
     """
     compiler, *words = command.arguments
     target = target_of(compiler)
-    fixed = (f"--target={target}",) if target and not any(word.startswith(("--target=", "-target")) for word in words) else ()
+    fixed = (
+        (f"--target={target}",)
+        if target and not any(word.startswith(("--target=", "-target")) for word in words)
+        else ()
+    )
     accepted: list[str] = [*fixed, "-w", f"-working-directory={command.directory}"]
     refused: list[str] = []
     given = tuple(word for word in words if word.startswith("--target="))

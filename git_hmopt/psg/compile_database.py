@@ -152,7 +152,7 @@ def _split(line: str, where: str) -> tuple[str, ...]:
 
 
 def below(root: Path, directory: Path, name: str) -> str | None:
-    """Return `name` (as a compiler run in `directory` knows it) as a path below `root`, or None when it lies outside."""
+    """Return `name`, as a compiler run in `directory` knows it, as a path below `root`; None when it lies outside."""
     path = os.path.normpath(directory / name)
     for candidate, top in ((path, str(root)), (os.path.realpath(path), os.path.realpath(root))):
         if candidate.startswith(top.rstrip("/") + "/"):
@@ -161,7 +161,8 @@ def below(root: Path, directory: Path, name: str) -> str | None:
 
 
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))
+    # Not Path.resolve(): a tree behind a symbolic link keeps the name that the build recorded.
+    return Path(os.path.normpath(Path.cwd() / path))
 
 
 def defines(arguments: Sequence[str]) -> Mapping[str, str]:

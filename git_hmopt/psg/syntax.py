@@ -166,7 +166,9 @@ class _Build:
         if not _FIRST_EXPRESSION <= cursor.kind <= _LAST_EXPRESSION:
             return None
         # A reference to a variable folds to its initialiser, which is not its value once something assigns to it.
-        if any(inner.scope in ("local", "global", "parameter", "field") for child in children for inner in child.walk()):
+        if any(
+            inner.scope in ("local", "global", "parameter", "field") for child in children for inner in child.walk()
+        ):
             return None
         if _kind_name(cursor.kind) in ("DECL_REF_EXPR", "MEMBER_REF_EXPR", "CALL_EXPR", "STRING_LITERAL", "StmtExpr"):
             return bindings.evaluate(cursor) if self._name(cursor, "DECL_REF_EXPR")[1] == "enumerator" else None

@@ -267,7 +267,9 @@ class _Scan:
 
     def _macro(self, cursor: Cursor) -> Reference:
         name, file, line = self._declaration(self._clang.clang_getCursorReferenced(cursor))
-        return Reference(name or bindings.text(self._clang.clang_getCursorSpelling(cursor)), "macro", file, line or None)
+        return Reference(
+            name or bindings.text(self._clang.clang_getCursorSpelling(cursor)), "macro", file, line or None
+        )
 
     def _declaration(self, cursor: Cursor) -> tuple[str, str | None, int]:
         """Return a declaration's name, file and line; asked once for each, by the pointer that identifies it."""
@@ -313,9 +315,7 @@ class _Scan:
             result_type=_type(self._clang.clang_getCursorResultType(cursor)),
             parameters=parameters,
             attributes=tuple(
-                macro.name
-                for offset, macro in macros
-                if offset < name.offset or head <= offset < body_start.offset
+                macro.name for offset, macro in macros if offset < name.offset or head <= offset < body_start.offset
             ),
             calls=calls,
             references=_distinct((*references, *(macro for offset, macro in macros if offset >= body_start.offset))),

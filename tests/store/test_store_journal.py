@@ -414,7 +414,3 @@ def test_planted_secrets_are_in_no_git_object(shell: Shell, repository: Reposito
     assert operations[0].data["redacted"] == {
         **{"aws-key": 3, "device-id": 3, "email": 3, "home": 3, "host": 3, "private-key": 3, "secret": 1, "token": 3},
     }
-
-
-def test_a_name_for_a_ref_is_no_place_for_a_comment() -> None:
-    assert journal_ref(RUN, ALICE) == RefName(f"refs/hmopt/runs/{RUN}/{ALICE}")

@@ -126,7 +126,9 @@ class CrcSlicing:
         place = _place(view, match)
         edits.append(Edit(place, place, _definitions(match).encode()))
         if match.host is not None:
-            edits.append(Edit(match.host.before_return, match.host.before_return, f"\n\t{match.table}_fill_slices();".encode()))
+            edits.append(
+                Edit(match.host.before_return, match.host.before_return, f"\n\t{match.table}_fill_slices();".encode())
+            )
         start = text.rfind(b"\n", 0, match.loop.node.start) + 1
         indent = indent_of(text, match.loop.node.start).decode()
         edits.append(Edit(start, start, _fast_loop(match, indent).encode()))

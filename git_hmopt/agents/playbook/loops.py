@@ -126,8 +126,6 @@ def count_moves(count: Count) -> tuple[str, Literal[1, -1]]:
     return (count.variable, -1) if isinstance(count, Countdown) else (count.variable, 1)
 
 
-
-
 def mentioned_after(tree: Node, name: str, *, after: Node) -> bool:
     """Say whether the function refers to a variable behind a statement."""
     return any(node.kind == "DECL_REF_EXPR" and node.name == name and node.start >= after.end for node in tree.walk())

@@ -12,7 +12,9 @@ from git_hmopt.psg.unit import Function
 
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*(?:<(?P<system>[^>\n]+)>|"(?P<own>[^"\n]+)")[^\n]*\n', re.MULTILINE)
 _COMMENT_END = re.compile(rb"\*/[ \t]*\n\Z")
-_INITCALL = re.compile(rb"^[ \t]*(?P<name>\w*initcall\w*|module_init|module_\w+_driver|builtin_\w+)[ \t]*\(", re.MULTILINE)
+_INITCALL = re.compile(
+    rb"^[ \t]*(?P<name>\w*initcall\w*|module_init|module_\w+_driver|builtin_\w+)[ \t]*\(", re.MULTILINE
+)
 
 
 def include_edits(text: bytes, wanted: Sequence[str], source: Source) -> list[Edit]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run straight-line C on symbols, exactly, bit by bit, so that a rewrite depends on what code does, not how it is spelled.
+"""Run straight-line C on symbols, bit by bit and exactly: a rewrite depends on what code does, not on its spelling.
 
 A bit is an XOR of atoms: a bit of a variable as it was at the start, of a byte read from memory, of a table entry, or
 the constant one. A variable that only moved by a constant stays `Moved`. Whatever does not fit raises `Opaque`.
@@ -103,7 +103,9 @@ class Machine:
         return as_word(self.value(node))
 
     def _declare(self, node: Node) -> None:
-        initial = [child for child in node.children if child.kind not in ("TYPE_REF",) and not child.kind.endswith("_ATTR")]
+        initial = [
+            child for child in node.children if child.kind not in ("TYPE_REF",) and not child.kind.endswith("_ATTR")
+        ]
         if node.kind != "VAR_DECL" or "[" in node.type or len(initial) > 1:
             raise Opaque(f"the declaration of '{node.name}' is not modelled")
         if initial:
@@ -313,7 +315,7 @@ def _and(left: Bit, right: Bit) -> Bit:
 def _or(left: Bit, right: Bit) -> Bit:
     if ZERO in (left, right):
         return left ^ right
-    if left == right or left == ONE:
+    if left in (right, ONE):
         return left
     if right == ONE:
         return right
@@ -321,4 +323,3 @@ def _or(left: Bit, right: Bit) -> Bit:
 
 
 _BITS: Mapping[str, Callable[[Bit, Bit], Bit]] = {"^": lambda a, b: a ^ b, "&": _and, "|": _or}
-

@@ -91,7 +91,7 @@ def _measure_again(bench: Bench, state: RunState, floor: Floor | None) -> Readin
         bench,
         reference,
         built,
-        stream=f"confirm-{state['iteration']}",
+        stream=f"confirmation/{state['iteration']}",
         data_stream=f"confirmation-{state['iteration']}",
         floor=floor,
         deadline=bench.deadline(state),

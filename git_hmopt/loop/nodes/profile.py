@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from git_hmopt.adapters import ProfileResult
+from git_hmopt.agents.playbook.registry import by_class
 from git_hmopt.errors import MeasurementError, MissingProgramError, StoreError
 from git_hmopt.evidence.pack import build_pack
 from git_hmopt.evidence.structure import Location
@@ -196,6 +197,7 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
         tried,
         profile.artifacts,
         SELECTED,
+        strategies=by_class(),
     )
     record = bench.artifacts.put_bytes(
         pack.canonical().encode(), kind="evidence-pack", name="evidence.json", media_type="application/json"

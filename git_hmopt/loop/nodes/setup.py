@@ -21,7 +21,7 @@ from git_hmopt.store.repository import RefUpdate
 
 
 def init_run(bench: Bench, state: RunState) -> Outcome:
-    """Look at the host: what is missing is an error when nothing works without it, and a note when something is lost."""
+    """Look at the host: what nothing works without is an error when missing, what only costs something is a note."""
     notes: list[str] = []
     for need in bench.requirements():
         if need.found:

@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cache: derived, incremental, identical when rebuilt, and cheap when nothing changed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import apsw
+import pytest
+from conftest import (
+    OTHER_RUN,
+    RUN,
+    Shell,
+    artifact_record,
+    evaluation_record,
+    finish,
+    metric_record,
+    run_record,
+    start_python,
+)
+
+from git_hmopt.errors import StoreError, UsageError
+from git_hmopt.records.run import AgentMessage, GraphRecord, HotspotRecord, PatchRecord
+from git_hmopt.records.words import RunId, RunStatus, journal_ref
+from git_hmopt.store.cache import Cache
+from git_hmopt.store.journal import Journal, OpDraft
+from git_hmopt.store.queries import find_run, list_runs, show_run, skipped_in_all
+from git_hmopt.store.repository import RefUpdate, Repository
+
+HOTSPOT = HotspotRecord(
+    symbol="do_swap",
+    file="lib/sort.c",
+    first_line=1,
+    last_line=9,
+    score="0.31",
+    ranker="self",
+    unit="1",
+    resolved_by="psg",
+)
+GRAPH = GraphRecord(kind="psg", artifact="e" * 64, nodes=3, edges=2, skipped={"no definition": 1})
+PATCH = PatchRecord(
+    iteration=1,
+    parent="c" * 40,
+    commit="a" * 40,
+    tree="b" * 40,
+    patch_id=None,
+    title="lib/sort: swap words",
+    rationale="bytes are slow",
+    strategy="word-at-a-time",
+    proposer="playbook",
+    symbol="do_swap",
+    files=("lib/sort.c",),
+    diff=None,
+)
+MESSAGE = AgentMessage(iteration=1, agent="conductor", role="decision", text="do_swap first", data={"why": "heat"})
+
+
+def record_run(journal: Journal, run: RunId, *, created: str = "2026-01-31T10:00:00Z") -> None:
+    """Record a small run with one of everything."""
+    record = run_record(run, created=created, workload=run[9:-7])
+    journal.append(run, [OpDraft("run.created", "init_run", data={"run": record.model_dump(mode="json")})])
+    step = [
+        OpDraft("artifact.stored", "build", data={"artifact": artifact_record().model_dump(mode="json")}),
+        OpDraft("hotspots.ranked", "rank", data={"hotspots": [HOTSPOT.model_dump(mode="json")]}),
+        OpDraft("graph.stored", "psg", data={"graph": GRAPH.model_dump(mode="json")}),
+        OpDraft("decided", "conductor", iter=1, data={"message": MESSAGE.model_dump(mode="json")}),
+        OpDraft("patch.proposed", "coder", iter=1, data={"patch": PATCH.model_dump(mode="json")}),
+    ]
+    journal.append(run, step)
+    metrics = [metric_record(value=str(number), run=run).model_dump(mode="json") for number in range(3)]
+    evaluation = evaluation_record(run=run).model_dump(mode="json")
+    journal.append(run, [OpDraft("judged", "evaluate", iter=1, data={"metrics": metrics, "evaluation": evaluation})])
+    journal.append(run, [OpDraft("run.closed", "report", data={"status": RunStatus.SUCCEEDED})])
+
+
+def dump(cache: Cache) -> str:
+    """Return everything in the database, by Python's own sqlite."""
+    with sqlite3.connect(f"file:{cache.path}?mode=ro", uri=True) as database:
+        return "\n".join(database.iterdump())
+
+
+def test_a_run_comes_back_as_rows(any_repository: Repository) -> None:
+    record_run(Journal(any_repository), RUN)
+    with Cache(any_repository).reading() as database:
+        (run,) = list_runs(database)
+        story = show_run(database, RUN)
+    assert (run.name, run.status, run.iterations, run.accepted) == (RUN, "succeeded", 1, 1)
+    assert story.run == run
+    assert story.toolchain == {"cc": "gcc 12.2.0"}
+    assert story.repository["dirty"] is False
+    assert [row.lamport for row in story.operations] == list(range(1, 9))
+    assert [row.value for row in story.metrics] == ["0", "1", "2"]
+    assert story.artifacts[0].sha256 == "d" * 64
+    assert story.hotspots[0].symbol == "do_swap"
+    assert story.graphs[0].skipped == {"no definition": 1}
+    assert story.patches[0].files == ("lib/sort.c",)
+    assert story.evaluations[0].accepted is True
+    assert story.evaluations[0].deltas == ()
+    assert story.messages[0].data == {"why": "heat"}
+    assert story.skipped == {}
+
+
+def test_every_column_of_every_record_is_kept() -> None:
+    """A field that a record gains and the cache forgets is lost for SQL users; this test notices."""
+    from git_hmopt.records.run import ArtifactRecord, EvaluationRecord, MetricRecord, RunRecord
+    from git_hmopt.store.fold import RUN_COLUMNS, TABLES
+
+    told_elsewhere = {"v", "run", "iteration"}
+    records = {
+        **{"artifacts": ArtifactRecord, "metrics": MetricRecord, "hotspots": HotspotRecord, "graphs": GraphRecord},
+        **{"patches": PatchRecord, "evaluations": EvaluationRecord, "agent_messages": AgentMessage},
+    }
+    for table in TABLES:
+        assert set(table.columns) == set(records[table.name].model_fields) - told_elsewhere, table.name
+    assert set(RUN_COLUMNS) == set(RunRecord.model_fields) - {"v", "name"}
+
+
+def test_deleted_and_rebuilt_is_identical_and_refreshed_holds_the_same(any_repository: Repository) -> None:
+    journal, cache = Journal(any_repository), Cache(any_repository)
+    record_run(journal, OTHER_RUN, created="2026-02-01T10:00:00Z")
+    assert cache.refresh().rebuilt == "missing"
+    record_run(journal, RUN)
+    assert cache.refresh().operations == 8
+    journal.append(OTHER_RUN, [OpDraft("comment", "review", data={"status": "stopped"})])
+    assert cache.refresh().operations == 1
+    refreshed = dump(cache)
+    cache.rebuild()
+    first = cache.path.read_bytes()
+    assert dump(cache) == refreshed
+    cache.path.unlink()
+    assert cache.refresh().rebuilt == "missing"
+    assert cache.path.read_bytes() == first
+    assert cache.refresh() == type(cache.refresh())(0, None)
+    left = {path.name for path in cache.path.parent.iterdir()}
+    assert left == {"cache.sqlite", "cache.lock", "writer"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: path.write_bytes(b"no database at all, but quite long" * 100), "damaged"),
+        (lambda path: path.write_bytes(b""), "of version 0"),
+        (lambda path: path.write_bytes(path.read_bytes()[:8192]), "damaged"),
+        (lambda path: _sql(path, "PRAGMA user_version = 99"), "of version 99"),
+        (lambda path: _sql(path, "DROP TABLE metrics"), "incomplete"),
+    ],
+)
+def test_a_damaged_or_older_cache_is_rebuilt(repository: Repository, damage: object, reason: str) -> None:
+    assert callable(damage)
+    journal, cache = Journal(repository), Cache(repository)
+    record_run(journal, RUN)
+    cache.rebuild()
+    sound = cache.path.read_bytes()
+    damage(cache.path)
+    journal.append(RUN, [OpDraft("comment", "review")])
+    rebuilt = cache.refresh().rebuilt
+    assert rebuilt is not None
+    assert rebuilt.startswith(reason)
+    with cache.reading() as database:
+        assert len(show_run(database, RUN).operations) == 9
+    assert cache.path.read_bytes() != sound
+
+
+def _sql(path: Path, statement: str) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute(statement)
+    database.close()
+
+
+def test_a_stale_rollback_journal_is_not_played_into_the_new_database(repository: Repository) -> None:
+    record_run(Journal(repository), RUN)
+    cache = Cache(repository)
+    cache.rebuild()
+    sound = cache.path.read_bytes()
+    cache.path.with_name("cache.sqlite-journal").write_bytes(bytes.fromhex("d9d505f920a163d7") + b"\xff" * 2000)
+    cache.rebuild()
+    assert cache.path.read_bytes() == sound
+    assert not cache.path.with_name("cache.sqlite-journal").exists()
+
+
+def test_a_rewound_or_deleted_journal_is_forgotten(shell: Shell, repository: Repository) -> None:
+    journal, cache = Journal(repository), Cache(repository)
+    record_run(journal, RUN)
+    record_run(journal, OTHER_RUN)
+    cache.refresh()
+    ref = journal_ref(RUN, journal.writer)
+    shell.git("update-ref", ref, f"{ref}~1")
+    cache.refresh()
+    with cache.reading() as database:
+        assert show_run(database, RUN).run.status == "created"
+    refreshed = dump(cache)
+    cache.rebuild()
+    assert dump(cache) == refreshed
+    shell.git("update-ref", "-d", ref)
+    with cache.reading() as database:
+        assert [run.name for run in list_runs(database)] == [OTHER_RUN]
+        assert database.execute("SELECT count(*) FROM metrics").get == 3
+    refreshed = dump(cache)
+    cache.rebuild()
+    assert dump(cache) == refreshed
+
+
+def test_what_is_not_understood_is_counted(repository: Repository) -> None:
+    journal = Journal(repository)
+    sound = metric_record().model_dump(mode="json")
+    record = run_record().model_dump(mode="json")
+    steps = [
+        {"run": record},
+        {"metrics": [sound, {**sound, "v": 9}, {**sound, "n": "many"}, {**sound, "tags": []}, "x", {"v": 1}]},
+        {"metrics": sound},
+        {"evaluation": {**evaluation_record().model_dump(mode="json"), "text_bytes": 2**70}},
+        {"run": {**record, "name": OTHER_RUN}},
+        {"status": ["closed"]},
+        {"something": {"new": True}},
+        {"hotspots": []},
+    ]
+    journal.append(RUN, [OpDraft(f"op{number}", "x", data=data) for number, data in enumerate(steps)])
+    with Cache(repository).reading() as database:
+        story = show_run(database, RUN)
+        assert skipped_in_all(database) == story.skipped
+    assert story.skipped == {
+        "malformed evaluation": 1,
+        "malformed metrics": 6,
+        "malformed run": 1,
+        "malformed status": 1,
+    }
+    assert len(story.metrics) == 1
+    assert len(story.operations) == 8
+    assert story.run.status == "created"
+
+
+def test_two_writers_and_the_last_word_on_the_status(repository: Repository, shell: Shell) -> None:
+    from test_store_journal import BOB, fields, foreign
+
+    journal, cache = Journal(repository), Cache(repository)
+    record_run(journal, RUN)
+    cache.refresh()
+    other = run_record().model_copy(update={"device": "phone"}).model_dump(mode="json")
+    parent = foreign(shell, fields(BOB, lamport=4, data={"run": other, "status": "failed"}), writer=BOB)
+    cache.refresh()
+    with cache.reading() as database:
+        run = show_run(database, RUN).run
+    assert (run.device, run.status) == ("host", "succeeded")
+    foreign(shell, fields(BOB, lamport=20, attempt=1, data={"status": "failed"}), writer=BOB, parent=parent)
+    with cache.reading() as database:
+        assert show_run(database, RUN).run.status == "failed"
+    refreshed = dump(cache)
+    cache.rebuild()
+    assert dump(cache) == refreshed
+
+
+def test_a_run_is_found_by_what_is_typed_of_its_name(repository: Repository) -> None:
+    journal = Journal(repository)
+    cache = Cache(repository)
+    with cache.reading() as database, pytest.raises(UsageError, match="there is no run here yet"):
+        find_run(database)
+    record_run(journal, OTHER_RUN, created="2026-02-01T10:00:00Z")
+    record_run(journal, RUN, created="2026-01-31T10:00:00Z")
+    twin = RunId("20260131-lib-sort-9a1b2c")
+    record_run(journal, twin, created="2026-01-30T10:00:00Z")
+    with cache.reading() as database:
+        assert find_run(database) == OTHER_RUN
+        for text in (RUN, "20260131-lib-sort-0", "0a1b2c"):
+            assert find_run(database, text) == RUN
+        with pytest.raises(UsageError, match=r"'20260131' is 2 runs \(.*0a1b2c, .*9a1b2c\); give more of the name"):
+            find_run(database, "20260131")
+        with pytest.raises(UsageError, match=rf"no run is called '{RUN[:-1]}d'; did you mean '{RUN}'\?"):
+            find_run(database, RUN[:-1] + "d")
+        with pytest.raises(UsageError, match=r"no run is called ''; see: git hmopt list"):
+            find_run(database, "")
+        with pytest.raises(UsageError, match="no run is called"):
+            show_run(database, RunId("x"))
+        assert [run.name for run in list_runs(database)] == [OTHER_RUN, RUN, twin]
+        assert [run.name for run in list_runs(database, workload="lib-sort", limit=1)] == [RUN]
+
+
+def test_readers_cannot_write(repository: Repository) -> None:
+    with Cache(repository).reading() as database, pytest.raises(apsw.ReadOnlyError):
+        database.execute("DELETE FROM runs")
+
+
+def test_a_cache_that_cannot_be_kept(repository: Repository) -> None:
+    repository.home.write_text("a file is in the way")
+    with pytest.raises(StoreError, match="no cache can be kept at"):
+        Cache(repository).refresh()
+
+
+_LIST = """
+import sys
+from pathlib import Path
+from git_hmopt.store.cache import Cache
+from git_hmopt.store.queries import find_run, list_runs, show_run
+from git_hmopt.store.repository import Repository
+repository = Repository.open(Path(sys.argv[1]))
+with Cache(repository).reading() as database:
+    names = [run.name for run in list_runs(database)]
+    show_run(database, find_run(database))
+print(len(names), sorted(sys.modules.keys() & {"pydantic", "pygit2", "numpy", "git", "yaml"}))
+"""
+
+
+def test_looking_imports_neither_pydantic_nor_pygit2(shell: Shell, repository: Repository) -> None:
+    record_run(Journal(repository), RUN)
+    Cache(repository).refresh()
+    done = subprocess.run([sys.executable, "-c", _LIST, str(shell.cwd)], capture_output=True, text=True, check=True)
+    assert done.stdout == "1 []\n"
+
+
+_REFRESH = """
+import sys
+from pathlib import Path
+from git_hmopt.store.cache import Cache
+from git_hmopt.store.queries import list_runs
+from git_hmopt.store.repository import Repository
+cache = Cache(Repository.open(Path(sys.argv[1])))
+for number in range(6):
+    if sys.argv[2] == "rebuild" and number % 3 == 0:
+        cache.rebuild()
+    if sys.argv[2] == "delete":
+        cache.path.unlink(missing_ok=True)
+    with cache.reading() as database:
+        assert len(list_runs(database)) >= 1
+"""
+
+
+def test_processes_that_refresh_rebuild_and_delete_while_one_records(shell: Shell, repository: Repository) -> None:
+    journal, cache = Journal(repository), Cache(repository)
+    record_run(journal, RUN)
+    children = [
+        start_python(_REFRESH, str(shell.cwd), what) for what in ("refresh", "rebuild", "refresh", "delete", "rebuild")
+    ]
+    for number in range(20):
+        journal.append(RUN, [OpDraft("comment", "review", attempt=number)])
+    finish(children)
+    with cache.reading() as database:
+        assert len(show_run(database, RUN).operations) == 28
+    refreshed = dump(cache)
+    cache.rebuild()
+    assert dump(cache) == refreshed
+
+
+def test_ten_thousand_heads_are_compared_not_read(shell: Shell, repository: Repository) -> None:
+    """The journals are copies of one, so every entry is of another journal: what counts is that all are looked at."""
+    journal, cache = Journal(repository), Cache(repository)
+    record_run(journal, RUN)
+    head = repository.read_ref(journal_ref(RUN, journal.writer))
+    assert head is not None
+    names = [RunId(f"20260101-many-{number:06x}") for number in range(2000)]
+    repository.update_refs([RefUpdate(journal_ref(name, journal.writer), head, None) for name in names])
+    shell.git("pack-refs", "--all")
+    assert cache.refresh().operations == 8
+    assert cache.refresh() == type(cache.refresh())(0, None)
+    with cache.reading() as database:
+        assert json.dumps(skipped_in_all(database)) == '{"of another journal": 16000}'
