@@ -107,7 +107,6 @@ class BuildResult:
 class TestCase:
     """One test and how it ended."""
 
-    __test__: ClassVar[bool] = False  # not a pytest class
     name: str
     status: Literal["passed", "failed", "skipped", "crashed"]
     detail: str = ""
@@ -117,7 +116,6 @@ class TestCase:
 class TestResult:
     """How the tests ended; a truncated or crashed log is no success, whatever it said before."""
 
-    __test__: ClassVar[bool] = False
     success: bool
     cases: tuple[TestCase, ...]
     log: Path
@@ -215,10 +213,6 @@ class TestAdapter(Protocol):
     def test(self, built: BuildResult, *, log: Path) -> TestResult:
         """Run the tests; a failing test is a result, not an exception."""
         ...
-
-
-# Set behind the class, so that it is no member of the protocol: pytest must not collect it.
-TestAdapter.__test__ = False  # type: ignore[attr-defined]
 
 
 @runtime_checkable

@@ -55,18 +55,17 @@ class Cache:
     def refresh(self) -> Refreshed:
         """Read what the journals have that the cache has not; rebuild a missing, damaged or older cache."""
         heads = self._heads()
-        with self._locked(fcntl.LOCK_SH):
-            reason = self._unusable()
-            if reason is None and self._is_current(heads):
+        with self._locked(fcntl.LOCK_SH), self._usable(writable=False) as database:
+            if not isinstance(database, str) and _is_current(database, heads):
                 return Refreshed(0, None)
         with self._locked(fcntl.LOCK_EX):
-            reason = self._unusable()
-            if reason is None:
-                try:
-                    with contextlib.closing(_open(self.path)) as database:
+            with self._usable(writable=True) as database:
+                reason = database if isinstance(database, str) else None
+                if not isinstance(database, str):
+                    try:
                         return Refreshed(_update(database, self.repository, self._heads()), None)
-                except (apsw.CorruptError, apsw.NotADBError) as error:
-                    reason = f"damaged ({error})"
+                    except (apsw.CorruptError, apsw.NotADBError) as error:
+                        reason = f"damaged ({error})"
             return Refreshed(self._rebuild(), reason)
 
     def rebuild(self) -> Refreshed:
@@ -77,15 +76,13 @@ class Cache:
     @contextlib.contextmanager
     def reading(self) -> Iterator[apsw.Connection]:
         """Bring the cache up to date and give a read-only connection to it."""
-        for _ in range(3):
+        for _ in range(5):
             self.refresh()
-            with self._locked(fcntl.LOCK_SH):
+            with self._locked(fcntl.LOCK_SH), self._usable(writable=False) as database:
                 # Between the two somebody may have deleted the file.
-                if self._unusable() is not None:
-                    continue
-                with contextlib.closing(_open(self.path, writable=False)) as database:
+                if not isinstance(database, str):
                     yield database
-                return
+                    return
         raise StoreError(f"'{self.path}' vanishes as soon as it is written", next_step="see who deletes it")
 
     # -- reading and writing ----------------------------------------------------------------------------------------
@@ -93,26 +90,21 @@ class Cache:
     def _heads(self) -> dict[RefName, Oid]:
         return self.repository.list_refs(JOURNALS)
 
-    def _unusable(self) -> str | None:
-        """Return why the database cannot be used as it is, or None."""
+    @contextlib.contextmanager
+    def _usable(self, *, writable: bool) -> Iterator[apsw.Connection | str]:
+        """Give the database, or the reason why it cannot be used as it is."""
         if not self.path.is_file():
-            return "missing"
-        try:
-            with contextlib.closing(_open(self.path, writable=False)) as database:
-                version = database.pragma("user_version")
-                tables = {name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        except (apsw.CorruptError, apsw.NotADBError, apsw.CantOpenError) as error:
-            return f"damaged ({error})"
-        if version != VERSION:
-            return f"of version {version}"
-        return None if tables >= {"meta", "runs", "operations", *_TABLES_BY_RUN} else "incomplete"
-
-    def _is_current(self, heads: Mapping[RefName, Oid]) -> bool:
-        try:
-            with contextlib.closing(_open(self.path, writable=False)) as database:
-                return bool(database.execute("SELECT value FROM meta WHERE key = 'heads'").get == _digest(heads))
-        except (apsw.CorruptError, apsw.NotADBError):
-            return False
+            yield "missing"
+            return
+        with contextlib.ExitStack() as stack:
+            try:
+                database = stack.enter_context(contextlib.closing(_open(self.path, writable=writable)))
+                reason = _reason_against(database)
+            except apsw.CantOpenError:
+                reason = "missing"
+            except (apsw.CorruptError, apsw.NotADBError) as error:
+                reason = f"damaged ({error})"
+            yield reason or database
 
     def _rebuild(self) -> int:
         fresh = self.path.with_name("cache.sqlite.new")
@@ -161,6 +153,21 @@ def _open(path: Path, *, writable: bool = True, create: bool = False) -> apsw.Co
     database = apsw.Connection(str(path), flags=flags | (apsw.SQLITE_OPEN_CREATE if create else 0))
     database.set_busy_timeout(10_000)
     return database
+
+
+def _reason_against(database: apsw.Connection) -> str | None:
+    version = database.pragma("user_version")
+    if version != VERSION:
+        return f"of version {version}"
+    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    return None if tables >= {"meta", "runs", "operations", *_TABLES_BY_RUN} else "incomplete"
+
+
+def _is_current(database: apsw.Connection, heads: Mapping[RefName, Oid]) -> bool:
+    try:
+        return bool(database.execute("SELECT value FROM meta WHERE key = 'heads'").get == _digest(heads))
+    except (apsw.CorruptError, apsw.NotADBError):
+        return False
 
 
 def _digest(heads: Mapping[RefName, Oid]) -> str:

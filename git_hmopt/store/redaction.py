@@ -7,6 +7,7 @@ towards removing: the raw bytes stay in the local artifact store.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -122,6 +123,11 @@ _RULES = (
     _rule("home", r"\b[A-Za-z]:\\Users\\[A-Za-z0-9._-]+", "~"),
 )
 
+# Most strings of a record are names and digests, and no rule matches so little, or hex digits alone.
+_HARMLESS = re.compile(r"[A-Za-z0-9_+-]{0,14}|[0-9a-f]+")
+_SHORT = 200
+"""Characters up to which answers are remembered: records repeat their names, paths and units."""
+
 _SECRET_KEY = re.compile(_SECRET_WORD + "$", re.IGNORECASE)
 
 
@@ -131,12 +137,21 @@ def redact(data: bytes | str, kind: TextKind = "log") -> Redacted:
     Bytes that are no UTF-8 pass unchanged (as surrogates). Doing it twice changes and counts nothing more.
     """
     text = data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else data
+    if _HARMLESS.fullmatch(text):
+        return Redacted(text)
+    return _redact_short(text, kind) if len(text) <= _SHORT else _redact(text, kind)
+
+
+def _redact(text: str, kind: TextKind) -> Redacted:
     counts: Counter[str] = Counter()
     for rule in _RULES:
         if kind == "log" or rule.code:
             text, count = rule.pattern.subn(rule.replacement, text)
             counts[rule.name] += count
     return Redacted(text, {name: count for name, count in sorted(counts.items()) if count})
+
+
+_redact_short = functools.lru_cache(maxsize=4096)(_redact)
 
 
 def redact_file(name: str, data: bytes) -> tuple[bytes, Mapping[str, int]]:

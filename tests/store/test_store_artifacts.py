@@ -7,11 +7,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from conftest import finish, start_python
 
 from git_hmopt.errors import CorruptRecordError, StoreError
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.repository import Repository
+from tests.store.repositories import finish, start_python
 
 
 @pytest.fixture

@@ -11,25 +11,39 @@ from pathlib import Path
 
 import apsw
 import pytest
-from conftest import (
+
+from git_hmopt.errors import StoreError, UsageError
+from git_hmopt.records.base import Record
+from git_hmopt.records.run import (
+    AgentMessage,
+    ArtifactRecord,
+    EvaluationRecord,
+    GraphRecord,
+    HotspotRecord,
+    MetricRecord,
+    PatchRecord,
+    RunRecord,
+)
+from git_hmopt.records.words import RunId, RunStatus, journal_ref
+from git_hmopt.store.cache import Cache, Refreshed
+from git_hmopt.store.fold import RUN_COLUMNS, TABLES
+from git_hmopt.store.journal import Journal, OpDraft
+from git_hmopt.store.queries import find_run, list_runs, show_run, skipped_in_all
+from git_hmopt.store.repository import RefUpdate, Repository
+from tests.store.repositories import (
+    BOB,
     OTHER_RUN,
     RUN,
     Shell,
     artifact_record,
     evaluation_record,
+    fields,
     finish,
+    foreign,
     metric_record,
     run_record,
     start_python,
 )
-
-from git_hmopt.errors import StoreError, UsageError
-from git_hmopt.records.run import AgentMessage, GraphRecord, HotspotRecord, PatchRecord
-from git_hmopt.records.words import RunId, RunStatus, journal_ref
-from git_hmopt.store.cache import Cache
-from git_hmopt.store.journal import Journal, OpDraft
-from git_hmopt.store.queries import find_run, list_runs, show_run, skipped_in_all
-from git_hmopt.store.repository import RefUpdate, Repository
 
 HOTSPOT = HotspotRecord(
     symbol="do_swap",
@@ -106,13 +120,15 @@ def test_a_run_comes_back_as_rows(any_repository: Repository) -> None:
 
 def test_every_column_of_every_record_is_kept() -> None:
     """A field that a record gains and the cache forgets is lost for SQL users; this test notices."""
-    from git_hmopt.records.run import ArtifactRecord, EvaluationRecord, MetricRecord, RunRecord
-    from git_hmopt.store.fold import RUN_COLUMNS, TABLES
-
     told_elsewhere = {"v", "run", "iteration"}
-    records = {
-        **{"artifacts": ArtifactRecord, "metrics": MetricRecord, "hotspots": HotspotRecord, "graphs": GraphRecord},
-        **{"patches": PatchRecord, "evaluations": EvaluationRecord, "agent_messages": AgentMessage},
+    records: dict[str, type[Record]] = {
+        "artifacts": ArtifactRecord,
+        "metrics": MetricRecord,
+        "hotspots": HotspotRecord,
+        "graphs": GraphRecord,
+        "patches": PatchRecord,
+        "evaluations": EvaluationRecord,
+        "agent_messages": AgentMessage,
     }
     for table in TABLES:
         assert set(table.columns) == set(records[table.name].model_fields) - told_elsewhere, table.name
@@ -134,7 +150,7 @@ def test_deleted_and_rebuilt_is_identical_and_refreshed_holds_the_same(any_repos
     cache.path.unlink()
     assert cache.refresh().rebuilt == "missing"
     assert cache.path.read_bytes() == first
-    assert cache.refresh() == type(cache.refresh())(0, None)
+    assert cache.refresh() == Refreshed(0, None)
     left = {path.name for path in cache.path.parent.iterdir()}
     assert left == {"cache.sqlite", "cache.lock", "writer"}
 
@@ -234,8 +250,6 @@ def test_what_is_not_understood_is_counted(repository: Repository) -> None:
 
 
 def test_two_writers_and_the_last_word_on_the_status(repository: Repository, shell: Shell) -> None:
-    from test_store_journal import BOB, fields, foreign
-
     journal, cache = Journal(repository), Cache(repository)
     record_run(journal, RUN)
     cache.refresh()
@@ -292,7 +306,8 @@ def test_a_cache_that_cannot_be_kept(repository: Repository) -> None:
 _LIST = """
 import sys
 from pathlib import Path
-from git_hmopt.store.cache import Cache
+from git_hmopt.store.cache import Cache, Refreshed
+from git_hmopt.store.fold import RUN_COLUMNS, TABLES
 from git_hmopt.store.queries import find_run, list_runs, show_run
 from git_hmopt.store.repository import Repository
 repository = Repository.open(Path(sys.argv[1]))
@@ -313,7 +328,8 @@ def test_looking_imports_neither_pydantic_nor_pygit2(shell: Shell, repository: R
 _REFRESH = """
 import sys
 from pathlib import Path
-from git_hmopt.store.cache import Cache
+from git_hmopt.store.cache import Cache, Refreshed
+from git_hmopt.store.fold import RUN_COLUMNS, TABLES
 from git_hmopt.store.queries import list_runs
 from git_hmopt.store.repository import Repository
 cache = Cache(Repository.open(Path(sys.argv[1])))
@@ -353,6 +369,6 @@ def test_ten_thousand_heads_are_compared_not_read(shell: Shell, repository: Repo
     repository.update_refs([RefUpdate(journal_ref(name, journal.writer), head, None) for name in names])
     shell.git("pack-refs", "--all")
     assert cache.refresh().operations == 8
-    assert cache.refresh() == type(cache.refresh())(0, None)
+    assert cache.refresh() == Refreshed(0, None)
     with cache.reading() as database:
         assert json.dumps(skipped_in_all(database)) == '{"of another journal": 16000}'

@@ -11,14 +11,27 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from conftest import OTHER_RUN, RUN, Shell, finish, make_repository, metric_record, run_record, start_python
 
 from git_hmopt.errors import StoreError
-from git_hmopt.records.words import NOTES_METRICS, Oid, RefName, RunId, best_ref, candidate_ref, journal_ref
+from git_hmopt.records.words import NOTES_METRICS, Oid, RunId, best_ref, candidate_ref, journal_ref
 from git_hmopt.store.chain import CUT, MALFORMED, OTHER_JOURNAL, UNKNOWN_VERSION
 from git_hmopt.store.journal import Journal, OpDraft
 from git_hmopt.store.notes import NoteDraft
 from git_hmopt.store.repository import MovedRefsError, RefUpdate, Repository
+from tests.store.repositories import (
+    ALICE,
+    BOB,
+    OTHER_RUN,
+    RUN,
+    Shell,
+    fields,
+    finish,
+    foreign,
+    make_repository,
+    metric_record,
+    run_record,
+    start_python,
+)
 
 CREATED = OpDraft("run.created", "init_run", data={"run": run_record().model_dump(mode="json")})
 
@@ -33,27 +46,6 @@ def candidate(repository: Repository, number: int) -> Oid:
     head = repository.resolve("HEAD")
     tree = repository.write_tree(repository.tree_of(head), {"lib/sort.c": b"int x%d;\n" % number})
     return repository.commit(tree, [head], f"lib/sort: try {number}")
-
-
-def foreign(
-    shell: Shell, fields: Mapping[str, object] | bytes, *, writer: str, parent: str | None = None, run: RunId = RUN
-) -> str:
-    """Append to another writer's journal with git alone, as a fetch would bring it."""
-    data = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
-    blob = shell.git("hash-object", "-w", "--stdin", stdin=data)
-    tree = shell.git("mktree", stdin=f"100644 blob {blob}\top.json\n".encode())
-    commit = shell.git("commit-tree", tree, *(["-p", parent] if parent else []), "-m", "x")
-    shell.git("update-ref", journal_ref(run, writer), commit)
-    return commit
-
-
-def fields(writer: str, **changes: object) -> dict[str, object]:
-    """Return the keys of a sound operation."""
-    sound: dict[str, object] = {
-        **{"v": 1, "op": "comment", "run": RUN, "writer": writer, "iter": 0, "node": "review", "attempt": 0},
-        **{"lamport": 5, "at": "2026-01-31T12:00:00Z", "data": {}},
-    }
-    return sound | changes
 
 
 def test_a_journal_as_plain_git_sees_it(any_shell: Shell, any_repository: Repository) -> None:
@@ -186,8 +178,6 @@ def test_journal_of_a_shallow_clone_can_be_pushed(tmp_path: Path) -> None:
 
 
 # -- several writers ------------------------------------------------------------------------------------------------
-
-ALICE, BOB = "aaaaaaaa-0000-4000-8000-000000000000", "ffffffff-0000-4000-8000-000000000000"
 
 
 def test_operations_of_all_writers_in_one_order(any_shell: Shell, any_repository: Repository) -> None:
@@ -412,5 +402,6 @@ def test_planted_secrets_are_in_no_git_object(shell: Shell, repository: Reposito
     for secret in (token, key, mail, "MIIsecretsecret", home, host, serial, "opensesame"):
         assert secret.encode() not in everything, secret
     assert operations[0].data["redacted"] == {
-        **{"aws-key": 3, "device-id": 3, "email": 3, "home": 3, "host": 3, "private-key": 3, "secret": 1, "token": 3},
+        **dict.fromkeys(("aws-key", "device-id", "email", "home", "host", "private-key", "token"), 3),
+        "secret": 1,
     }

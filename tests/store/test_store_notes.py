@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
-from conftest import Shell, finish, metric_record, start_python
 
 from git_hmopt.errors import StoreError
 from git_hmopt.records.words import NOTES_METRICS, NOTES_VERDICTS, Oid, RefName
 from git_hmopt.store.notes import FLAT_UNTIL, NoteDraft, Notes, merge_lines
 from git_hmopt.store.repository import Repository
+from tests.store.repositories import Shell, finish, make_repository, metric_record, start_python
 
 AT = "2026-01-31T10:00:00Z"
 
@@ -87,10 +88,11 @@ def test_fan_out_is_git_s(any_shell: Shell, any_repository: Repository, steps: l
 
 
 def test_fan_out_that_git_made_is_kept(shell: Shell, repository: Repository) -> None:
-    objects = _commits(shell, 320)
-    stream = "".join(f"N inline {oid}\ndata 4\nold\n\n" for oid in objects[:300])
-    head = f"commit {NOTES_METRICS}\ncommitter T <t@example.org> 0 +0000\ndata 0\n"
-    shell.git("fast-import", "--quiet", stdin=(head + stream).encode())
+    who = "committer T <t@example.org> 0 +0000\ndata 0\n"
+    stream = "".join(f"commit refs/heads/many\nmark :{mark}\n{who}" for mark in range(1, 321))
+    stream += f"commit {NOTES_METRICS}\n{who}" + "".join(f"N inline :{mark}\ndata 4\nold\n" for mark in range(1, 301))
+    shell.git("fast-import", "--quiet", stdin=stream.encode())
+    objects = [Oid(oid) for oid in shell.git("rev-list", "--reverse", "refs/heads/many").split()]
     before = set(shell.git("ls-tree", "-d", "--name-only", NOTES_METRICS).split())
     assert before
     Notes(repository).append([NoteDraft(oid, AT, {}) for oid in objects[290:]])
@@ -113,7 +115,9 @@ def test_a_note_that_stands_both_flat_and_fanned_out_becomes_one(shell: Shell, r
     tree = shell.git("mktree", stdin=lines.encode())
     shell.git("update-ref", NOTES_METRICS, shell.git("commit-tree", tree, "-m", "odd"))
     Notes(repository).append([NoteDraft(oid, AT, {})])
-    assert shell.git("ls-tree", "-r", "--name-only", NOTES_METRICS).split() == ["README", f"{oid[:2]}/{oid[2:]}"]
+    assert shell.git("ls-tree", "-r", "--name-only", NOTES_METRICS).split() == sorted(
+        ["README", f"{oid[:2]}/{oid[2:]}"]
+    )
     assert _show(shell, oid) == ["fanned", "flat", '{"at":"2026-01-31T10:00:00Z"}']
 
 
@@ -144,12 +148,21 @@ for number in range(5):
 """
 
 
-def test_twenty_processes_on_one_notes_ref_lose_nothing(any_shell: Shell) -> None:
-    commits = any_shell.git("rev-list", "HEAD").split()
-    finish([start_python(_APPEND, str(any_shell.cwd), f"p{number}", *commits) for number in range(20)])
+def test_twenty_processes_on_one_notes_ref_lose_nothing(shell: Shell) -> None:
+    _race(shell, processes=20)
+
+
+def test_processes_on_one_notes_ref_of_a_sha256_repository_lose_nothing(tmp_path: Path) -> None:
+    """Each attempt takes a few git processes there, so fewer race."""
+    _race(make_repository(tmp_path / "sha256", "--object-format=sha256"), processes=6)
+
+
+def _race(shell: Shell, *, processes: int) -> None:
+    commits = shell.git("rev-list", "HEAD").split()
+    finish([start_python(_APPEND, str(shell.cwd), f"p{number}", *commits) for number in range(processes)])
     for oid in commits:
-        assert len(_show(any_shell, Oid(oid))) == 100
-    any_shell.git("fsck", "--strict", "--no-dangling")
+        assert len(_show(shell, Oid(oid))) == 5 * processes
+    shell.git("fsck", "--strict", "--no-dangling")
 
 
 def test_only_our_two_notes_refs(repository: Repository) -> None:

@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import RUN, Shell, make_repository
 
 from git_hmopt.errors import ConfigError, PatchError, RepositoryError, StoreError
 from git_hmopt.records.words import Oid, RefName, RunId
 from git_hmopt.store.objects import MissingObjectError, ObjectBatch
 from git_hmopt.store.repository import MovedRefsError, RefUpdate, Repository
+from tests.store.repositories import RUN, Shell, make_repository
 
 BEST = RefName(f"refs/heads/hmopt/{RUN}/best")
 

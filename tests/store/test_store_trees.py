@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Shell, finish, make_repository, start_python
 
 from git_hmopt.errors import StoreError
 from git_hmopt.records.words import Oid
 from git_hmopt.store.repository import Repository
 from git_hmopt.store.trees import BuildTree, copy_build_tree
+from tests.store.repositories import Shell, finish, make_repository, start_python
 
 
 def _head_tree(repository: Repository) -> Oid:

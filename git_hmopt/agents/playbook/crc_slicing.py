@@ -216,7 +216,7 @@ def _pointer(view: View, machine: Machine, loop: Loop, count: Count) -> str:
         raise Opaque("the loop's bound changes in it")
     _check_reach(view, loop, count, pointers[0], set(variables) - {pointers[0]})
     _check_temporaries(view, machine, loop)
-    return pointers[0]
+    return str(pointers[0])
 
 
 def _check_reach(view: View, loop: Loop, count: Count, pointer: str, indexes: set[str]) -> None:

@@ -80,9 +80,8 @@ class ForceInline:
             edits={function.file: replace(text, edits)},
             summary=f"inline {function.symbol}()",
             paragraphs=[
-                f"{function.symbol}() is hot, {callers} {'calls' if len(match.callers) == 1 else 'call'} it in the same "
-                "file, and the compiler leaves it out of line. Inline it: the calls go, and the compiler sees the "
-                "arguments.",
+                f"{function.symbol}() is hot, its hot caller {callers} stands in the same file, and the compiler "
+                "leaves it out of line. Inline it: the call goes, and the compiler sees the arguments.",
             ],
         )
 
