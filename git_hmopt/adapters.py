@@ -77,6 +77,7 @@ class Image:
 
     path: Path
     sha256: str
+    """Of what runs: two images with equal sha256 need no comparison. Debug information may be left out of it."""
     build: str
     layout: Seed | None = None
     """The seed of its code layout; None is the layout the build gave."""

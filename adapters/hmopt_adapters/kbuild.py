@@ -125,7 +125,7 @@ class KbuildAdapter:
             success=True,
             tree=tree,
             log=log,
-            image=Image(image, sha256_of(image), self._context.name, symbols=tree.output / "vmlinux"),
+            image=Image(image, self._identity(tree), self._context.name, symbols=tree.output / "vmlinux"),
             warnings=warnings,
             vanished=vanished,
             text_bytes=self._text_bytes(tree),
@@ -180,6 +180,20 @@ class KbuildAdapter:
             log=log,
             check=check,
         )
+
+    def _identity(self, tree: SourceTree) -> str:
+        """Return the sha256 of what runs: vmlinux without debug information and without the build id over it.
+
+        A comment moves line numbers in the debug information and nothing that is executed.
+        """
+        bare = tree.output / ".hmopt-bare"
+        strip = [f"{self._options.cross_compile}objcopy", "--strip-debug"]
+        drop = ["--remove-section=.notes", "--remove-section=.note.gnu.build-id"]
+        run([*strip, *drop, str(tree.output / "vmlinux"), str(bare)], check=True)
+        try:
+            return sha256_of(bare)
+        finally:
+            bare.unlink(missing_ok=True)
 
     def _text_bytes(self, tree: SourceTree) -> int | None:
         program = shutil.which(f"{self._options.cross_compile}size")

@@ -156,8 +156,8 @@ class Journal:
             raise _LostRaceError(error.what, error.refs, next_step=error.next_step) from error
         for noted, update in published:
             noted.published(update)
-        seen = own.seen | {operation.identity for operation in new}
-        self._own[run] = _Own(head, new[-1].lamport, seen)
+        own.seen.update(operation.identity for operation in new)
+        self._own[run] = _Own(head, new[-1].lamport, own.seen)
         return new
 
     def _load(self, run: RunId) -> _Own:
@@ -236,23 +236,23 @@ def _build(batch: ObjectBatch, run: RunId, writer: str, own: _Own, step: _Step) 
     at = utc_now()
     drafts = list(step.drafts)
     new: list[Operation] = []
-    seen = set(own.seen)
+    in_step: set[Identity] = set()
     counts: Counter[str] = Counter()
     files = []
     for name, data in step.attachments.items():
         text, removed = redact_file(name, data)
         counts.update(removed)
         files.append(TreeEntry(FILE, batch.add("blob", text), name))
-    drafts = [draft for draft in drafts if _draft_identity(run, writer, draft) not in seen]
+    drafts = [draft for draft in drafts if _draft_identity(run, writer, draft) not in own.seen]
     if drafts and step.keep and own.head is None and len(drafts) == 1:
         # The first operation is parentless, so that `--first-parent` is exact: it can keep nothing alive.
         drafts.insert(0, OpDraft(op="journal.opened", node="journal"))
     head = own.head
     for index, draft in enumerate(drafts):
         identity = _draft_identity(run, writer, draft)
-        if identity in seen:
+        if identity in in_step:
             raise StoreError(f"a step has '{draft.op}' of node '{draft.node}' twice", next_step="count `attempt` up")
-        seen.add(identity)
+        in_step.add(identity)
         removed_first = counts if index == 0 else Counter[str]()
         operation = _operation(draft, run, writer, own.lamport + 1 + index, at, removed_first)
         entries = [TreeEntry(FILE, batch.add("blob", operation.canonical().encode() + b"\n"), OPERATION_FILE)]

@@ -2,14 +2,12 @@
 """A git repository of any kind: plain, bare, linked worktree, shallow, SHA-256, partial.
 
 Objects are built in memory and written first; then `update_refs` publishes them all at once, or nothing. Imports
-neither pygit2 nor pydantic until an object is touched: commands that only look start here.
+neither pygit2 nor pydantic until an object is touched, and little else: commands that only look start here.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -221,6 +219,8 @@ class Repository:
         return Oid(answer.text)
 
     def _unresolved(self, rev: str, errors: str) -> RepositoryError:
+        import difflib
+
         if "is ambiguous" in errors:
             return RepositoryError(f"'{rev}' is ambiguous", next_step="give more digits")
         if "expected commit type" in errors:
@@ -401,6 +401,8 @@ class Repository:
 
     def apply_patch(self, tree: Oid, diff: bytes) -> Oid:
         """Return `tree` with a unified diff applied; PatchError when it does not apply or makes a link or submodule."""
+        import tempfile
+
         with tempfile.TemporaryDirectory(prefix="git-hmopt-") as scratch:
             private = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
             self.git.run("read-tree", "--end-of-options", tree, environment=private)

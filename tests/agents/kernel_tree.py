@@ -35,8 +35,10 @@ typedef u16 __u16;
 #define barrier() __asm__ __volatile__("" : : : "memory")
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
+#undef __always_inline
 #define __always_inline inline __attribute__((__always_inline__))
 #define noinline __attribute__((__noinline__))
+#undef __pure
 #define __pure __attribute__((__pure__))
 extern unsigned long fast_loads;
 static inline unsigned long read_word_at_a_time(const void *p)

@@ -97,20 +97,17 @@ def table_text(width: int, *, high: bool) -> str:
 def source(width: int, body: str, *, high: bool) -> str:
     """Return a file with one CRC function, `sum`."""
     kind = f"u{width}"
-    used = [f"\tsize_t {name};\n" for name in ("i", "t") if f"{name} = " in body and f"{name} = 0; {name} <" not in body]
-    if "for (i = 0" in body:
-        used.append("\tsize_t i;\n")
+    used = "\tsize_t i __attribute__((unused)), t __attribute__((unused));\n\n"
     helpers = (
         f"static inline {kind} low_step({kind} crc, const u8 data)\n"
         "{\n\treturn (crc >> 8) ^ table[(crc ^ data) & 0xff];\n}\n"
         f"static inline {kind} high_step({kind} crc, u8 data)\n"
         "{\n\tint at = (crc >> SHIFT) ^ data;\n\n\treturn (crc << 8) ^ table[at & 0xff];\n}\n"
     )
-    inner = "".join(dict.fromkeys(line for line in used if "u8 i" not in body))
     text = (
         f"{table_text(width, high=high)}{helpers if width > 8 else ''}\n"
         f"/**\n * sum - the CRC\n */\n{kind} sum({kind} crc, const u8 *p, size_t len)\n"
-        f"{{\n{inner}\t{body}\n\treturn crc;\n}}\nEXPORT_SYMBOL(sum);\n\nMODULE_LICENSE(\"GPL\");\n"
+        f"{{\n{used}\t{body}\n\treturn crc;\n}}\nEXPORT_SYMBOL(sum);\n\nMODULE_LICENSE(\"GPL\");\n"
     )
     return HEAD + text.replace("SHIFT", str(width - 8)) if width > 8 else HEAD + text
 
@@ -182,16 +179,13 @@ def test_second_function_joins_the_first_ones_initcall(tree: Tree) -> None:
     twice = rewritten(CrcSlicing(), view(tree, "lib/sum.c", "more")).edits["lib/sum.c"]
     assert twice.count(b"early_initcall(") == 1
     driver = DRIVER.replace("TYPE", "u32").replace("_sum", "_more")
-    # Both objects define `sum` and the initcall; the linker takes the old file's of each, so the new one goes first.
-    judged = twice.replace(b"early_initcall(", b"early_initcall(").replace(b"sum(", b"sum2(")
-    plain = text.encode()
-    assert int(judge(tree, "lib/sum.c", plain, judged, driver, rename="more")) == STEPS
+    assert int(judge(tree, "lib/sum.c", text.encode(), twice, driver, rename="more")) == STEPS
 
 
 MISSES = {
     "static const u32 table[128] = { 1 };": ("u32", "table[(crc ^ *p++) & 0x7f] ^ (crc >> 8)", "constant table of 256"),
     "static u32 table[256];": ("u32", "table[(crc ^ *p++) & 0xff] ^ (crc >> 8)", "constant table of 256"),
-    "static const u32 table[2][256];": ("u32", "table[1][(crc ^ *p++) & 0xff] ^ (crc >> 8)", "not a byte of a buffer"),
+    "static const u32 table[2][256];": ("u32", "table[1][(crc ^ *p++) & 0xff] ^ (crc >> 8)", "not a local variable"),
     "static const u16 table[256]; /* index */": ("u16", "table[crc ^ *p++] ^ (crc >> 8)", "not always below"),
     "static const u16 table[256]; /* wide */": ("u32", "table[((crc >> 8) ^ *p++) & 0xff] ^ (crc << 8)", "does not change"),
     "static const u32 table[256]; /* nibble */": ("u32", "table[(crc ^ *p++) & 0xff] ^ (crc >> 4)", "does not change"),

@@ -25,11 +25,13 @@ from git_hmopt.records.run import (
     RunRecord,
 )
 from git_hmopt.records.words import RunId, RunStatus, journal_ref
+from git_hmopt.store.cache import TABLES as SCHEMA_TABLES
 from git_hmopt.store.cache import Cache, Refreshed
 from git_hmopt.store.fold import RUN_COLUMNS, TABLES
 from git_hmopt.store.journal import Journal, OpDraft
-from git_hmopt.store.queries import find_run, list_runs, show_run, skipped_in_all
+from git_hmopt.store.queries import find_run, list_runs, skipped_in_all
 from git_hmopt.store.repository import RefUpdate, Repository
+from git_hmopt.store.story import show_run
 from tests.store.repositories import (
     BOB,
     OTHER_RUN,
@@ -135,6 +137,12 @@ def test_every_column_of_every_record_is_kept() -> None:
     assert set(RUN_COLUMNS) == set(RunRecord.model_fields) - {"v", "name"}
 
 
+def test_the_schema_makes_the_tables_that_are_looked_for(repository: Repository) -> None:
+    with Cache(repository).reading() as database:
+        made = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        assert {name for (name,) in made} == SCHEMA_TABLES
+
+
 def test_deleted_and_rebuilt_is_identical_and_refreshed_holds_the_same(any_repository: Repository) -> None:
     journal, cache = Journal(any_repository), Cache(any_repository)
     record_run(journal, OTHER_RUN, created="2026-02-01T10:00:00Z")
@@ -224,7 +232,7 @@ def test_what_is_not_understood_is_counted(repository: Repository) -> None:
     journal = Journal(repository)
     sound = metric_record().model_dump(mode="json")
     record = run_record().model_dump(mode="json")
-    steps = [
+    steps: list[dict[str, object]] = [
         {"run": record},
         {"metrics": [sound, {**sound, "v": 9}, {**sound, "n": "many"}, {**sound, "tags": []}, "x", {"v": 1}]},
         {"metrics": sound},
@@ -306,10 +314,12 @@ def test_a_cache_that_cannot_be_kept(repository: Repository) -> None:
 _LIST = """
 import sys
 from pathlib import Path
+from git_hmopt.store.cache import TABLES as SCHEMA_TABLES
 from git_hmopt.store.cache import Cache, Refreshed
 from git_hmopt.store.fold import RUN_COLUMNS, TABLES
-from git_hmopt.store.queries import find_run, list_runs, show_run
+from git_hmopt.store.queries import find_run, list_runs
 from git_hmopt.store.repository import Repository
+from git_hmopt.store.story import show_run
 repository = Repository.open(Path(sys.argv[1]))
 with Cache(repository).reading() as database:
     names = [run.name for run in list_runs(database)]
@@ -328,6 +338,7 @@ def test_looking_imports_neither_pydantic_nor_pygit2(shell: Shell, repository: R
 _REFRESH = """
 import sys
 from pathlib import Path
+from git_hmopt.store.cache import TABLES as SCHEMA_TABLES
 from git_hmopt.store.cache import Cache, Refreshed
 from git_hmopt.store.fold import RUN_COLUMNS, TABLES
 from git_hmopt.store.queries import list_runs

@@ -247,7 +247,8 @@ with open(sys.argv[1], "w") as lock:
 """
 
 
-def test_two_processes_on_one_tree(shell: Shell, repository: Repository) -> None:
+def test_two_processes_on_one_tree(shell: Shell, repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("git_hmopt.store.trees.BUSY_S", 0.2)
     base = _head_tree(repository)
     tree = BuildTree.named("base", repository)
     tree.checkout(base)

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from git_hmopt.adapters import BuildResult, TestResult
+from git_hmopt.adapters import BuildResult, TestResult, sha256_of
 from git_hmopt.errors import AdapterError, MissingProgramError
 from git_hmopt.loop.bench import Arm, Bench
 from git_hmopt.loop.outcome import Outcome
@@ -164,14 +164,16 @@ def _built_again(bench: Bench, base: Oid, builds: Mapping[str, BuildResult]) -> 
     hashes = {}
     for name, built in builds.items():
         one, two = built.image, again[name].image
-        if one is None or two is None or one.sha256 != two.sha256:
+        # Every byte, debug information included, though `Image.sha256` may say less.
+        whole = [sha256_of(image.path) if image else "no image" for image in (one, two)]
+        if whole[0] != whole[1]:
             raise AdapterError(
                 f"build '{name}' of the same source gave other bytes the second time "
-                f"({one and one.sha256[:12]} and {two and two.sha256[:12]})",
+                f"({whole[0][:12]} and {whole[1][:12]})",
                 next_step="make the build reproducible: no times, paths or random seeds in the image",
             )
-        hashes[name] = one.sha256
-        bench.log.say(f"image {name}: sha256 {one.sha256}, the same when built again")
+        hashes[name] = whole[0]
+        bench.log.say(f"image {name}: sha256 {whole[0]}, the same when built again")
     return hashes
 
 

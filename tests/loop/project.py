@@ -1,0 +1,502 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small C project in the kernel's dialect, for whole runs in seconds: everything in it is real.
+
+Two functions of lib/ have the shapes the playbook knows. The headers are the few the rewrites use, for user space.
+Each commit is built twice: `fast` is timed, sampled by its own SIGPROF timer and laid out anew by relinking; `count`
+has gcc count its basic blocks, the exact number that a run of one input executes (KCOV's mechanism).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+POLYNOMIAL = 0x82F63B78
+"""CRC-32C, reflected."""
+TITLE = "A small C project"
+
+HEADERS: Mapping[str, str] = {
+    "linux/types.h": """#ifndef TYPES_H
+#define TYPES_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+#endif
+""",
+    "linux/compiler.h": """#ifndef COMPILER_H
+#define COMPILER_H
+#include <string.h>
+#define barrier() __asm__ __volatile__("" : : : "memory")
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#undef __always_inline
+#define __always_inline inline __attribute__((__always_inline__))
+#define noinline __attribute__((__noinline__))
+static inline unsigned long read_word_at_a_time(const void *p)
+{
+	unsigned long word;
+
+	memcpy(&word, p, sizeof(word));
+	return word;
+}
+#endif
+""",
+    "linux/kernel.h": """#ifndef KERNEL_H
+#define KERNEL_H
+#include <linux/align.h>
+#include <linux/compiler.h>
+#include <linux/types.h>
+#define REPEAT_BYTE(x) ((~0ul / 0xff) * (x))
+#endif
+""",
+    "linux/align.h": "#define IS_ALIGNED(x, a) (((x) & ((__typeof__(x))(a) - 1)) == 0)\n",
+    "linux/cache.h": "#define __ro_after_init\n",
+    "linux/init.h": """#ifndef INIT_H
+#define INIT_H
+#define __init
+#define __exit
+/* A constructor runs before main, as an early initcall does before init. */
+#define early_initcall(fn) \\
+	static void __attribute__((__constructor__)) fn##_early(void) { fn(); }
+#endif
+""",
+    "linux/scan.h": """#ifndef SCAN_H
+#define SCAN_H
+#include <linux/types.h>
+u32 crc32c_update(u32 crc, const void *data, size_t len);
+const void *scan_byte(const void *start, int c, size_t n);
+#endif
+""",
+    "asm/unaligned.h": """#ifndef UNALIGNED_H
+#define UNALIGNED_H
+#include <linux/types.h>
+static inline u64 get_unaligned_le64(const void *p)
+{
+	u64 x;
+
+	__builtin_memcpy(&x, p, sizeof(x));
+	return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? x : __builtin_bswap64(x);
+}
+static inline u64 get_unaligned_be64(const void *p)
+{
+	return __builtin_bswap64(get_unaligned_le64(p));
+}
+#endif
+""",
+}
+
+
+def crc_table() -> list[int]:
+    """Return the CRC of every byte, by the definition."""
+    table = []
+    for byte in range(256):
+        crc = byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (POLYNOMIAL if crc & 1 else 0)
+        table.append(crc)
+    return table
+
+
+def _crc_source() -> str:
+    values = [f"0x{value:08x}" for value in crc_table()]
+    rows = "\n".join("\t" + ", ".join(values[at : at + 6]) + "," for at in range(0, 256, 6))
+    return f"""// SPDX-License-Identifier: GPL-2.0-only
+/* CRC-32C, a byte at a time. */
+#include <linux/scan.h>
+#include <linux/types.h>
+
+static const u32 crc32c_table[256] = {{
+{rows}
+}};
+
+/* Return @crc continued over @len bytes of @data. */
+u32 crc32c_update(u32 crc, const void *data, size_t len)
+{{
+	const u8 *p = data;
+
+	while (len--)
+		crc = (crc >> 8) ^ crc32c_table[(crc ^ *p++) & 0xff];
+
+	return crc;
+}}
+"""
+
+
+SCAN = """// SPDX-License-Identifier: GPL-2.0-only
+/* Finding bytes. */
+#include <linux/kernel.h>
+#include <linux/scan.h>
+
+/* Return the first byte of @start that is @c, or NULL when there is none among @n. */
+const void *scan_byte(const void *start, int c, size_t n)
+{
+	const unsigned char *p = start;
+
+	while (n-- != 0) {
+		if ((unsigned char)c == *p++)
+			return p - 1;
+	}
+	return NULL;
+}
+"""
+
+# The harness: seed, size, offset and repetitions come from the command line, the digest is of what was computed once.
+BENCH = """// SPDX-License-Identifier: GPL-2.0-only
+#define _GNU_SOURCE
+#include <execinfo.h>
+#include <linux/compiler.h>
+#include <linux/scan.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+static u8 buffer[1 << 20];
+static unsigned long blocks;
+static void *stacks[4096][16];
+static int depths[4096];
+static int samples;
+
+/* gcc calls it in every basic block of the build that counts (-fsanitize-coverage=trace-pc). */
+void __sanitizer_cov_trace_pc(void);
+void __attribute__((__no_sanitize_coverage__)) __sanitizer_cov_trace_pc(void)
+{
+	blocks++;
+}
+
+static void sample(int signal)
+{
+	(void)signal;
+	if (samples < 4096) {
+		depths[samples] = backtrace(stacks[samples], 16);
+		samples++;
+	}
+}
+
+static u32 noinline bench_window(size_t size, size_t offset)
+{
+	const u8 *p = buffer + offset, *end = p + size, *hit;
+	u32 crc = crc32c_update(~0u, p, size);
+
+	for (hit = p; (hit = scan_byte(hit, 0, end - hit)); hit++)
+		crc = crc * 31 + (u32)(hit - p);
+	return crc;
+}
+
+int main(int argc, char **argv)
+{
+	size_t size = strtoul(argv[2], 0, 10), offset = strtoul(argv[3], 0, 10), i;
+	unsigned long long x = strtoul(argv[1], 0, 10) * 2654435761ull + 88172645463325252ull;
+	unsigned long reps = strtoul(argv[4], 0, 10), before, n;
+	int profile = argc > 5, k;
+	u32 digest, sum = 0;
+	void *warm[4];
+
+	if (size + offset > sizeof(buffer))
+		return 2;
+	for (i = 0; i < size + offset; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		buffer[i] = x % 1021 ? x | 1 : 0;
+	}
+	before = blocks;
+	digest = bench_window(size, offset);
+	before = blocks - before;
+	if (profile) {
+		struct itimerval every = { { 0, 1000 }, { 0, 1000 } };
+
+		backtrace(warm, 4); /* it allocates the first time, which a signal handler must not */
+		signal(SIGPROF, sample);
+		setitimer(ITIMER_PROF, &every, 0);
+	}
+	puts("bench begins");
+	fflush(stdout);
+	for (n = 0; n < reps; n++)
+		sum += bench_window(size, offset);
+	puts("bench ends");
+	printf("digest %08x%08x\\nblocks %lu\\n", digest, sum, before);
+	if (profile)
+		signal(SIGPROF, SIG_IGN);
+	for (; profile && samples > 0; samples--) {
+		/* The handler and the kernel's trampoline are not the program. */
+		for (k = depths[samples - 1] - 1; k >= 2; k--)
+			printf("%s%lx", k == depths[samples - 1] - 1 ? "stack " : ";", (unsigned long)stacks[samples - 1][k]);
+		puts("");
+	}
+	return 0;
+}
+"""
+
+UNIT = """// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/scan.h>
+#include <stdio.h>
+
+static int number, failed;
+
+static void check(int good, const char *name)
+{
+	printf("%sok %d %s\\n", good ? "" : "not ", ++number, name);
+	failed += !good;
+}
+
+int main(void)
+{
+	static const char text[] = "find the x in this";
+
+	puts("TAP version 13\\n1..3");
+	check(~crc32c_update(~0u, "123456789", 9) == 0xe3069283, "crc_check_value");
+	check(scan_byte(text, 'x', sizeof(text)) == text + 9, "scan_finds");
+	check(!scan_byte(text, '!', sizeof(text)), "scan_misses");
+	return failed != 0;
+}
+"""
+
+MAKEFILE = """# SPDX-License-Identifier: GPL-2.0-only
+# make O=DIR [BLOCKS=1]: DIR/bench, DIR/unit, DIR/compile_commands.json. The same source gives the same bytes.
+CC := gcc
+LIB := lib/crc.c lib/scan.c
+CFLAGS := -O2 -g -Wall -Iinclude -fno-omit-frame-pointer -ffile-prefix-map=$(CURDIR)/=
+COUNTED := $(if $(BLOCKS),-fsanitize-coverage=trace-pc)
+OBJECTS := $(LIB:%.c=$(O)/%.o)
+
+all: $(O)/bench $(O)/unit $(O)/compile_commands.json
+
+$(O)/bench: $(OBJECTS) $(O)/harness/main.o
+	$(CC) -no-pie -o $@ $^
+
+$(O)/unit: $(OBJECTS) $(O)/test/unit.o $(O)/harness/main-none.o
+	$(CC) -no-pie -o $@ $^
+
+$(O)/lib/%.o: lib/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(COUNTED) -MMD -c -o $@ $<
+
+$(O)/harness/main.o: harness/main.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -c -o $@ $<
+
+$(O)/test/unit.o: test/unit.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -c -o $@ $<
+
+# The unit tests count nothing, but the counting build's objects call the counter.
+$(O)/harness/main-none.o: Makefile
+	@mkdir -p $(@D)
+	echo 'void __sanitizer_cov_trace_pc(void); void __sanitizer_cov_trace_pc(void) {}' | $(CC) -x c -c -o $@ -
+
+$(O)/compile_commands.json: FORCE
+	@set -e; sep='['; for file in $(LIB); do \\
+		printf '%s{"directory":"%s","file":"%s","command":"$(CC) -O2 -Iinclude -c %s"}' "$$sep" "$(CURDIR)" $$file $$file; \\
+		sep=','; done > $@.new; echo ']' >> $@.new; mv $@.new $@
+
+FORCE:
+-include $(OBJECTS:.o=.d)
+"""
+
+# Order and alignment of the objects' code by the seed and the objects' names alone, so that two sources pair by seed.
+RELINK = """#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+set -e
+cd "$HMOPT_TREE"
+work=$(dirname "$HMOPT_LAYOUT_OUT")
+order=$(printf '%s\\n' lib/crc.o lib/scan.o harness/main.o | while read -r name; do
+	printf '%s %s\\n' "$(printf '%s %s' "$HMOPT_SEED" "$name" | cksum)" "$name"
+done | sort -n | awk '{print "'"$1"'/" $3}')
+printf '.text\\n.skip %d, 0x90\\n.section .note.GNU-stack\\n' $((16 * (HMOPT_SEED % 61 + 1))) | as -o "$work/pad.o" -
+gcc -no-pie -o "$HMOPT_LAYOUT_OUT" "$work/pad.o" $order
+"""
+
+PROFILE = """#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+# From raw addresses to folded stacks and to a list of where the symbols are defined.
+set -e
+"$HMOPT_IMAGE" "$HMOPT_SEED" "$HMOPT_SIZE" "$HMOPT_OFFSET" "$((HMOPT_REPS * 20))" profile |
+	sed -n 's/^stack //p' > "$HMOPT_PROFILE_OUT/addresses"
+tr ';' '\\n' < "$HMOPT_PROFILE_OUT/addresses" | sort -u > "$HMOPT_PROFILE_OUT/unique"
+addr2line -f -e "$HMOPT_IMAGE" < "$HMOPT_PROFILE_OUT/unique" | awk 'NR % 2' |
+	paste -d ' ' "$HMOPT_PROFILE_OUT/unique" - > "$HMOPT_PROFILE_OUT/names"
+awk 'NR == FNR { name[$1] = $2; next }
+	{ n = split($0, at, ";"); line = name[at[1]]; for (i = 2; i <= n; i++) line = line ";" name[at[i]]; count[line]++ }
+	END { for (line in count) print line, count[line] }' \\
+	"$HMOPT_PROFILE_OUT/names" "$HMOPT_PROFILE_OUT/addresses" | sort > "$HMOPT_PROFILE_OUT/folded.txt"
+{ echo 'hmopt-symbols 1'
+  nm -l --defined-only "$HMOPT_IMAGE" | awk -v OFS='\\t' '$4 { n = split($4, at, ":"); sub("^.*/src/", "", at[1]); \\
+	sub("^[.]/", "", at[1]); print $3, at[1], at[2] }'
+} > "$HMOPT_PROFILE_OUT/symbols.txt"
+"""
+
+OVERLAY = """v: 1
+description: the harness of the workloads
+files: {harness/main.c: main.c}
+"""
+
+_RUN = '"$HMOPT_IMAGE" "$HMOPT_SEED" "$HMOPT_SIZE" "$HMOPT_OFFSET" "$HMOPT_REPS"'
+_DIGEST = "^digest (\\w+)$"
+_BLOCKS = {
+    "adapter": "command",
+    "build": "count",
+    "run": _RUN,
+    "repeatable": True,
+    "outputs": _DIGEST,
+    "metrics": {"blocks": {"kind": "count", "from": "^blocks (\\d+)$"}},
+}
+_TIME = {
+    "adapter": "command",
+    "build": "fast",
+    "run": _RUN,
+    "outputs": _DIGEST,
+    "markers": {"begin": "^bench begins$", "end": "^bench ends$"},
+    "metrics": {"time": {"kind": "time", "from": "wall"}},
+}
+_SAMPLES = {
+    "adapter": "command",
+    "build": "fast",
+    "run": "sh scripts/profile.sh",
+    "captures": {"folded": "folded.txt", "symbols": "symbols.txt"},
+    "root": "bench_window",
+}
+
+
+def configuration() -> dict[str, Any]:
+    """Return `.hmopt.yaml` as a document: `scan` is judged by its time, `scan-blocks` by an exact count alone."""
+    inputs = {"size": 16384, "repetitions": 400, "check_sizes": [0, 1, 9, 64], "check_offsets": [0, 3]}
+    few = {**inputs, "repetitions": 20, "count_repetitions": 1, "check_sizes": [0, 9], "check_offsets": [1]}
+    return {
+        "version": 1,
+        "builds": {
+            "fast": {
+                "adapter": "command",
+                "run": "make -s O=build-fast",
+                "image": "build-fast/bench",
+                "relink": "sh scripts/relink.sh build-fast",
+                "compile_commands": "build-fast/compile_commands.json",
+                "toolchain": {"cc": "gcc --version"},
+            },
+            "count": {"adapter": "command", "run": "make -s O=build-count BLOCKS=1", "image": "build-count/bench"},
+        },
+        "tests": {"unit": {"adapter": "command", "build": "fast", "run": "build-fast/unit", "format": "tap"}},
+        "workloads": {
+            "scan": {
+                "description": "a checksum of a buffer, and the places of its zero bytes",
+                "overlays": ["./bench"],
+                "inputs": inputs,
+                "measure": {"time": _TIME, "blocks": _BLOCKS},
+                "profile": {"samples": _SAMPLES},
+            },
+            "scan-blocks": {
+                "description": "the same, by the basic blocks that run",
+                "overlays": ["./bench"],
+                "inputs": few,
+                "measure": {"blocks": _BLOCKS},
+                "profile": {"samples": {**_SAMPLES, "build": "count"}},
+                "objective": {"metric": "blocks", "margin": 0.01},
+            },
+        },
+        "measure": {"layouts": 4, "boots": 2, "null_patches": 1},
+        "budget": {"iterations": 6, "regressions": 6, "no_gain": 6, "wall_s": 300},
+    }
+
+
+def files() -> dict[str, str]:
+    """Return every file of the project by its path."""
+    return {
+        **{f"include/{name}": text for name, text in HEADERS.items()},
+        "lib/crc.c": _crc_source(),
+        "lib/scan.c": SCAN,
+        "bench/main.c": BENCH,
+        "bench/overlay.yaml": OVERLAY,
+        "test/unit.c": UNIT,
+        "Makefile": MAKEFILE,
+        "scripts/relink.sh": RELINK,
+        "scripts/profile.sh": PROFILE,
+        "README": f"{TITLE}\n",
+        ".hmopt.yaml": yaml.safe_dump(configuration(), sort_keys=False),
+    }
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout of the project, and how to run git and `git hmopt` in it as a user does."""
+
+    root: Path
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return a user's environment that knows nothing of this machine's."""
+        scripts = Path(sys.executable).parent
+        return {
+            "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "HOME": str(self.home),
+            "LC_ALL": "C.UTF-8",
+            "GIT_CONFIG_NOSYSTEM": "1",
+        }
+
+    def git(self, *arguments: str, check: bool = True) -> str:
+        """Return what plain git prints."""
+        done = subprocess.run(
+            ["git", *arguments], cwd=self.root, env=self.environment, capture_output=True, check=False
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"git {' '.join(arguments)}: {done.stderr.decode()}")
+        return done.stdout.decode().removesuffix("\n")
+
+    def hmopt(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `git hmopt` to its end."""
+        return subprocess.run(
+            ["git", "hmopt", *arguments],
+            cwd=cwd or self.root,
+            env={**self.environment, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file of the working tree."""
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+    def commit(self, message: str) -> str:
+        """Commit everything and return the commit."""
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", message)
+        return self.git("rev-parse", "HEAD")
+
+
+def make_project(directory: Path, *, trusted: bool = True) -> Project:
+    """Make the project's repository in `directory`, with a home beside it."""
+    home = directory / "home"
+    home.mkdir(parents=True)
+    (home / ".gitconfig").write_text("[user]\n\tname = Test\n\temail = test@example.org\n[init]\n\tdefaultBranch = main\n")
+    project = Project(directory / "project", home)
+    project.root.mkdir()
+    project.git("init", "-q")
+    for path, text in files().items():
+        project.write(path, text)
+    project.commit(TITLE)
+    if trusted:
+        done = project.hmopt("trust")
+        assert done.returncode == 0, done.stderr
+    return project
+
+
+if __name__ == "__main__":
+    print(make_project(Path(sys.argv[1])).root)
