@@ -289,7 +289,8 @@ class CommandBuild:
         return Image(path, sha256_of(path), self._context.name, symbols=symbols), problem
 
     def _layout(self, built: BuildResult, image: Image, seed: Seed, into: Path) -> Image:
-        home = into / str(seed)
+        # `into` is shared by all builds that are compared: two of them have the same seeds.
+        home = into / image.sha256[:16] / str(seed)
         out, stamp = home / image.path.name, home / "stamp.json"
         key = {"image": image.sha256, "relink": self._options.relink, "environment": self._options.environment}
         if out.is_file() and stamp.is_file() and _stamped(stamp) == {**key, "layout": sha256_of(out)}:

@@ -8,6 +8,7 @@ builds nothing (KERNELS.md). Configurations are a base plus a fragment; what Kco
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -106,6 +107,7 @@ class KbuildAdapter:
         if tree.output.parent != tree.root:
             raise AdapterError(f"kbuild output {tree.output} must be a direct child of the source tree {tree.root}")
         tree.output.mkdir(parents=True, exist_ok=True)
+        _relocate(tree)
         requested = self._requested()
         try:
             self._configure(tree, requested, log)
@@ -174,7 +176,12 @@ class KbuildAdapter:
         return run(
             ["make", jobs, *(f"{name}={value}" for name, value in variables.items()), target],
             cwd=tree.root,
-            environment={**FIXED, **self._relinker.recording_environment(tree.output)},
+            # The tree stands below a .git that is not its own: setlocalversion must not find that one.
+            environment={
+                **FIXED,
+                "GIT_CEILING_DIRECTORIES": str(tree.root.parent),
+                **self._relinker.recording_environment(tree.output),
+            },
             limits=Limits(wall_s=self._options.timeout_s),
             sandbox=self._context.sandbox(tree.root, readable=self._relinker.programs()),
             log=log,
@@ -223,6 +230,25 @@ class KbuildAdapter:
             said = run([f"{cross}{name}", "--version"], cwd=tree.root).output.decode(errors="replace")
             versions[name] = said.splitlines()[0] if said else "unknown"
         return versions
+
+
+def _relocate(tree: SourceTree) -> None:
+    """Make a copied or moved output believe that it was built where it stands.
+
+    kbuild's own commands are relative, but those of tools/ (objtool on x86) hold absolute paths, and every object
+    depends on objtool: with the old paths a copied tree is compiled whole. Times are kept, so that nothing else is.
+    """
+    stamp = tree.output / ".hmopt-root"
+    here = os.fsencode(tree.root)
+    before = stamp.read_bytes() if stamp.is_file() else here
+    if before != here:
+        for record in tree.output.rglob(".*.cmd"):
+            content = record.read_bytes()
+            if before in content:
+                times = record.stat()
+                record.write_bytes(content.replace(before + b"/", here + b"/"))
+                os.utime(record, ns=(times.st_atime_ns, times.st_mtime_ns))
+    stamp.write_bytes(here)
 
 
 def _first_error(output: bytes) -> str | None:

@@ -9,6 +9,7 @@ import email.policy
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from git_hmopt.agents.proposer import Attempt, Decision, End, Proposal, Refusal, Source
@@ -25,7 +26,10 @@ _COVER = re.compile(r"\[[^\]]*\b0+/\d+[^\]]*\]")
 _SIGNATURE = re.compile(rb"\n-- ?\n[^\n]*\n*\Z")
 _BINARY = re.compile(rb"^(?:GIT binary patch|Binary files .* differ)", re.MULTILINE)
 _AUTHOR = re.compile(r"\A\s*From:\s*(?P<author>[^\n]*<[^\n]*>)\s*\n")
-_HEADER = re.compile(rb"\A(?:From \S+|[A-Za-z][A-Za-z-]*:)[^\n]*\n")
+# A mail: header fields (RFC 5322, 2.2) with a From or Subject among them; not any text whose first line has a colon.
+_HEADER = re.compile(
+    rb"\A(?:From \S+[^\n]*\n)?(?:[!-9;-~]+:[^\n]*\n(?:[ \t][^\n]*\n)*)*?(?:From|Subject):", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def _mailbox(where: str, path: Path) -> PatchesProposer:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     starts = [found.start() for found in _ENVELOPE.finditer(data)]
-    mails = [data[start:end] for start, end in zip(starts, [*starts[1:], len(data)], strict=True)] or [data]
+    mails = [data[start:end] for start, end in pairwise([*starts, len(data)])] or [data]
     candidates, skipped = [], []
     for number, mail in enumerate(mails, start=1):
         name = path.name if len(mails) == 1 else f"{path.name}#{number:04d}"

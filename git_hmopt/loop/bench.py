@@ -101,6 +101,7 @@ class Bench:
         self.tests = self._load_tests()
         self.meters = self._load_meters()
         self.profilers = self._load_profilers()
+        self._exported: dict[Oid, Oid] = {}
         self._ready: dict[Arm, tuple[Oid, Mapping[str, BuildResult]]] = {}
         self.entered = time.monotonic()
         """When the node at work began; the budget in its state is of that moment."""
@@ -236,11 +237,13 @@ class Bench:
 
     def export_tree(self, commit: Oid) -> Oid:
         """Return the tree that is built for a commit: without what is excluded, with the base side's overlays."""
-        tree = self.repository.tree_of(commit)
-        changes: dict[str, bytes | None] = dict(
-            apply_overlays(self.overlays, lambda path: self.repository.read_path(tree, path))
-        )
-        return self.repository.write_filtered_tree(tree, self._kept, changes)
+        if commit not in self._exported:
+            tree = self.repository.tree_of(commit)
+            changes: dict[str, bytes | None] = dict(
+                apply_overlays(self.overlays, lambda path: self.repository.read_path(tree, path))
+            )
+            self._exported[commit] = self.repository.write_filtered_tree(tree, self._kept, changes)
+        return self._exported[commit]
 
     def _kept(self, path: str) -> bool:
         section = self.config.tree

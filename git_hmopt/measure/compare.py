@@ -261,7 +261,21 @@ def _linked(sides: Sequence[tuple[str, Side, Sequence[Seed]]], builder: LayoutSo
                 f"seed {missing[0]} is missing"
             )
         arms.append(Arm(name, {seed: images[seed] for seed in seeds}))
+    _refuse_shared(sides, arms)
     return arms
+
+
+def _refuse_shared(sides: Sequence[tuple[str, Side, Sequence[Seed]]], arms: Sequence[Arm]) -> None:
+    """Refuse one file for the layouts of two builds: the later link replaced the earlier, and one arm is run twice."""
+    owner: dict[Path, str | None] = {}
+    for (_, side, _), arm in zip(sides, arms, strict=True):
+        digest = side.built.image.sha256 if side.built.image else None
+        for image in arm.images.values():
+            if owner.setdefault(image.path, digest) != digest:
+                raise MeasurementError(
+                    f"the build adapter gave {image.path} as a layout of two different builds",
+                    next_step="make its layouts() keep each build's images apart",
+                )
 
 
 def _unlinked(base: Side, candidate: Side) -> list[Arm]:

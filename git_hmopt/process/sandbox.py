@@ -10,6 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from git_hmopt.errors import StoreError
+
+# UML maps its memory from /dev/shm and keeps its pid file in /tmp (KERNELS.md, "Sandboxing").
+_BASE = (
+    *("bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
+    *("--tmpfs", "/dev/shm", "--tmpfs", "/tmp", "--tmpfs", "/run"),
+)
+
 
 @dataclass(frozen=True)
 class Sandbox:
@@ -22,27 +30,43 @@ class Sandbox:
     """Directories shown empty (a home with credentials, for one)."""
 
     def wrap(self, argv: Sequence[str], *, cwd: Path | None = None) -> list[str]:
-        """Return the argument vector that runs `argv` inside; unchanged when bubblewrap does not work here."""
+        """Return the argument vector that runs `argv` inside; unchanged when bubblewrap does not work here.
+
+        A writable directory that is not there is made; StoreError when it cannot be.
+        """
         if sandbox_missing() is not None:
             return list(argv)
-        wrapped = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/"]
-        # UML maps its memory from /dev/shm and keeps its pid file in /tmp (KERNELS.md, "Sandboxing").
-        wrapped += ["--dev", "/dev", "--proc", "/proc", "--tmpfs", "/dev/shm", "--tmpfs", "/tmp", "--tmpfs", "/run"]
-        for path in self.hidden:
+        # bwrap takes a relative path for one below its new root.
+        writable = [path.absolute() for path in self.writable]
+        readable = [path.absolute() for path in self.readable]
+        hidden = [path.absolute() for path in self.hidden]
+        wrapped = list(_BASE)
+        for path in hidden:
             if path.is_dir():
                 wrapped += ["--tmpfs", str(path)]
-        for path in self.readable:
+        for path in readable:
             if path.exists():
                 wrapped += ["--ro-bind", str(path), str(path)]
-        for path in self.writable:
-            # A bind of a path that does not exist under a read-only root fails with an obscure word.
-            path.mkdir(parents=True, exist_ok=True)
+        for path in writable:
+            _make(path)
             wrapped += ["--bind", str(path), str(path)]
         if cwd is not None:
-            if _below(cwd, (Path("/tmp"), Path("/run"), *self.hidden)) and not _below(cwd, (*self.writable, *self.readable)):
-                wrapped += ["--ro-bind", str(cwd), str(cwd)]
-            wrapped += ["--chdir", str(cwd)]
+            place = cwd.absolute()
+            empty = _below(place, (Path("/tmp"), Path("/run"), *hidden))
+            if empty and not _below(place, (*writable, *readable)):
+                wrapped += ["--ro-bind", str(place), str(place)]
+            wrapped += ["--chdir", str(place)]
         return [*wrapped, "--", *argv]
+
+
+def _make(path: Path) -> None:
+    # A bind of a path that does not exist under a read-only root fails with an obscure word.
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StoreError(f"the directory {path} cannot be made: {error.strerror}") from error
 
 
 def _below(path: Path, tops: Sequence[Path]) -> bool:
@@ -56,13 +80,11 @@ def sandbox_missing() -> str | None:
         return (
             "bwrap is not installed: builds, tests and workloads run unconfined (install: apt-get install bubblewrap)"
         )
-    probe = subprocess.run(
-        ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--", "/bin/true"],
-        capture_output=True,
-        timeout=20,
-        check=False,
-    )
+    try:
+        probe = subprocess.run([*_BASE, "--", "/bin/true"], capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"bwrap does not work here ({error}): builds, tests and workloads run unconfined"
     if probe.returncode != 0:
-        reason = probe.stderr.decode(errors="replace").strip() or f"exit code {probe.returncode}"
+        reason = " ".join(probe.stderr.decode(errors="replace").split()) or f"exit code {probe.returncode}"
         return f"bwrap does not work here ({reason}): builds, tests and workloads run unconfined"
     return None

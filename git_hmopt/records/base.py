@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import decimal
 import json
+import math
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -22,14 +25,21 @@ class Record(BaseModel):
 def canonical_json(value: Any) -> str:
     """Return single-line JSON with sorted keys; floats are refused, since `1.0` beside `1` defeats `uniq`."""
     _refuse_floats(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).translate(_LINE_ENDS)
+
+
+# JSON escapes every line end but these three of Unicode, which str.splitlines() cuts at.
+_LINE_ENDS = {ord(one): f"\\u{ord(one):04x}" for one in "\x85\u2028\u2029"}
 
 
 def _refuse_floats(value: Any) -> None:
     if isinstance(value, float):
         raise TypeError(f"a float ({value!r}) in a record: format it with decimal_text()")
     if isinstance(value, dict):
-        for inner in value.values():
+        for key, inner in value.items():
+            # json would write 1 and "1" as one key.
+            if not isinstance(key, str):
+                raise TypeError(f"a key that is no text ({key!r}) in a record")
             _refuse_floats(inner)
     elif isinstance(value, list | tuple):
         for inner in value:
@@ -37,17 +47,26 @@ def _refuse_floats(value: Any) -> None:
 
 
 def decimal_text(value: float) -> str:
-    """Return a number as every record writes it: at most 9 significant digits, no exponent, no trailing zeros."""
-    text = format(value, ".9g")
-    if "e" in text:
-        text = format(float(text), "f")
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text in ("-0", "") else text
+    """Return a number as every record writes it: no exponent, no trailing zeros, at most 9 significant digits.
+
+    A whole number below 2**53 keeps all its digits: a count is exact. Raises ValueError for what is no finite number.
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no number that a record can hold")
+    if value == int(value) and abs(value) < _EXACT:
+        return str(int(value))
+    text = format(decimal.Decimal(format(value, ".9g")), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+# Every integer up to here is a float of its own.
+_EXACT = 2**53
+_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*[1-9])?")
 
 
 def _check_decimal(text: str) -> str:
-    float(text)
+    if not _DECIMAL.fullmatch(text) or text == "-0":
+        raise ValueError(f"'{text}' is not written as decimal_text() writes a number")
     return text
 
 

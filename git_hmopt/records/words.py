@@ -27,7 +27,8 @@ JOURNALS = "refs/hmopt/runs/"
 NOTES_METRICS = RefName("refs/notes/hmopt/metrics")
 NOTES_VERDICTS = RefName("refs/notes/hmopt/verdicts")
 
-_RUN = re.compile(r"\d{8}-[A-Za-z0-9][A-Za-z0-9._-]*-[0-9a-f]{6}")
+# Not `..`: git refuses it in a ref name.
+_RUN = re.compile(r"[0-9]{8}-(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]*-[0-9a-f]{6}")
 
 
 class RunStatus(StrEnum):
@@ -60,7 +61,7 @@ class Verdict(StrEnum):
 def new_run_id(workload: str, *, now: datetime | None = None) -> RunId:
     """Return a fresh run name; six random digits, because a time prefix repeats for minutes."""
     day = (now or datetime.now(UTC)).strftime("%Y%m%d")
-    safe = re.sub(r"[^A-Za-z0-9._]+", "-", workload).strip("-.") or "run"
+    safe = re.sub(r"[^A-Za-z0-9._]+|\.{2,}", "-", workload)[:64].strip("-._") or "run"
     return RunId(f"{day}-{safe}-{secrets.token_hex(3)}")
 
 

@@ -65,13 +65,15 @@ REFLECTED = {
     "end": "const u8 *end = p + len;\n\n\twhile (p < end)\n\t\tcrc = (crc >> 8) ^ table[(crc ^ *p++) & 0xff];",
     "unequal": "const u8 *end = p + len;\n\n\twhile (p != end)\n\t\tcrc = (crc >> 8) ^ table[(crc ^ *p++) & 0xff];",
     "void": "const void *q = p;\n\n\tfor (; len > 0; --len)\n\t\tcrc = (crc >> 8) ^ table[(crc ^ *(u8 *)q++) & 0xff];",
-    "signed": "const signed char *q = (void *)p;\n\n\twhile (len--)\n\t\tcrc = (crc >> 8) ^ table[(crc ^ *q++) & 0xff];",
+    "signed": "const signed char *q = (void *)p;\n\n\twhile (len--)\n"
+    "\t\tcrc = (crc >> 8) ^ table[(crc ^ *q++) & 0xff];",
     "inverted": "crc = ~crc;\n\twhile (len--)\n\t\tcrc = (crc >> 8) ^ table[(crc ^ *p++) & 0xff];\n\tcrc = ~crc;",
     "helper": "while (len--)\n\t\tcrc = low_step(crc, *p++);",
 }
 HIGH = {
     "while": "while (len--)\n\t\tcrc = (crc << 8) ^ table[((crc >> SHIFT) ^ *p++) & 0xff];",
-    "index": "for (i = 0; i < len; i++) {\n\t\tt = ((crc >> SHIFT) ^ (*p++)) & 0xFF;\n\t\tcrc = table[t] ^ (crc << 8);\n\t}",
+    "index": "for (i = 0; i < len; i++) {\n\t\tt = ((crc >> SHIFT) ^ (*p++)) & 0xFF;\n"
+    "\t\tcrc = table[t] ^ (crc << 8);\n\t}",
     "unmasked": "while (len--)\n\t\tcrc = (crc << 8) ^ table[(crc >> SHIFT) ^ *p++];",
     "or": "while (len--)\n\t\tcrc = (crc << 8 | 0) ^ table[(u8)(crc >> SHIFT) ^ *p++];",
     "helper": "while (len--)\n\t\tcrc = high_step(crc, *p++);",
@@ -107,7 +109,7 @@ def source(width: int, body: str, *, high: bool) -> str:
     text = (
         f"{table_text(width, high=high)}{helpers if width > 8 else ''}\n"
         f"/**\n * sum - the CRC\n */\n{kind} sum({kind} crc, const u8 *p, size_t len)\n"
-        f"{{\n{used}\t{body}\n\treturn crc;\n}}\nEXPORT_SYMBOL(sum);\n\nMODULE_LICENSE(\"GPL\");\n"
+        f'{{\n{used}\t{body}\n\treturn crc;\n}}\nEXPORT_SYMBOL(sum);\n\nMODULE_LICENSE("GPL");\n'
     )
     return HEAD + text.replace("SHIFT", str(width - 8)) if width > 8 else HEAD + text
 
@@ -187,13 +189,13 @@ MISSES = {
     "static u32 table[256];": ("u32", "table[(crc ^ *p++) & 0xff] ^ (crc >> 8)", "constant table of 256"),
     "static const u32 table[2][256];": ("u32", "table[1][(crc ^ *p++) & 0xff] ^ (crc >> 8)", "not a local variable"),
     "static const u16 table[256]; /* index */": ("u16", "table[crc ^ *p++] ^ (crc >> 8)", "not always below"),
-    "static const u16 table[256]; /* wide */": ("u32", "table[((crc >> 8) ^ *p++) & 0xff] ^ (crc << 8)", "does not change"),
+    "static const u16 table[256]; /* wide */": ("u32", "table[((crc >> 8) ^ *p++) & 0xff] ^ (crc << 8)", "as a CRC"),
     "static const u32 table[256]; /* nibble */": ("u32", "table[(crc ^ *p++) & 0xff] ^ (crc >> 4)", "does not change"),
     "static const u32 table[256]; /* sum */": ("u32", "table[(crc ^ *p++) & 0xff] + (crc >> 8)", "not modelled"),
     "static const u32 table[256]; /* two */": ("u32", "table[(crc ^ *p++) & 0xff] ^ (crc >> 8) ^ table[0]", "2 tables"),
     "static const u32 table[256]; /* next */": ("u32", "table[(crc ^ p[1]) & 0xff] ^ (crc >> 8)", "byte by byte"),
     "static const u32 table[256]; /* signed */": ("int", "table[(crc ^ *p++) & 0xff] ^ (crc >> 8)", "is signed"),
-    "static const u32 table[256]; /* word */": ("u32", "table[(crc ^ *((u16 *)p)) & 0xff] ^ (crc >> 8)", "byte of a buffer"),
+    "static const u32 table[256]; /* word */": ("u32", "table[(crc ^ *(u16 *)p) & 0xff] ^ (crc >> 8)", "of a buffer"),
     "static const u32 table[256]; /* volatile */": (
         "u32", "table[(crc ^ *(volatile u8 *)p) & 0xff] ^ (crc >> 8)", "volatile",
     ),
@@ -203,7 +205,10 @@ MISSES = {
 @pytest.mark.parametrize("table", MISSES)
 def test_what_is_no_crc_is_left_alone(tree: Tree, table: str) -> None:
     kind, step, reason = MISSES[table]
-    text = f"{HEAD}{table}\n{kind} sum({kind} crc, const u8 *p, size_t len)\n{{\n\twhile (len--)\n\t\tcrc = {step};\n\treturn crc;\n}}\n"
+    text = (
+        f"{HEAD}{table}\n{kind} sum({kind} crc, const u8 *p, size_t len)\n{{\n\twhile (len--)\n"
+        f"\t\tcrc = {step};\n\treturn crc;\n}}\n"
+    )
     tree.write("lib/sum.c", text)
     found = CrcSlicing().match(view(tree, "lib/sum.c", "sum"))
     assert isinstance(found, Miss)
@@ -231,7 +236,8 @@ def test_loops_whose_surroundings_would_notice_are_left_alone(tree: Tree, why: s
     body = body.replace("STEP", "crc = (crc >> 8) ^ table[(crc ^ *p++) & 0xff]")
     text = (
         f"{HEAD}static const u32 table[256] = {{ 0 }};\nvoid other(u32 x);\n"
-        f"u32 sum(u32 crc, const u8 *p, size_t len, const u8 *q, u32 *r)\n{{\n\tsize_t i = 0;\n\n\t{body}\n\treturn crc + i;\n}}\n"
+        f"u32 sum(u32 crc, const u8 *p, size_t len, const u8 *q, u32 *r)\n{{\n\tsize_t i = 0;\n\n\t{body}\n"
+        f"\treturn crc + i;\n}}\n"
     )
     if "i < len" in body:
         text = text.replace("crc + i;", "crc;")
@@ -257,7 +263,10 @@ def test_files_that_cannot_carry_the_tables(tree: Tree, more: str, reason: str) 
 
 
 def test_table_given_as_a_parameter(tree: Tree) -> None:
-    text = f"{HEAD}u8 sum(const u8 *table, const u8 *p, size_t n, u8 crc)\n{{\n\twhile (n--)\n\t\tcrc = table[crc ^ *p++];\n\treturn crc;\n}}\n"
+    text = (
+        f"{HEAD}u8 sum(const u8 *table, const u8 *p, size_t n, u8 crc)\n{{\n\twhile (n--)\n"
+        f"\t\tcrc = table[crc ^ *p++];\n\treturn crc;\n}}\n"
+    )
     tree.write("lib/sum.c", text)
     assert isinstance(CrcSlicing().match(view(tree, "lib/sum.c", "sum")), Miss)
 

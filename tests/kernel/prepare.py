@@ -42,7 +42,11 @@ def main(cache: Path) -> None:
     ignore = linux / ".gitignore"
     # Debian appends a block that ignores everything at the top; with it `git add -A` adds nothing and says nothing.
     ignore.write_text(re.split(r"(?m)^#\n# Debian packaging", ignore.read_text())[0])
-    for command in (["init", "-q", "-b", "main"], ["add", "-A", "-f"], ["commit", "-q", "-m", "Linux 6.1, as packaged"]):
+    for command in (
+        ["init", "-q", "-b", "main"],
+        ["add", "-A", "-f"],
+        ["commit", "-q", "-m", "Linux 6.1, as packaged"],
+    ):
         subprocess.run(["git", *command], cwd=linux, env={**os.environ, **FIXED}, check=True)
     stamp.write_text(digest + "\n")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_hmopt.store.redaction import Redacted, TextKind, redact, redact_file, redact_values
@@ -157,12 +157,14 @@ def test_bytes_that_are_no_text_pass() -> None:
 _PIECES = st.sampled_from([secret for _, secret in (PLANTED | LOG_ONLY).values()])
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.one_of(_PIECES, st.text(max_size=30)), max_size=6), st.sampled_from(["log", "code"]))
 def test_twice_is_once(pieces: list[str], kind: TextKind) -> None:
     once = redact(" ".join(pieces), kind)
     assert redact(once.text, kind) == Redacted(once.text, {})
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),

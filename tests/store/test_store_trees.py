@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -253,7 +254,7 @@ def test_two_processes_on_one_tree(shell: Shell, repository: Repository, monkeyp
     tree = BuildTree.named("base", repository)
     tree.checkout(base)
     holder = subprocess.Popen(
-        ["python3", "-c", _HOLD, str(tree.root.parent / "src.lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", _HOLD, str(tree.root.parent / "src.lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
     with pytest.raises(StoreError, match="another git hmopt is writing the build tree"):
