@@ -203,12 +203,13 @@ class KbuildAdapter:
             bare.unlink(missing_ok=True)
 
     def _text_bytes(self, tree: SourceTree) -> int | None:
-        program = shutil.which(f"{self._options.cross_compile}size")
+        """Return the summed size of all functions, as bloat-o-meter does: the section itself is padded to pages."""
+        program = shutil.which(f"{self._options.cross_compile}nm")
         if program is None:
             return None
-        table = run([program, "-A", str(tree.output / "vmlinux")], check=True).output.decode(errors="replace")
-        rows = [line.split() for line in table.splitlines() if line.startswith((".text", ".init.text"))]
-        return sum(int(row[1]) for row in rows)
+        table = run([program, "-S", str(tree.output / "vmlinux")], check=True).output.decode(errors="replace")
+        rows = (line.split() for line in table.splitlines())
+        return sum(int(row[1], 16) for row in rows if len(row) == 4 and row[2] in "tTwW")
 
     def _compile_commands(self, tree: SourceTree) -> Path | None:
         script = tree.root / "scripts/clang-tools/gen_compile_commands.py"

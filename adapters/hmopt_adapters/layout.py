@@ -71,8 +71,8 @@ class Relinker:
         if missing:
             link = _Link(self._context, built)
             with ThreadPoolExecutor(max_workers=max(1, self._context.jobs)) as pool:
-                for seed in pool.map(lambda s: link.at(s, folder / f"{s}"), missing):
-                    self._context.progress(f"linked layout {seed}")
+                list(pool.map(lambda seed: link.at(seed, folder / f"{seed}"), missing))
+            self._context.progress(f"linked {len(missing)} layouts")
         return {
             seed: Image(folder / f"{seed}", sha256_of(folder / f"{seed}"), built.image.build, seed, built.image.symbols)
             for seed in seeds

@@ -29,6 +29,7 @@ from git_hmopt.adapters import (
     load_adapter,
 )
 from git_hmopt.agents.proposer import Proposer
+from git_hmopt.config.explain import unknown
 from git_hmopt.config.load import LoadedConfig, adapter_options
 from git_hmopt.config.overlay import Overlay, apply_overlays, resolve_overlays
 from git_hmopt.config.schema import AdapterSection, Workload
@@ -105,14 +106,15 @@ class Bench:
         self._ready: dict[Arm, tuple[Oid, Mapping[str, BuildResult]]] = {}
         self.entered = time.monotonic()
         """When the node at work began; the budget in its state is of that moment."""
+        self.uncharged = 0.0
+        """Seconds of ended nodes that are not yet taken off the budget, less than one."""
 
     # -- configuration ----------------------------------------------------------------------------------------------
 
     def _find_workload(self, name: str) -> Workload:
         found = self.config.workloads.get(name)
         if found is None:
-            known = ", ".join(sorted(self.config.workloads))
-            raise ConfigError(f"{self.loaded.origin} has no workload '{name}'", next_step=f"it has: {known}")
+            raise ConfigError(f"{self.loaded.origin}: {unknown(name, self.config.workloads, what='workload')}")
         return found
 
     def workloads(self) -> dict[str, Workload]:
@@ -128,6 +130,12 @@ class Bench:
     def overlay_paths(self) -> frozenset[str]:
         """Return every path of the exported tree that an overlay made or appended to."""
         return frozenset(path for overlay in self.overlays for path in (*overlay.files, *overlay.append))
+
+    @property
+    def harness_paths(self) -> frozenset[str]:
+        """Return what no candidate may touch of the harness: what overlays put into the tree, and where they lie."""
+        own = {overlay.name.removeprefix("./") for overlay in self.overlays if overlay.name.startswith("./")}
+        return self.overlay_paths | own
 
     @property
     def objective(self) -> Objective:
@@ -251,22 +259,29 @@ class Bench:
             return True
         return not _any_of(section.exclude).match(path) or bool(section.keep and _any_of(section.keep).match(path))
 
-    def put(self, arm: Arm, commit: Oid, *, tree: Oid | None = None) -> Mapping[str, BuildResult]:
-        """Make an arm's build tree hold `commit` (or that export tree) and build it; incremental, and remembered."""
-        key = tree or commit
+    def put(self, arm: Arm, commit: Oid) -> Mapping[str, BuildResult]:
+        """Make an arm's build tree hold `commit` and build it; incremental, and remembered."""
         ready = self._ready.get(arm)
-        if ready and ready[0] == key:
+        if ready and ready[0] == commit:
             return ready[1]
-        self._ready.pop(arm, None)
-        target = self.trees[arm]
-        if arm is Arm.CANDIDATE and target.tree is None and self.trees[Arm.REFERENCE].tree is not None:
-            self.log.say("copying the built base tree for candidates")
-            copy_build_tree(self.trees[Arm.REFERENCE], target)
-        target.checkout(tree or self.export_tree(commit))
+        self._hold(arm, self.export_tree(commit))
         results = {name: self._build(arm, name) for name in self.builds}
         if all(result.success for result in results.values()):
-            self._ready[arm] = (key, results)
+            self._ready[arm] = (commit, results)
         return results
+
+    def build_once(self, tree: Oid, build: str) -> BuildResult:
+        """Build an exported tree that is no candidate's (a null patch) in the candidate tree, one build of it."""
+        self._hold(Arm.CANDIDATE, tree)
+        return self._build(Arm.CANDIDATE, build)
+
+    def _hold(self, arm: Arm, tree: Oid) -> None:
+        self._ready.pop(arm, None)
+        target, reference = self.trees[arm], self.trees[Arm.REFERENCE]
+        if arm is Arm.CANDIDATE and target.tree is None and reference.tree is not None:
+            self.log.say("copying the built base tree for candidates")
+            copy_build_tree(reference, target)
+        target.checkout(tree)
 
     def forget(self, arm: Arm) -> None:
         """Make the next use of an arm build again: something in its tree was touched."""

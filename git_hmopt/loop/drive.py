@@ -200,10 +200,22 @@ def _drive(bench: Bench, state: RunState | None, first: Outcome | None) -> RunSt
             f"run {bench.run} was interrupted and is closed as stopped",
             next_step=f"what it found so far: git hmopt show {bench.run}",
         ) from None
+    except (StoreError, OSError) as error:
+        # What cannot be written or read now may be later, and closing would have to write: the run stays open.
+        raise _resumable(bench, error) from error
     except HmoptError as error:
         _close(bench, RunStatus.FAILED, error.what)
         raise
     return story_of(bench)
+
+
+def _resumable(bench: Bench, error: StoreError | OSError) -> StoreError:
+    """Return the error with the command that goes on with the run."""
+    if isinstance(error, StoreError):
+        what, first = error.what, f"{error.next_step}; " if error.next_step else ""
+    else:
+        what, first = f"'{error.filename or bench.repository.home}' cannot be used: {error.strerror}", ""
+    return StoreError(what, next_step=f"{first}then go on with: git hmopt resume {bench.run}")
 
 
 def _close(bench: Bench, status: RunStatus, reason: str) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 
 from git_hmopt.errors import CorruptRecordError, HmoptError, MeasurementError
-from git_hmopt.loop.bench import Arm, Bench, Meter
+from git_hmopt.loop.bench import Bench, Meter
 from git_hmopt.loop.book import Book
 from git_hmopt.loop.nodes.setup import host_name
 from git_hmopt.loop.state import RunState
@@ -95,7 +95,7 @@ def _measure(bench: Bench, state: RunState, meter: Meter, base: Oid) -> Floor:
         if null is None:
             continue
         path, tree = null
-        built = bench.put(Arm.CANDIDATE, base, tree=tree)[meter.build]
+        built = bench.build_once(tree, meter.build)
         if (
             not built.success
             or built.image is None

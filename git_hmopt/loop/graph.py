@@ -68,7 +68,10 @@ def _recorded(name: str, node: Node, bench: Bench, saver: JournalSaver) -> Calla
         with bench.log.during(name, state.get("iteration", 0)):
             outcome = node(bench, state)
         saver.pending = outcome
-        spent = int(time.monotonic() - started)
+        # The state holds whole seconds: what is left over is charged to the next node, or short nodes would be free.
+        bench.uncharged += time.monotonic() - started
+        spent = int(bench.uncharged)
+        bench.uncharged -= spent
         return {**outcome.state, "budget_remaining": outcome.state["budget_remaining"] - spent}
 
     return call

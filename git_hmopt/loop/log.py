@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from git_hmopt.errors import StoreError
 from git_hmopt.records.base import decimal_text
 from git_hmopt.records.words import utc_now
 
@@ -25,7 +26,12 @@ class RunLog:
         self._listener = listener
         self.node = ""
         self.iteration = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"no log can be kept at '{path}': {error.strerror}", next_step="free space there"
+            ) from error
 
     def say(self, text: str, **fields: str) -> None:
         """Record one line of the node at work."""
@@ -37,8 +43,14 @@ class RunLog:
             "say": text,
             **fields,
         }
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line, sort_keys=True) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line, sort_keys=True) + "\n")
+        except OSError as error:
+            raise StoreError(
+                f"the run's log '{self.path}' cannot be written: {error.strerror}",
+                next_step="free space there",
+            ) from error
         self._listener(line)
 
     @contextmanager

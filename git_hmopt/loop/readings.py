@@ -111,8 +111,12 @@ def measure_all(
     data_stream: str,
     floor: Floor | None,
     deadline: float,
+    early_stop: bool = True,
 ) -> Readings:
-    """Measure every metric of the workload, and its guards. `stream` names the layouts, `data_stream` the inputs."""
+    """Measure every metric of the workload, and its guards. `stream` names the layouts, `data_stream` the inputs.
+
+    With `early_stop` the measurement ends when the verdict is clear; without, all layouts are run.
+    """
     measured: dict[str, Measured] = {}
     counts: dict[str, tuple[float, float]] = {}
     controlled = True
@@ -122,7 +126,7 @@ def measure_all(
         if meter.adapter.repeatable:
             counts[meter.metric] = _count(bench, meter, reference, built, data_stream)
             continue
-        compared = _compare(bench, meter, reference, built, stream, data_stream, floor, deadline)
+        compared = _compare(bench, meter, reference, built, stream, data_stream, floor, deadline, early_stop)
         controlled = controlled and compared.layout_controlled
         kept = _kept(bench, compared)
         if kept:
@@ -154,8 +158,9 @@ def _compare(
     data_stream: str,
     floor: Floor | None,
     deadline: float,
+    early_stop: bool = True,
 ) -> Comparison:
-    plan = bench.measure_plan()
+    plan = bench.measure_plan(early_stop=early_stop)
     inputs = bench.workloads()[meter.workload].inputs
     objective = bench.objective
     if (meter.workload, meter.metric) != (bench.plan.workload, objective.metric):
@@ -174,9 +179,13 @@ def _compare(
         metric=meter.metric,
         run_seed=bench.plan.seed,
         stream=stream,
-        decided=decided(objective, floor, layout_controlled=builder.layout_controlled),
+        decided=decided(objective, floor, layout_controlled=builder.layout_controlled) if early_stop else _never,
         deadline=deadline,
     )
+
+
+def _never(estimate: Estimate) -> bool:
+    return False
 
 
 def _kept(bench: Bench, compared: Comparison) -> Measured | None:

@@ -57,7 +57,7 @@ static inline unsigned long read_word_at_a_time(const void *p)
 #endif
 """,
     "linux/align.h": "#define IS_ALIGNED(x, a) (((x) & ((__typeof__(x))(a) - 1)) == 0)\n",
-    "linux/cache.h": "#define __ro_after_init\n",
+    "linux/cache.h": "#define __ro_after_init\n#define ____cacheline_aligned\n",
     "linux/init.h": """#define __init
 #define __exit
 #define early_initcall(fn) int run_initcalls(void); int run_initcalls(void) { return fn(); }
@@ -210,8 +210,7 @@ def judge(tree: Tree, path: str, old: bytes, new: bytes, driver: str, *, rename:
     scratch.mkdir(exist_ok=True)
     objects = []
     for side, text in (("old", old), ("new", new)):
-        source = tree.root / path
-        source.write_bytes(text)
+        tree.write(path, text)
         target = scratch / f"{side}.o"
         _gcc(tree, "-c", path, "-o", str(target), f"-D{rename}={side}_{rename}", *WARNINGS, *flags)
         objects.append(str(target))

@@ -60,7 +60,7 @@ REFLECTED = {
     "folded": "while (len--) {\n\t\tcrc ^= *p++;\n\t\tcrc = table[crc & 0xff] ^ (crc >> 8);\n\t}",
     "shifted": "while (len--) {\n\t\tu8 i = crc ^ *p++;\n\n\t\tcrc >>= 8;\n\t\tcrc ^= table[i];\n\t}",
     "step": "for (; len; len--, p++)\n\t\tcrc = (crc >> 8) ^ table[(crc & 0xff) ^ *p];",
-    "index": "for (size_t i = 0; i < len; i++)\n\t\tcrc = (crc >> 8) ^ table[(crc & 255) ^ p[i]];",
+    "index": "for (size_t k = 0; k < len; k++)\n\t\tcrc = (crc >> 8) ^ table[(crc & 255) ^ p[k]];",
     "backwards": "for (i = 0; len > i; i++)\n\t\tcrc = (crc >> 8) ^ table[0xff & (crc ^ *(p + i))];",
     "end": "const u8 *end = p + len;\n\n\twhile (p < end)\n\t\tcrc = (crc >> 8) ^ table[(crc ^ *p++) & 0xff];",
     "unequal": "const u8 *end = p + len;\n\n\twhile (p != end)\n\t\tcrc = (crc >> 8) ^ table[(crc ^ *p++) & 0xff];",
@@ -225,6 +225,10 @@ AROUND = {
     "it stores": ("while (len--) {\n\t\tSTEP;\n\t\t*r = crc;\n\t}", "stores"),
     "it calls": ("while (len--) {\n\t\tSTEP;\n\t\tother(crc);\n\t}", "whose body is not in this unit"),
     "it branches": ("while (len--) {\n\t\tif (crc)\n\t\t\tSTEP;\n\t}", "not modelled"),
+    "a name means two things": (
+        "while (len--)\n\t\tSTEP;\n\t{\n\t\tconst u8 *p = q;\n\n\t\tother(*p);\n\t}",
+        "declared 2 times",
+    ),
     "it counts by two": ("for (; len; len -= 2)\n\t\tSTEP;", "something else moves"),
     "its bound shrinks": ("for (i = 0; i < len; i++) {\n\t\tSTEP;\n\t\tlen = 3;\n\t}", "bound"),
 }

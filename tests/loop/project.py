@@ -165,7 +165,9 @@ BENCH = """// SPDX-License-Identifier: GPL-2.0-only
 #include <time.h>
 
 static u8 buffer[1 << 20];
+static struct { unsigned long pc, count; } places[4096];
 static unsigned long blocks;
+static int placing;
 static void *stacks[4096][16];
 static int depths[4096];
 static int samples;
@@ -174,7 +176,15 @@ static int samples;
 void __sanitizer_cov_trace_pc(void);
 void __attribute__((__no_sanitize_coverage__)) __sanitizer_cov_trace_pc(void)
 {
+	unsigned long pc = (unsigned long)__builtin_return_address(0) - 1, slot = pc % 4096;
+
 	blocks++;
+	if (!placing)
+		return;
+	while (places[slot].pc && places[slot].pc != pc)
+		slot = (slot + 1) % 4096;
+	places[slot].pc = pc;
+	places[slot].count++;
 }
 
 static long cpu_ns(void)
@@ -209,7 +219,7 @@ int main(int argc, char **argv)
 	size_t size = strtoul(argv[2], 0, 10), offset = strtoul(argv[3], 0, 10), i;
 	unsigned long long x = strtoul(argv[1], 0, 10) * 2654435761ull + 88172645463325252ull;
 	unsigned long reps = strtoul(argv[4], 0, 10), before, n;
-	int profile = argc > 5, k;
+	int profile = argc > 5 && !strcmp(argv[5], "stacks"), k;
 	u32 digest, sum = 0;
 	void *warm[4];
 	long began;
@@ -222,9 +232,11 @@ int main(int argc, char **argv)
 		x ^= x << 17;
 		buffer[i] = x % 1021 ? x | 1 : 0;
 	}
+	placing = argc > 5 && !strcmp(argv[5], "places");
 	before = blocks;
 	digest = bench_window(size, offset);
 	before = blocks - before;
+	placing = 0;
 	if (profile) {
 		struct itimerval every = { { 0, 1000 }, { 0, 1000 } };
 
@@ -241,9 +253,12 @@ int main(int argc, char **argv)
 	for (; profile && samples > 0; samples--) {
 		/* The handler and the kernel's trampoline are not the program. */
 		for (k = depths[samples - 1] - 1; k >= 2; k--)
-			printf("%s%lx", k == depths[samples - 1] - 1 ? "stack " : ";", (unsigned long)stacks[samples - 1][k]);
+			printf("%s%016lx", k == depths[samples - 1] - 1 ? "stack " : ";", (unsigned long)stacks[samples - 1][k]);
 		puts("");
 	}
+	for (k = 0; k < 4096; k++)
+		if (places[k].pc)
+			printf("place %016lx %lu\\n", places[k].pc, places[k].count);
 	return 0;
 }
 """
@@ -331,24 +346,44 @@ printf '.text\\n.skip %d, 0x90\\n.section .note.GNU-stack\\n' $((16 * (HMOPT_SEE
 gcc -no-pie -Wl,--build-id=none -o "$HMOPT_LAYOUT_OUT" "$work/pad.o" $order
 """
 
+# A line `address symbol` for each address on the input: the last symbol of the program that is not above it.
+NAMES = """#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+set -e
+{ nm --defined-only "$1" | awk '$2 ~ /^[tT]$/ { print $1, 0, $3 }'; sort -u | sed 's/$/ 1/'; } | sort |
+	awk '$2 == 0 { name = $3 } $2 == 1 { print $1, name }'
+"""
+
 PROFILE = """#!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# From raw addresses to folded stacks and to a list of where the symbols are defined.
+# Sampled call stacks, folded, and where the symbols are defined.
 set -e
-"$HMOPT_IMAGE" "$HMOPT_SEED" "$HMOPT_SIZE" "$HMOPT_OFFSET" "$((HMOPT_REPS * 20))" profile |
-	sed -n 's/^stack //p' > "$HMOPT_PROFILE_OUT/addresses"
-tr ';' '\\n' < "$HMOPT_PROFILE_OUT/addresses" | sort -u > "$HMOPT_PROFILE_OUT/unique"
-symbols=$HMOPT_IMAGE.sym
-addr2line -f -e "$symbols" < "$HMOPT_PROFILE_OUT/unique" | awk 'NR % 2' |
-	paste -d ' ' "$HMOPT_PROFILE_OUT/unique" - > "$HMOPT_PROFILE_OUT/names"
+cd "$HMOPT_PROFILE_OUT"
+scripts=$HMOPT_TREE/scripts symbols=$HMOPT_IMAGE.sym
+"$HMOPT_IMAGE" "$HMOPT_SEED" "$HMOPT_SIZE" "$HMOPT_OFFSET" "$((HMOPT_REPS * 20))" stacks | sed -n 's/^stack //p' > stacks
+tr ';' '\\n' < stacks | sh "$scripts/names.sh" "$symbols" > names
 awk 'NR == FNR { name[$1] = $2; next }
 	{ n = split($0, at, ";"); line = name[at[1]]; for (i = 2; i <= n; i++) line = line ";" name[at[i]]; count[line]++ }
-	END { for (line in count) print line, count[line] }' \\
-	"$HMOPT_PROFILE_OUT/names" "$HMOPT_PROFILE_OUT/addresses" | sort > "$HMOPT_PROFILE_OUT/folded.txt"
+	END { for (line in count) print line, count[line] }' names stacks | sort > folded.txt
 { echo 'hmopt-symbols 1'
-  nm -l --defined-only "$symbols" | awk -v OFS='\\t' '$4 { n = split($4, at, ":"); sub("^.*/src/", "", at[1]); \\
+  nm -l --defined-only "$symbols" | awk -v OFS='\\t' '$2 ~ /^[tT]$/ && $4 { split($4, at, ":"); sub("^.*/src/", "", at[1]); \\
 	sub("^[.]/", "", at[1]); print $3, at[1], at[2] }'
-} > "$HMOPT_PROFILE_OUT/symbols.txt"
+} > symbols.txt
+"""
+
+PLACES = """#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+# The exact profile of the counting build: how often each basic block ran, by symbol and line.
+set -e
+cd "$HMOPT_PROFILE_OUT"
+"$HMOPT_IMAGE" "$HMOPT_SEED" "$HMOPT_SIZE" "$HMOPT_OFFSET" 1 places | sed -n 's/^place //p' | sort > places
+cut -d ' ' -f 1 places > addresses
+sh "$HMOPT_TREE/scripts/names.sh" "$HMOPT_IMAGE.sym" < addresses > names
+addr2line -e "$HMOPT_IMAGE.sym" < addresses > lines
+{ echo 'hmopt-self-counts 1'
+  paste -d ' ' names places lines | awk -v OFS='\\t' '{ split($5, at, ":"); sub("^[.]/", "", at[1]); \\
+	print $2, at[1], at[2] + 0, $4, $4 }'
+} > counts.txt
 """
 
 OVERLAY = """v: 1
@@ -381,11 +416,17 @@ _SAMPLES = {
     "captures": {"folded": "folded.txt", "symbols": "symbols.txt"},
     "root": "bench_window",
 }
+_PLACES = {
+    "adapter": "command",
+    "build": "count",
+    "run": "sh scripts/places.sh",
+    "captures": {"self-counts": "counts.txt"},
+}
 
 
 def configuration() -> dict[str, Any]:
     """Return `.hmopt.yaml` as a document: `scan` is judged by its time, `scan-blocks` by an exact count alone."""
-    inputs = {"size": 16384, "repetitions": 400, "check_sizes": [0, 9], "check_offsets": [1]}
+    inputs = {"size": 16384, "repetitions": 400, "check_sizes": [0, 65], "check_offsets": [1]}
     few = {**inputs, "repetitions": 20}
     return {
         "version": 1,
@@ -424,12 +465,12 @@ def configuration() -> dict[str, Any]:
                 "overlays": ["./bench"],
                 "inputs": few,
                 "measure": {"blocks": _BLOCKS},
-                "profile": {"samples": {**_SAMPLES, "build": "count"}},
+                "profile": {"places": _PLACES},
                 "objective": {"metric": "blocks", "margin": 0.01},
             },
         },
         "measure": {"layouts": 4, "boots": 3, "null_patches": 1},
-        "budget": {"iterations": 6, "regressions": 6, "no_gain": 6, "wall_s": 300},
+        "budget": {"iterations": 12, "regressions": 12, "no_gain": 12, "wall_s": 300},
     }
 
 
@@ -444,6 +485,8 @@ def files() -> dict[str, str]:
         "test/unit.c": UNIT,
         "Makefile": MAKEFILE,
         "scripts/relink.sh": RELINK,
+        "scripts/names.sh": NAMES,
+        "scripts/places.sh": PLACES,
         "scripts/profile.sh": PROFILE,
         "README": f"{TITLE}\n",
         ".hmopt.yaml": yaml.safe_dump(configuration(), sort_keys=False),

@@ -117,10 +117,10 @@ def test_references_name_what_is_used_and_where_it_is_declared(unit: Unit) -> No
     start = function(unit, "start")
     found = {(one.kind, one.name): (one.file, one.line) for one in start.references}
     assert found == {
-        ("global", "total"): ("h.h", 9),
+        ("global", "total"): ("h.h", 10),
         ("global", "table"): ("main.c", 2),
-        ("enum", "GREEN"): ("h.h", 7),
-        ("struct", "box"): ("h.h", 6),
+        ("enum", "GREEN"): ("h.h", 8),
+        ("struct", "box"): ("h.h", 7),
         ("macro", "LIMIT"): ("h.h", 3),
     }
     taken = [one.name for one in function(unit, "do_sys_thing").references if one.kind == "function"]

@@ -22,6 +22,7 @@ from git_hmopt.agents.playbook.loops import (
     CountUp,
     Loop,
     count_moves,
+    declared,
     loops,
     mentioned_after,
     moves,
@@ -103,15 +104,15 @@ class CrcSlicing:
         if nested or any(node.kind == "LABEL_STMT" for node in view.tree.walk()):
             raise Opaque("the CRC loop can be entered again")
         host, loadable = _file(view, lookup.table)
-        declared = _declared(view, state)
+        variable = declared(view.tree, state)
         return TableCrc(
             loop=loop,
             count=count,
             state=state,
-            state_type=_plain(declared.written_type),
-            bits=8 * declared.size,
+            state_type=_plain(variable.written_type),
+            bits=8 * variable.size,
             table=lookup.table,
-            slice_type=_slice_type(lookup.node, declared, high_first),
+            slice_type=_slice_type(lookup.node, variable, high_first),
             high_first=high_first,
             pointer=pointer,
             host=host,
@@ -206,8 +207,9 @@ def _pointer(view: View, machine: Machine, loop: Loop, count: Count) -> str:
         if ("byte", address, number) not in bit:
             raise Opaque("the byte's bits are not the index's bits")
     moved = moves(machine)
-    pointers = [name for name in variables if _declared(view, name).signed is None]
+    pointers = [name for name in variables if declared(view.tree, name).signed is None]
     counter, step = count_moves(count)
+    declared(view.tree, counter)
     if by or len(pointers) != 1 or sum(moved.get(name, 0) for name in variables) != 1:
         raise Opaque("it does not go over the buffer byte by byte")
     if moved.pop(counter, 0) != step or set(moved) - set(variables):
@@ -244,8 +246,8 @@ def _starts_at_zero(initial: Node | None, counter: str) -> bool:
     if initial is None or len(initial.children) not in (1, 2):
         return False
     if initial.kind == "DECL_STMT":
-        declared = initial.children[0]
-        return declared.name == counter and bool(declared.children) and declared.children[-1].value == 0
+        own = initial.children[0]
+        return own.name == counter and bool(own.children) and own.children[-1].value == 0
     target, value = bare(initial.children[0]), initial.children[-1]
     return initial.operator == "=" and target.name == counter and value.value == 0
 
@@ -258,15 +260,8 @@ def _check_temporaries(view: View, machine: Machine, loop: Loop) -> None:
 
 
 def _constant(view: View, name: str) -> bool:
-    written = _declared(view, name).type
+    written = declared(view.tree, name).type
     return written.rpartition("*")[2].split()[:1] == ["const"] if "*" in written else "const" in written.split()
-
-
-def _declared(view: View, name: str) -> Node:
-    for node in view.tree.walk():
-        if node.kind in ("PARM_DECL", "VAR_DECL") and node.name == name:
-            return node
-    raise Opaque(f"'{name}' is not declared here")
 
 
 def _plain(written: str) -> str:

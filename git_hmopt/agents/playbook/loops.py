@@ -129,3 +129,14 @@ def count_moves(count: Count) -> tuple[str, Literal[1, -1]]:
 def mentioned_after(tree: Node, name: str, *, after: Node) -> bool:
     """Say whether the function refers to a variable behind a statement."""
     return any(node.kind == "DECL_REF_EXPR" and node.name == name and node.start >= after.end for node in tree.walk())
+
+
+def declared(tree: Node, name: str) -> Node:
+    """Return the declaration of a local variable or parameter; Opaque when a name is declared twice or not here.
+
+    The symbolic run knows variables by name, so a name that means two things must not matter to a rewrite.
+    """
+    found = [node for node in tree.walk() if node.kind in ("PARM_DECL", "VAR_DECL") and node.name == name]
+    if len(found) != 1:
+        raise Opaque(f"'{name}' is declared {len(found)} times in the function")
+    return found[0]

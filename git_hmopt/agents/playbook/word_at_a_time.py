@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from git_hmopt.agents.playbook.loops import Count, CountUp, Loop, count_moves, loops, moves, run_condition
+from git_hmopt.agents.playbook.loops import Count, CountUp, Loop, count_moves, declared, loops, moves, run_condition
 from git_hmopt.agents.playbook.placement import above, include_edits, indent_of, unconditional
 from git_hmopt.agents.playbook.strategy import Miss, Rewrite, View
 from git_hmopt.agents.playbook.symbolic import ZERO, Address, Machine, Opaque, Word, convert
@@ -113,7 +113,7 @@ def _scan(view: View, loop: Loop) -> Scan:
     _check_moves(view, count, hits[0], moved)
     if any(_needs_helper(hit) for hit in hits) and _taken(view):
         raise Opaque("the file has another 'word_has_byte'")
-    if any(_initialised(declared) for declared in _leading(loop.body)):
+    if any(_initialised(statement) for statement in _leading(loop.body)):
         raise Opaque("the loop's body declares a variable with a value")
     return Scan(loop, count, hits, tuple(sorted(moved.items())), _signed(view, count))
 
@@ -153,7 +153,7 @@ def _leading(body: Node) -> list[Node]:
 
 
 def _initialised(statement: Node) -> bool:
-    return any(child.kind != "TYPE_REF" for declared in statement.children for child in declared.children)
+    return any(child.kind != "TYPE_REF" for variable in statement.children for child in variable.children)
 
 
 @dataclass(frozen=True)
@@ -267,18 +267,14 @@ def _check_moves(view: View, count: Count, hit: Hit, moved: dict[str, int]) -> N
 
 def _narrow(view: View, name: str) -> bool:
     """Say whether a counter is too small to be moved by a word without wrapping where single steps would as well."""
-    return any(
-        node.kind in ("PARM_DECL", "VAR_DECL") and node.name == name and node.size < 4 for node in view.tree.walk()
-    )
+    return declared(view.tree, name).size < 4
 
 
 def _signed(view: View, count: Count) -> str:
     if isinstance(count, CountUp):
         return ""
-    for node in view.tree.walk():
-        if node.kind in ("PARM_DECL", "VAR_DECL") and node.name == count.variable:
-            return node.written_type if node.signed else ""
-    return ""
+    variable = declared(view.tree, count.variable)
+    return variable.written_type if variable.signed else ""
 
 
 def _headers(view: View) -> list[str]:

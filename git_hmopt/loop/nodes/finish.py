@@ -66,6 +66,7 @@ def _confirm_best(bench: Bench, state: RunState, base: Oid, best: Oid, drafts: l
         floor=floor,
         # The claim is worth more than the budget: without it nothing could be said of the run at all.
         deadline=float("inf"),
+        early_stop=False,
     )
     for attempt, delta in enumerate(deltas_of(readings, floor, bench.objective.kind, against="baseline")):
         data = {"confirmation": delta.model_dump(mode="json")}

@@ -115,7 +115,7 @@ def _violation(bench: Bench, best: Oid, commit: Oid) -> Violation | None:
         for one in bench.repository.changed_paths(best, commit)
     ]
     diff = bench.repository.diff(best, commit).decode("utf-8", errors="surrogateescape")
-    return check_policy(changes, diff, bench.config.policy, overlays=bench.overlay_paths)
+    return check_policy(changes, diff, bench.config.policy, overlays=bench.harness_paths)
 
 
 def _applied(record: PatchRecord, iteration: int) -> OpDraft:
