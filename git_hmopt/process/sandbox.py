@@ -36,27 +36,32 @@ class Sandbox:
         """
         if sandbox_missing() is not None:
             return list(argv)
-        # bwrap takes a relative path for one below its new root.
-        writable = [path.absolute() for path in self.writable]
-        readable = [path.absolute() for path in self.readable]
-        hidden = [path.absolute() for path in self.hidden]
         wrapped = list(_BASE)
-        for path in hidden:
-            if path.is_dir():
-                wrapped += ["--tmpfs", str(path)]
-        for path in readable:
-            if path.exists():
-                wrapped += ["--ro-bind", str(path), str(path)]
-        for path in writable:
-            _make(path)
-            wrapped += ["--bind", str(path), str(path)]
+        for path, how in self._mounts(cwd):
+            if how == "--bind":
+                _make(path)
+            if how == "--tmpfs":
+                wrapped += [how, str(path)]
+            elif path.exists():
+                wrapped += [how, str(path), str(path)]
         if cwd is not None:
-            place = cwd.absolute()
-            empty = _below(place, (Path("/tmp"), Path("/run"), *hidden))
-            if empty and not _below(place, (*writable, *readable)):
-                wrapped += ["--ro-bind", str(place), str(place)]
-            wrapped += ["--chdir", str(place)]
+            wrapped += ["--chdir", str(cwd.absolute())]
         return [*wrapped, "--", *argv]
+
+    def _mounts(self, cwd: Path | None) -> list[tuple[Path, str]]:
+        """Return what is put over the read-only root, and how: of two places, the deeper one is put over the other."""
+        # bwrap takes a relative path for one below its new root.
+        how = {path.absolute(): "--tmpfs" for path in self.hidden if path.is_dir()}
+        how |= {path.absolute(): "--ro-bind" for path in (*self.readable, *([cwd] if cwd else []))}
+        how |= {path.absolute(): "--bind" for path in self.writable}
+        above = {Path("/"): "--ro-bind", Path("/tmp"): "--tmpfs", Path("/run"): "--tmpfs"} | how
+        mounts = []
+        for path in sorted(how, key=lambda one: len(one.parts)):
+            nearest = next(above[parent] for parent in (*path.parents, Path("/")) if parent in above)
+            # What can be read where it lies needs no mount of its own; what lies in a writable place stays writable.
+            if how[path] != "--ro-bind" or nearest == "--tmpfs":
+                mounts.append((path, how[path]))
+        return mounts
 
 
 def _make(path: Path) -> None:
@@ -67,10 +72,6 @@ def _make(path: Path) -> None:
         return
     except OSError as error:
         raise StoreError(f"the directory {path} cannot be made: {error.strerror}") from error
-
-
-def _below(path: Path, tops: Sequence[Path]) -> bool:
-    return any(path == top or top in path.parents for top in tops)
 
 
 @functools.cache

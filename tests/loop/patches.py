@@ -35,6 +35,7 @@ static int crc32c_widen(void)
 early_initcall(crc32c_widen)
 
 """
+_START = "	const unsigned char *p = start;\n"
 _HEAD = "/* Return @crc continued"
 
 
@@ -63,7 +64,8 @@ CANDIDATES = (
     Candidate("comment", {"lib/scan.c": ("/* Finding bytes. */", "/* Finding bytes,\n * one by one. */")}, "no-change"),
     Candidate(
         "one-size",
-        {"lib/scan.c": ("	const unsigned char *p = start;\n", "	const unsigned char *p = start + (n == 16);\n")},
+        # The harness scans a quarter of its buffer.
+        {"lib/scan.c": (_START, f"{_START}\n	if (n == 65 / 4)\n		return start;\n")},
         "incorrect",
         reason="size 65",
     ),

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9 at every node, and `git hmopt resume`: the same run as if nothing had happened.
+
+The workload is judged by an exact count, so every number of two runs with one seed must be equal.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from git_hmopt.loop.state import NODES
+from tests.loop.conftest import SEED, Finished, users_side
+from tests.loop.project import Project
+from tests.loop.recorded import Recorded, recorded_run, run_names
+
+ROOT = Path(__file__).parents[2]
+START = ("optimize", "--workload", "scan-blocks", "--seed", SEED)
+
+
+def killed(project: Project, event: str, node: str, *arguments: str) -> None:
+    """Run `git hmopt arguments` until it is killed at a point of a node."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.loop.killed", event, node, "-C", str(project.root), *arguments],
+        cwd=ROOT,
+        env={**project.environment, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'adapters'}"},
+        capture_output=True,
+        start_new_session=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, (node, done.returncode, done.stderr.decode())
+
+
+def sound(run: Recorded) -> None:
+    """Check what must hold after a kill: git's own check, no operation twice, branches that the journal explains."""
+    project = run.project
+    assert project.git("fsck", "--no-dangling") == ""
+    operations = run.operations()
+    identities = [tuple(operation[key] for key in ("iter", "node", "attempt", "op")) for operation in operations]
+    assert len(identities) == len(set(identities))
+    accepted = [one["evaluation"]["commit"] for one in run.named("patch.judged") if one["evaluation"]["accepted"]]
+    if "best" in run.branches():
+        assert project.git("rev-parse", run.best) == (accepted[-1] if accepted else project.git("rev-parse", "HEAD"))
+    listed = project.hmopt("list")
+    assert listed.returncode == 0, listed.stderr
+
+
+def same_as_unkilled(run: Recorded, unkilled: Recorded) -> None:
+    assert run.trees() == unkilled.trees()
+    assert run.branches() == unkilled.branches()
+    assert run.comparable() == unkilled.comparable()
+    for ref in ("hmopt/metrics", "hmopt/verdicts"):
+        one, two = (
+            sorted(found.project.git("log", "--format=%T%n%N", f"--notes={ref}", found.best).count("{") for found in [run])
+            for run in (run, unkilled)
+        )
+        assert one == two
+
+
+@pytest.mark.parametrize("event", ["start", "end"])
+def test_a_run_killed_at_every_one_of_the_16_nodes_is_the_run_that_never_was(
+    project: Project, played: Finished, event: str
+) -> None:
+    before = users_side(project)
+    command = START
+    for number, node in enumerate(NODES):
+        killed(project, event, node, *command)
+        run = recorded_run(project)
+        command = ("resume", run.name)
+        last = [line for line in run.log() if line.get("event")][-1]
+        assert (last["event"], last["node"]) == (event, node)
+        done = {operation["node"] for operation in run.operations()}
+        # What a killed node did is not there, and all before it is, unless the way there forks around a node.
+        assert node not in done - {"init_run", "stop_or_continue", "export_dataset"}
+        assert number == 0 or NODES[number - 1] in done
+        if number % 4 == 3:
+            sound(run)
+    ended = project.hmopt("resume")
+    assert ended.returncode == 0, ended.stderr
+    run = recorded_run(project)
+    sound(run)
+    same_as_unkilled(run, played.run)
+    assert users_side(project) == before
+
+
+def test_a_run_killed_twice_in_the_same_node_goes_on(project: Project, played: Finished) -> None:
+    killed(project, "counting", "evaluate_delta_and_update_best", *START)
+    killed(project, "counting", "evaluate_delta_and_update_best", "resume")
+    ended = project.hmopt("resume")
+    assert ended.returncode == 0, ended.stderr
+    run = recorded_run(project)
+    sound(run)
+    same_as_unkilled(run, played.run)
+
+
+def test_a_run_killed_from_outside_amid_a_build_goes_on(project: Project, played: Finished) -> None:
+    child = subprocess.Popen(
+        ["git-hmopt", *START],
+        cwd=project.root,
+        env=project.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    log = wait_for_line(project, "building count (candidate tree)", child, node="verify_build_test")
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    assert '"node": "profile_candidate"' not in log.read_text()
+    ended = project.hmopt("resume")
+    assert ended.returncode == 0, ended.stderr
+    run = recorded_run(project)
+    sound(run)
+    same_as_unkilled(run, played.run)
+
+
+def wait_for_line(project: Project, text: str, child: subprocess.Popen[bytes], *, node: str) -> Path:
+    """Wait until the run's log has a line of `node` with `text`, and return the log."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and child.poll() is None:
+        for log in (project.root / ".git/hmopt/runs").glob("*/logs/log.jsonl"):
+            if any(text in line and f'"node": "{node}"' in line for line in log.read_text().splitlines()):
+                return log
+        time.sleep(0.002)
+    raise AssertionError(f"no '{text}' in the log of the run (exit code {child.poll()})")
+
+
+def test_a_run_that_ended_is_not_resumed(played: Finished) -> None:
+    done = played.project.hmopt("resume")
+    assert done.returncode == 128
+    assert done.stderr.startswith(f"git hmopt: run {played.run.name} is closed (succeeded: ")
+    assert done.stderr.endswith(f"look at it with: git hmopt show {played.run.name}\n")
+    assert done.stderr.count("\n") == 1
+    assert list(run_names(played.project)) == [played.run.name]
