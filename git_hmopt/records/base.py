@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from git_hmopt.errors import StoreError
+
 
 class Record(BaseModel):
     """A stored value: frozen, unknown keys refused, canonical bytes."""
@@ -23,9 +25,18 @@ class Record(BaseModel):
 
 
 def canonical_json(value: Any) -> str:
-    """Return single-line JSON with sorted keys; floats are refused, since `1.0` beside `1` defeats `uniq`."""
+    """Return single-line JSON with sorted keys; floats are refused, since `1.0` beside `1` defeats `uniq`.
+
+    Raises StoreError for text that is no Unicode (a file name of other bytes, for one): it could not be read back.
+    """
     _refuse_floats(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).translate(_LINE_ENDS)
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).translate(_LINE_ENDS)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        around = text[max(0, error.start - 40) : error.end + 20]
+        raise StoreError(f"a record cannot hold text that is no Unicode: {ascii(around)}") from error
+    return text
 
 
 # JSON escapes every line end but these three of Unicode, which str.splitlines() cuts at.

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +60,11 @@ class Kernel:
         return story
 
 
+def tree_root() -> Path:
+    """Return where the runs keep the built base tree."""
+    return Path(os.environ.get("HMOPT_KERNEL_CACHE", "/nonexistent")) / "linux/.git/hmopt/trees/base/src"
+
+
 @pytest.fixture(scope="session")
 def kernel() -> Kernel:
     """Return the kernel checkout; fails, and does not skip, where `tests/kernel/run` said that there is one."""
@@ -86,6 +90,13 @@ def sort_run(kernel: Kernel) -> dict[str, Any]:
     return kernel.optimize("lib-sort", "--proposer", f"patches:{PATCHES / 'sort'}")
 
 
+@pytest.fixture(scope="module")
+def sort_tree(kernel: Kernel) -> Path:
+    """Return the base tree built with the overlay of lib-sort, whatever runs went before."""
+    kernel.optimize("lib-sort", "--iterations", "0")
+    return tree_root()
+
+
 def evaluation_of(story: dict[str, Any], title: str) -> dict[str, Any]:
     """Return the evaluation of the patch whose title holds `title`."""
     found = [one for one in story["iterations"] if one["patch"] and title in one["patch"]["title"]]
@@ -99,8 +110,3 @@ def delta_of(evaluation: dict[str, Any], metric: str) -> dict[str, float]:
     found = [one for one in evaluation["deltas"] if one["metric"] == metric]
     assert len(found) == 1, f"{metric} was measured {len(found)} times: {evaluation['reason']}"
     return {name: float(found[0][name]) for name in ("estimate", "low", "high")}
-
-
-def objects_touched(reason: str) -> bool:
-    """Say whether a reason speaks of measured objects."""
-    return re.search("byte-identical", reason) is None

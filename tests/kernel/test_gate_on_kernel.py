@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from git_hmopt.records.run import Objective
 from git_hmopt.records.words import Seed
 from git_hmopt.store.journal import Journal
 from git_hmopt.store.repository import Repository
+from hmopt_adapters import overlay_root
 from hmopt_adapters.kbuild import KbuildAdapter, KbuildOptions
 from hmopt_adapters.uml import UmlOptions, UmlWorkload
 from tests.kernel.conftest import Kernel, delta_of, evaluation_of
@@ -111,22 +114,20 @@ def test_a_sort_that_breaks_for_one_size_is_incorrect(sort_run: dict[str, Any]) 
     assert "size 9" in evaluation["reason"] or "size=9" in evaluation["reason"]
 
 
-def test_twenty_comparisons_of_a_source_with_itself(kernel: Kernel, sort_run: dict[str, Any]) -> None:
+def test_twenty_comparisons_of_a_source_with_itself(kernel: Kernel, sort_run: dict[str, Any], sort_tree: Path) -> None:
     """Twenty pairs of layout sets of the unchanged source, drawn from one pool of forty layouts."""
     floor = read_floor(operations(kernel, sort_run, "floor.measured")[0]["floor_record"])
-    readings = _pool(kernel, layouts=40, boots=6)
+    readings = _pool(kernel, sort_tree, layouts=40, boots=6)
     chance = random.Random(20260101)
     verdicts = [_one_pair(readings, chance, floor) for _ in range(20)]
     print("A/A verdicts:", ", ".join(verdicts))
     assert sum(verdict not in ("no-change", "cannot-tell") for verdict in verdicts) <= 1
 
 
-def _pool(kernel: Kernel, *, layouts: int, boots: int) -> Samples:
+def _pool(kernel: Kernel, root: Path, *, layouts: int, boots: int) -> Samples:
     home = kernel.root / ".git" / "hmopt"
-    root = home / "trees" / "base" / "src"
-    context = AdapterContext("uml", home / "scratch" / "build", jobs=2, cpus=(1,))
-    overlays = tuple(sorted(path for path in _overlays() if path.name in ("common", "sort")))
-    context = AdapterContext("uml", context.scratch, overlays=overlays, jobs=2, cpus=(1,))
+    overlays = (overlay_root() / "common", overlay_root() / "sort")
+    context = AdapterContext("uml", home / "scratch" / "build", overlays=overlays, jobs=2, cpus=(1,))
     adapter = KbuildAdapter(KbuildOptions(arch="um", fragments=("uml",), target="all", image="linux"), context)
     built: BuildResult = adapter.build(SourceTree(root, root / "build-uml"), log=home / "pool.log")
     assert built.success, built.failure
@@ -143,15 +144,7 @@ def _pool(kernel: Kernel, *, layouts: int, boots: int) -> Samples:
     )
 
 
-def _overlays() -> list[Any]:
-    from hmopt_adapters import overlay_root
-
-    return list(overlay_root().iterdir())
-
-
 def _one_pair(readings: Samples, chance: random.Random, floor: Floor) -> str:
-    from dataclasses import replace
-
     seeds = sorted({row.seed for row in readings.rows})
     drawn = chance.sample(seeds, 24)
     arm = {seed: "base" if place < 12 else "candidate" for place, seed in enumerate(drawn)}

@@ -84,6 +84,9 @@ def _neutral(value: Any, project: Project, commits: _Numbered) -> Any:
     if isinstance(value, dict):
         if value.get("kind") in _OWN_BYTES:
             return {"kind": value["kind"], "name": value["name"]}
+        if "engine" in value:
+            # The rest is the engine's own account of which versions it has seen, which knows of a resume.
+            value = {key: value[key] for key in ("state", "next", "step")}
         kept = {key: one for key, one in value.items() if key not in _TIMES | _IDS and key != "evidence_pack_id"}
         return {key: _neutral(one, project, commits) for key, one in kept.items()}
     if isinstance(value, list):

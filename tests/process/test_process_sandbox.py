@@ -102,6 +102,13 @@ def test_readable_paths_below_tmp_are_seen_and_missing_ones_do_no_harm(tmp_path:
 
 
 @needs_bwrap
+def test_what_is_named_readable_inside_a_writable_directory_stays_writable(tmp_path: Path) -> None:
+    (tmp_path / "image").write_text("old\n")
+    sandbox = Sandbox(writable=(tmp_path,), readable=(tmp_path / "image",))
+    assert shell("echo new >next && mv next image && cat image", sandbox, cwd=tmp_path) == "new\n"
+
+
+@needs_bwrap
 def test_a_single_file_can_be_writable(tmp_path: Path) -> None:
     target = tmp_path / "result"
     target.write_text("")
@@ -119,6 +126,8 @@ def test_hidden_directories_are_shown_empty_except_for_what_is_given(tmp_path: P
     sandbox = Sandbox(writable=(work,), readable=(tmp_path,), hidden=(home,))
     assert shell(f"cat {home}/credentials", sandbox).strip() != "secret"
     assert shell("pwd; touch made; ls", sandbox, cwd=work) == f"{work}\nmade\n"
+    wide = Sandbox(writable=(tmp_path,), hidden=(home,))
+    assert shell(f"ls -A {home}; touch {tmp_path}/made && echo made", wide) == "made\n"
 
 
 @needs_bwrap

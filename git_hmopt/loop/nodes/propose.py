@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from git_hmopt.agents.proposer import End, Proposal, Refusal
+from git_hmopt.agents.proposer import Decision, End, Proposal, Refusal
 from git_hmopt.errors import PatchError
 from git_hmopt.loop.bench import Bench
 from git_hmopt.loop.book import Book, write_proposal
@@ -28,7 +28,10 @@ def conductor_decide(bench: Bench, state: RunState) -> Outcome:
     best = Oid(state["best"])
     book = Book(bench.journal, bench.run)
     source = ExportedSource(bench, bench.need_reference(best), best)
-    decision = bench.proposer.decide(read_pack(bench, state), book.attempts(), source)
+    if iteration > bench.iterations:
+        decision: Decision | End = End(f"the budget of {bench.iterations} iterations is used up")
+    else:
+        decision = bench.proposer.decide(read_pack(bench, state), book.attempts(), source)
     if isinstance(decision, End):
         message = AgentMessage(
             iteration=iteration,

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The structure of a real Linux tree with a finished GCC build in `build/uml`; nm is the oracle.
+"""The structure of a real Linux tree with a finished GCC build in `build-uml`; nm is the oracle.
 
-HMOPT_TEST_LINUX names the tree; it is only read.
+The tree is the persistent base tree of the runs; it is only read.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -16,12 +15,10 @@ from git_hmopt.errors import ConfigError
 from git_hmopt.psg.compile_database import command_from_cmd_file
 from git_hmopt.psg.syntax import syntax
 from git_hmopt.psg.unit import Unit, parse_unit
+from tests.kernel.conftest import tree_root
 
-LINUX = os.environ.get("HMOPT_TEST_LINUX", "")
-pytestmark = [
-    pytest.mark.kernel,
-    pytest.mark.skipif(not LINUX, reason="HMOPT_TEST_LINUX names no Linux tree with a build in build/uml"),
-]
+LINUX = tree_root()
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("crc64_run")]
 FILES = (
     "lib/sort.c",
     "lib/crc64.c",
@@ -33,8 +30,8 @@ FILES = (
 
 
 def unit(file: str) -> Unit:
-    root = Path(LINUX)
-    return parse_unit(command_from_cmd_file(root, root / "build/uml", file))
+    root = LINUX
+    return parse_unit(command_from_cmd_file(root, root / "build-uml", file))
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -52,7 +49,7 @@ def test_files_of_a_gcc_build_parse_without_errors_and_with_exact_extents(file: 
 
 @pytest.mark.parametrize("file", FILES)
 def test_every_function_of_the_object_is_found(file: str) -> None:
-    path = Path(LINUX) / "build/uml" / Path(file).with_suffix(".o")
+    path = LINUX / "build-uml" / Path(file).with_suffix(".o")
     symbols = subprocess.run(["nm", "--defined-only", str(path)], capture_output=True, text=True, check=True).stdout
     names = {line.split()[2].partition(".")[0] for line in symbols.splitlines() if line.split()[1] in "tT"}
     assert names, symbols

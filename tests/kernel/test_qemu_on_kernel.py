@@ -1,12 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The QEMU adapters on a real Linux 6.1 with the shipped overlays.
-
-`$HMOPT_KERNEL_CACHE/qemu-<arch>` is a source tree with the overlays `common` and `sort`, built in its `build`.
-"""
+"""The QEMU adapters on a real Linux 6.1 with the shipped overlays."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -17,23 +13,16 @@ from hmopt_adapters.qemu import QemuOptions, QemuProfiler, QemuWorkload
 
 pytestmark = pytest.mark.kernel
 
-KERNELS = {"x86_64": "arch/x86/boot/bzImage", "arm64": "arch/arm64/boot/Image"}
 CASE = WorkCase(seed=Seed(5), size=1000, repetitions=10)
 
 
-@pytest.fixture(params=sorted(KERNELS))
-def built(request: pytest.FixtureRequest) -> BuildResult:
-    """Return the cached build of one architecture."""
-    cache = os.environ.get("HMOPT_KERNEL_CACHE")
-    if cache is None:
-        pytest.skip("HMOPT_KERNEL_CACHE is not set")
-    root = (Path(cache) / f"qemu-{request.param}").resolve()
-    output = root / "build"
-    kernel = output / KERNELS[request.param]
-    if not kernel.is_file():
-        pytest.fail(f"{kernel} was not built")
-    image = Image(path=kernel, sha256=sha256_of(kernel), build=request.param, symbols=output / "vmlinux")
-    return BuildResult(success=True, tree=SourceTree(root, output), log=output / "log", image=image)
+@pytest.fixture
+def built(sort_tree: Path) -> BuildResult:
+    """Return the small x86_64 kernel of the lib-sort workload."""
+    output = sort_tree / "build-x86"
+    kernel = output / "arch/x86/boot/bzImage"
+    image = Image(path=kernel, sha256=sha256_of(kernel), build="x86_64", symbols=output / "vmlinux")
+    return BuildResult(success=True, tree=SourceTree(sort_tree, output), log=output / "log", image=image)
 
 
 def options(built: BuildResult, **more: object) -> QemuOptions:

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The playbook on a real Linux 6.1 tree: what it finds there computes the same, and checkpatch has nothing to say.
 
-HMOPT_TEST_LINUX names the tree, which has a GCC build in `build/uml`; it is only read.
+The tree is the persistent base tree that runs built in `build-uml`; it is only read.
 """
 
 from __future__ import annotations
 
 import difflib
-import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,12 +23,10 @@ from git_hmopt.psg.syntax import syntax
 from git_hmopt.psg.unit import Unit, parse_unit
 from tests.agents.kernel_tree import Tree, hotspot, judge, make_tree, pack
 from tests.agents.test_crc_slicing import DRIVER, STEPS
+from tests.kernel.conftest import tree_root
 
-LINUX = Path(os.environ.get("HMOPT_TEST_LINUX", ""))
-pytestmark = [
-    pytest.mark.kernel,
-    pytest.mark.skipif(not LINUX.name, reason="HMOPT_TEST_LINUX names no Linux tree with a build in build/uml"),
-]
+LINUX = tree_root()
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("crc64_run")]
 # (file, function, C type)
 CRCS = [
     ("lib/crc64.c", "crc64_be", "u64"),
@@ -61,7 +58,7 @@ class Linux:
         return (LINUX / path).read_bytes() if (LINUX / path).is_file() else None
 
     def unit(self, path: str) -> Unit:
-        model = command_from_cmd_file(LINUX, LINUX / "build/uml", "lib/crc64.c")
+        model = command_from_cmd_file(LINUX, LINUX / "build-uml", "lib/crc64.c")
         name = Path(path).stem.replace("-", "_")
         words = (word.replace('"crc64"', f'"{name}"') for word in model.arguments[:-1])
         command = CompileCommand(LINUX, model.directory, path, (*words, str(LINUX / path)))
@@ -121,7 +118,7 @@ def test_crcs_of_lib_are_the_same_and_clean(tree: Tree, tmp_path: Path, file: st
     checkpatch(proposal, file, old, tmp_path)
     new = content(proposal, file)
     driver = DRIVER.replace("TYPE", kind).replace("_sum", f"_{symbol}")
-    include = ("-I", str(LINUX / "include"), "-I", str(LINUX / "build/uml/lib"), "-Wno-error", "-w")
+    include = ("-I", str(LINUX / "include"), "-I", str(LINUX / "build-uml/lib"), "-Wno-error", "-w")
     text = judge(tree, f"lib/{Path(file).name}", old, new, driver, rename=symbol, flags=include)
     assert int(text) == STEPS
 
@@ -134,7 +131,7 @@ def test_both_crcs_of_one_file(tree: Tree, tmp_path: Path) -> None:
     twice = content(second, file)
     assert twice.count(b"early_initcall(") == 1
     driver = DRIVER.replace("TYPE", "u64").replace("_sum", "_crc64_rocksoft_generic")
-    flags = ("-I", str(LINUX / "include"), "-I", str(LINUX / "build/uml/lib"), "-w")
+    flags = ("-I", str(LINUX / "include"), "-I", str(LINUX / "build-uml/lib"), "-w")
     old = (LINUX / file).read_bytes()
     assert int(judge(tree, file, old, twice, driver, rename="crc64_rocksoft_generic", flags=flags)) == STEPS
 

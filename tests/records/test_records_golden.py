@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every version of a record that was ever written is read, and written again as the same bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from git_hmopt.records.base import Record
+from git_hmopt.records.evidence import EvidencePack
+from git_hmopt.records.operation import Operation
+from git_hmopt.records.run import (
+    AgentMessage,
+    ArtifactRecord,
+    EvaluationRecord,
+    GraphRecord,
+    HotspotRecord,
+    MetricRecord,
+    Objective,
+    PatchRecord,
+    RunRecord,
+)
+from git_hmopt.records.words import Verdict
+
+GOLDEN = Path(__file__).parent / "golden"
+KINDS: dict[str, type[Record]] = {
+    "run": RunRecord,
+    "artifact": ArtifactRecord,
+    "objective": Objective,
+    "metric": MetricRecord,
+    "hotspot": HotspotRecord,
+    "graph": GraphRecord,
+    "patch": PatchRecord,
+    "evaluation": EvaluationRecord,
+    "agent-message": AgentMessage,
+    "operation": Operation,
+    "evidence-pack": EvidencePack,
+}
+FILES = sorted(GOLDEN.glob("*.json"))
+
+
+def kind_of(path: Path) -> type[Record]:
+    """Return the record a golden file holds, by its name `<kind>-v<version>.json`."""
+    return KINDS[path.stem.rsplit("-v", 1)[0]]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_golden_record_is_read_and_written_as_the_same_bytes(path: Path) -> None:
+    stored = path.read_bytes()
+    record = kind_of(path).model_validate_json(stored)
+    assert record.canonical().encode() + b"\n" == stored
+    # Reading through Python values, as the journal does, gives the same record.
+    assert kind_of(path).model_validate(json.loads(stored)) == record
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_record_is_one_line_and_refuses_what_it_does_not_know(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) == 1
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        kind_of(path).model_validate({**json.loads(text), "unknown": 1})
+    with pytest.raises(ValidationError):
+        kind_of(path).model_validate({**json.loads(text), "v": 2})
+
+
+def test_every_versioned_record_has_a_golden_file_of_each_version() -> None:
+    versioned = {kind for kind in Record.__subclasses__() if "v" in kind.model_fields and "records" in kind.__module__}
+    assert versioned == set(KINDS.values())
+    present = {path.stem for path in FILES}
+    assert present == {f"{name}-v{kind.model_fields['v'].default}" for name, kind in KINDS.items()}
+
+
+def test_golden_files_hold_every_field() -> None:
+    """A field that stands at its default in every golden file is not really read back."""
+    for path in FILES:
+        stored = json.loads(path.read_bytes())
+        assert stored.keys() == kind_of(path).model_fields.keys(), path.name
+
+
+def test_what_a_golden_evaluation_says_is_understood() -> None:
+    read = EvaluationRecord.model_validate_json((GOLDEN / "evaluation-v1.json").read_bytes())
+    assert read.verdict is Verdict.IMPROVED_COUNT
+    assert [(delta.metric, delta.low) for delta in read.deltas] == [("time", "-0.018"), ("instructions", "-0.1315")]
+    assert [check.passed for check in read.checks] == [True, False]
