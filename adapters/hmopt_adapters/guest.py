@@ -11,13 +11,13 @@ from git_hmopt.adapters import OutputCheck, WorkCase
 from git_hmopt.errors import MeasurementError
 from git_hmopt.records.words import Seed
 
-# hmopt_core.c takes no more cases in one boot, and x86 cuts its command line at 2048 bytes.
+# x86 cuts its command line at 2048 bytes, and hmopt_core.c takes 128 cases.
 CASES_PER_BOOT = 48
 _LINE = re.compile(
     rb"hmopt: (?P<what>begin|end|done|output|mismatch) (?P<suite>\S+)"
     rb"(?: ns=(?P<ns>\d+))?"
     rb"(?: seed=(?P<seed>\d+) size=(?P<size>\d+) offset=(?P<offset>\d+)"
-    rb"(?: digest=(?P<digest>[0-9a-f]{16}))?)?"
+    rb"(?: digest=(?P<digest>[0-9a-f]{16})(?![0-9a-f]))?)?"
 )
 _DEATH = re.compile(
     rb"(Kernel panic[^\r\n]*|BUG: [^\r\n]*|Oops[^\r\n]*|Unable to handle[^\r\n]*|Segfault with no mm[^\r\n]*)"
@@ -29,15 +29,18 @@ class GuestLog:
     """What one boot said about one suite."""
 
     begun_ns: int | None = None
-    """The host's clock when the begin line arrived."""
+    """The host's clock when the begin line arrived: that of the latest window."""
     ended_ns: int | None = None
     guest_ns: int | None = None
     """The window by the guest's own clock: a cross-check, never the measurement."""
     outputs: dict[tuple[int, int, int], str] = field(default_factory=dict)
     """Digest by (seed, size, offset)."""
     mismatches: list[str] = field(default_factory=list)
+    windows: int = 0
+    """How often a window was entered: more than once, and none of them can be trusted."""
     done: bool = False
     panic: str | None = None
+    """The first thing a dying kernel said before the suite was done."""
 
     @property
     def begun(self) -> bool:
@@ -62,22 +65,33 @@ class GuestListener:
         found = _LINE.search(line)
         if found is None or found["suite"] != self._suite:
             death = _DEATH.search(line)
-            if death and self.log.panic is None:
+            # What comes after the suite (no root file system, for one) is not its doing.
+            if death and self.log.panic is None and not self.log.done:
                 self.log.panic = death[0].decode(errors="replace")
             return
         what = found["what"]
         if what == b"begin":
-            self.log.begun_ns = arrived_ns
-        elif what == b"end":
+            self._begin(arrived_ns)
+        elif what == b"end" and self.log.begun:
             self.log.ended_ns = arrived_ns
             self.log.guest_ns = int(found["ns"]) if found["ns"] else None
         elif what == b"done":
             self.log.done = True
         elif what == b"output" and found["digest"]:
-            key = (int(found["seed"]), int(found["size"]), int(found["offset"]))
-            self.log.outputs[key] = found["digest"].decode()
+            self._output((int(found["seed"]), int(found["size"]), int(found["offset"])), found["digest"].decode())
         elif what == b"mismatch":
             self.log.mismatches.append(line[found.start() :].decode(errors="replace"))
+
+    def _begin(self, arrived_ns: int) -> None:
+        self.log.windows += 1
+        self.log.begun_ns = arrived_ns
+        self.log.ended_ns = self.log.guest_ns = None
+
+    def _output(self, case: tuple[int, int, int], digest: str) -> None:
+        before = self.log.outputs.setdefault(case, digest)
+        if before != digest:
+            seed, size, offset = case
+            self.log.mismatches.append(f"two answers to seed={seed} size={size} offset={offset}: {before}, {digest}")
 
 
 def parse_guest(lines: Iterable[bytes], suite: str) -> GuestLog:
@@ -120,12 +134,14 @@ def collect_outputs(log: GuestLog, cases: Sequence[WorkCase], console: bytes) ->
             failures.append(f"no output for seed={case.seed} size={case.size} offset={case.offset}: {why}")
         else:
             digests[case] = digest
+    if len(digests) == len(set(cases)) and not log.done:
+        failures.append(f"all cases were answered, but the suite did not reach its end: {log.panic or 'the log ends'}")
     return OutputCheck(digests=digests, failures=tuple(failures), log=console)
 
 
 def require_window(log: GuestLog, suite: str, console: bytes) -> None:
     """Raise MeasurementError unless a whole window and the suite's end were seen."""
-    if log.ended and log.done and not log.mismatches:
+    if log.ended and log.done and not log.mismatches and log.windows == 1:
         return
     last = console.rstrip().rsplit(b"\n", 1)[-1].decode(errors="replace")[:200]
     if log.panic:
@@ -134,6 +150,8 @@ def require_window(log: GuestLog, suite: str, console: bytes) -> None:
         why = log.mismatches[0]
     elif not log.begun:
         why = "its window never began (is the suite built in?)"
+    elif log.windows > 1:
+        why = f"its window began {log.windows} times"
     elif not log.ended:
         why = "the log ends inside its window"
     else:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from git_hmopt.adapters import AdapterContext, AdapterOptions, BuildResult, Requirement, TestResult
-from git_hmopt.errors import TimeLimitError
+from git_hmopt.errors import ProgramError
 from hmopt_adapters.ktap import parse_ktap
 from hmopt_adapters.uml import boot_uml
 
@@ -39,23 +39,25 @@ class KunitAdapter:
         return []
 
     def test(self, built: BuildResult, *, log: Path) -> TestResult:
-        """Boot the image once; a hang is cut at the limit and told with the test that was running."""
+        """Boot the image once; a hang is cut at the limit, and what ran until then is told."""
         if built.image is None:
             return TestResult(False, (), log, failure="there is no image to test", complete=False)
         arguments = ["kunit.enable=1", f"kunit.filter_glob={self._options.filter}", *self._options.append]
         hung: str | None = None
+        # A log is appended to, and what an earlier boot said is not this one's.
+        start = log.stat().st_size if log.is_file() else 0
         try:
-            console = boot_uml(
+            boot_uml(
                 self._context,
                 built.image.path,
                 self._options.memory_mb,
                 arguments,
                 timeout_s=self._options.timeout_s,
                 log=log,
-            ).output
-        except TimeLimitError as error:
-            console, hung = error.tail, str(error)
-        parsed = parse_ktap(console)
+            )
+        except ProgramError as error:
+            hung = str(error)
+        parsed = parse_ktap(_from(log, start))
         failure = hung or parsed.failure
         bad = [case.name for case in parsed.cases if case.status in ("failed", "crashed")]
         if failure is None and bad:
@@ -67,3 +69,11 @@ class KunitAdapter:
             failure=failure,
             complete=parsed.complete and hung is None,
         )
+
+
+def _from(log: Path, start: int) -> bytes:
+    if not log.is_file():
+        return b""
+    with log.open("rb") as stream:
+        stream.seek(start)
+        return stream.read()

@@ -72,7 +72,7 @@ class PerfProfiler:
         into.mkdir(parents=True, exist_ok=True)
         data, script, symbols = into / "perf.data", into / "perf.script", into / "symbols.tsv"
         self._record(built.image.path, case, data)
-        self._script(data, script)
+        self._script(data, script, built.image.path.parent)
         elf = built.image.symbols or built.image.path
         symbols.write_text(_symbol_lines(elf, built.tree.root, sampled_symbols(script)))
         return ProfileResult(
@@ -113,14 +113,15 @@ class PerfProfiler:
             raise MeasurementError(f"perf record: {error}") from error
         require_window(listener.log, options.suite, finished.output)
 
-    def _script(self, data: Path, script: Path) -> None:
+    def _script(self, data: Path, script: Path, image_directory: Path) -> None:
         fields = "comm,pid,tid,cpu,time,period,event,ip,sym,symoff,dso"
         printed = run(
             ["perf", "script", "--ns", "--show-lost-events", "-i", str(data), "-F", fields],
             cwd=data.parent,
             limits=Limits(wall_s=300),
             split_errors=True,
-            sandbox=self._context.sandbox(data.parent),
+            # perf reads the image again for its symbols.
+            sandbox=self._context.sandbox(data.parent, readable=(image_directory,)),
             check=True,
         )
         script.write_bytes(printed.output)
@@ -161,4 +162,10 @@ def _relative(path: str, output: Path, root: Path) -> str:
     if path in ("", "??"):
         return "?"
     full = (output / path).resolve()
-    return str(full.relative_to(root.resolve())) if full.is_relative_to(root.resolve()) else "?"
+    if full.is_relative_to(root.resolve()):
+        return str(full.relative_to(root.resolve()))
+    # An object of a copied tree says where it was compiled: <that tree>/<output>/../<source>.
+    _, mark, source = path.partition(f"/{output.name}/../")
+    moved = (root / source).resolve()
+    known = bool(mark) and moved.is_file() and moved.is_relative_to(root.resolve())
+    return str(moved.relative_to(root.resolve())) if known else "?"

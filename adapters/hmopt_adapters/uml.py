@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from git_hmopt.adapters import AdapterContext, AdapterOptions, Image, OutputCheck, Reading, Requirement, WorkCase
-from git_hmopt.errors import MeasurementError, ProgramError, TimeLimitError
+from git_hmopt.errors import MeasurementError, ProgramError
 from git_hmopt.process.runner import Finished, Limits, LineSink, run
 from hmopt_adapters.guest import (
     CASES_PER_BOOT,
@@ -100,12 +100,12 @@ class UmlWorkload:
             part = cases[start : start + CASES_PER_BOOT]
             listener = GuestListener(self._options.suite)
             try:
-                finished = self._boot(image, command_line_checks(self._options.suite, part), listener)
-                console += finished.output
-            except TimeLimitError as error:
+                said = self._boot(image, command_line_checks(self._options.suite, part), listener).output
+            except ProgramError as error:
                 failures.append(str(error))
-                console += error.tail
-            checked = collect_outputs(listener.log, part, console)
+                said = error.tail
+            console += said
+            checked = collect_outputs(listener.log, part, said)
             digests.update(checked.digests)
             failures += checked.failures
         return OutputCheck(digests=digests, failures=tuple(failures), log=console)
@@ -120,8 +120,14 @@ class UmlWorkload:
         require_window(listener.log, self._options.suite, finished.output)
         log = listener.log
         assert log.begun_ns is not None and log.ended_ns is not None
+        length_ns = log.ended_ns - log.begun_ns
+        if length_ns <= 0:
+            raise MeasurementError(
+                f"suite {self._options.suite}: both ends of its window arrived at once, it is too short to be timed",
+                next_step="raise the workload's 'repetitions'",
+            )
         checks = {} if log.guest_ns is None else {"guest_ns": float(log.guest_ns)}
-        return Reading(values={"time": float(log.ended_ns - log.begun_ns)}, cross_checks=checks)
+        return Reading(values={"time": float(length_ns)}, cross_checks=checks)
 
     def _boot(self, image: Image, arguments: Sequence[str], listener: GuestListener) -> Finished:
         return boot_uml(

@@ -76,7 +76,7 @@ def build_pack(
     artifacts: Sequence[str],
     limit: int = 8,
     *,
-    strategies: Mapping[str, Sequence[str]] = taxonomy.STRATEGIES,
+    strategies: Mapping[str, Sequence[str]],
 ) -> EvidencePack:
     """Return the pack of the `limit` best ranked symbols; the same inputs give the same bytes.
 

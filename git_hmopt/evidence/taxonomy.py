@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bottleneck classes, decided by stated rules from how concentrated a profile is; the strategies that serve them."""
+"""Bottleneck classes, decided by stated rules from how concentrated a profile is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from git_hmopt.runtime.ranking import Ranked
 
@@ -16,13 +15,6 @@ UNKNOWN = "unknown"
 MAJORITY = 0.5
 """The bound of both rules: more than everything else together (so Amdahl's law gives at most 2x elsewhere)."""
 _CANDIDATES = 5
-
-_LOOP = ("crc-slicing", "word-at-a-time", "bit-builtins", "binary-search", "hoist-invariant", "branch-hints")
-_CALL = ("forced-inline", "devirtualise", "specialise-constant", "outline-cold")
-STRATEGIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {CPU_BOUND_LOOP: _LOOP, CALL_OVERHEAD: _CALL, UNKNOWN: (*_LOOP, *_CALL)}
-)
-"""Names of the strategies that serve a class; what is unknown excludes none."""
 
 
 @dataclass(frozen=True)

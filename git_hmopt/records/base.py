@@ -35,7 +35,7 @@ def canonical_json(value: Any) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         around = text[max(0, error.start - 40) : error.end + 20]
-        raise StoreError(f"a record cannot hold text that is no Unicode: {ascii(around)}") from error
+        raise StoreError(f"a record cannot hold text that is no Unicode: {around!a}") from error
     return text
 
 

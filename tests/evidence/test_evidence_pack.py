@@ -137,6 +137,10 @@ def pack(**changed: Any) -> EvidencePack:
         "self_counts": self_counts.parse(COUNTS.encode().splitlines(keepends=True)),
         "attempts": {"digest": [ATTEMPT]},
         "artifacts": ["b" * 64, "a" * 64, "b" * 64],
+        # The golden pack holds these names; which strategies there are is the playbook's to say.
+        "strategies": {
+            taxonomy.CALL_OVERHEAD: ("forced-inline", "devirtualise", "specialise-constant", "outline-cold"),
+        },
     }
     return build_pack(**{**arguments, **changed})
 
@@ -201,7 +205,7 @@ def test_attempts_risks_and_strategies_belong_to_their_hotspot() -> None:
     assert hotspot(found, "mix").risks == ("locks: spin_lock (line 7), spin_unlock (line 9)",)
     assert hotspot(found, "digest").risks[0].startswith("exported: EXPORT_SYMBOL_GPL")
     assert found.bottleneck == taxonomy.CALL_OVERHEAD
-    assert hotspot(found, "digest").strategies == taxonomy.STRATEGIES[taxonomy.CALL_OVERHEAD]
+    assert hotspot(found, "digest").strategies[0] == "forced-inline"
     mine = pack(strategies={taxonomy.CALL_OVERHEAD: ("only-this",)})
     assert hotspot(mine, "mix").strategies == ("only-this",)
 

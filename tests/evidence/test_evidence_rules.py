@@ -107,11 +107,3 @@ def test_the_reason_holds_the_numbers_and_names() -> None:
         "sort_r and its callee do_swap together have 55.0 % of the ranked self cost, neither has half of it alone "
         "(rule: 50 %)"
     )
-
-
-def test_every_class_has_strategies_and_the_unknown_excludes_none() -> None:
-    assert set(taxonomy.STRATEGIES) == {taxonomy.CPU_BOUND_LOOP, taxonomy.CALL_OVERHEAD, taxonomy.UNKNOWN}
-    assert all(taxonomy.STRATEGIES.values())
-    assert set(taxonomy.STRATEGIES[taxonomy.UNKNOWN]) == {
-        name for names in taxonomy.STRATEGIES.values() for name in names
-    }

@@ -47,7 +47,7 @@ def main(cache: Path) -> None:
         ["add", "-A", "-f"],
         ["commit", "-q", "-m", "Linux 6.1, as packaged"],
     ):
-        subprocess.run(["git", *command], cwd=linux, env={**os.environ, **FIXED}, check=True)
+        subprocess.run(["git", "-c", "gc.auto=0", *command], cwd=linux, env={**os.environ, **FIXED}, check=True)
     stamp.write_text(digest + "\n")
 
 
