@@ -14,9 +14,9 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from git_hmopt.adapters import (
     AdapterContext,
@@ -28,7 +28,7 @@ from git_hmopt.adapters import (
     sha256_of,
 )
 from git_hmopt.config.overlay import load_overlay
-from git_hmopt.errors import AdapterError, ConfigError, ProgramError
+from git_hmopt.errors import AdapterError, ConfigError, ProgramError, StoreError, TimeLimitError
 from git_hmopt.process.runner import Finished, Limits, run
 from git_hmopt.records.words import Seed
 from hmopt_adapters.layout import Relinker
@@ -42,12 +42,23 @@ FIXED = {
     "LOCALVERSION": "",
     "SOURCE_DATE_EPOCH": "1767225600",
 }
-_COMPILED = re.compile(r"^  (?:CC|AS|HOSTCC)(?: \[M\])?\s+(\S+\.o)$")
-_WARNING = re.compile(r"^(\S+?\.[chS]):\d+(?::\d+)?: warning: (.*)$")
+# What kbuild says before it makes something, `  CC [M]  lib/sort.o`; with -O the warnings of it follow.
+_STEP = re.compile(r"^  [A-Z][A-Z0-9_]*(?: \[M\])?\s+(\S+)$")
+# The compiler, the assembler, the linker and objtool all say `PLACE: warning: TEXT`; make warns of clocks, which vary.
+_WARNING = re.compile(r"^(?!make\b)(?:\S*ld: )?(\S+?)(?::\d+)*: warning: (.*)$")
+_MODPOST = re.compile(r"^WARNING: modpost: (.*)$")
+# An offset in a function, and which of its rehearsals the link is at.
+_VARYING = re.compile(r"\+0x[0-9a-f]+(?:/0x[0-9a-f]+)?|(?<=\.kallsyms)\d+")
 _ERROR = re.compile(
-    r"^(?:.*: (?:fatal )?error: .*|.*undefined reference to .*|make\[\d+\]: \*\*\* .*|make: \*\*\* .*)$"
+    r"^(?:.*: (?:fatal )?[Ee]rror: .*|.*undefined reference to .*|.*multiple definition of .*|ERROR: modpost: .*|"
+    r"make(?:\[\d+\])?: \*\*\* .*)$"
 )
+_LINE = r"^(?:CONFIG_\w+=.+|# CONFIG_\w+ is not set)$"
 _SYMBOL = re.compile(r"^(?:# )?(CONFIG_\w+)(?:=(.*)| is not set)$")
+# There while make runs: a kill leaves half-written objects behind that are newer than their sources.
+_BUILDING = ".hmopt-building"
+_WARNINGS = ".hmopt-warnings.json"
+_STAMP = ".hmopt-config"
 
 
 class KbuildOptions(AdapterOptions):
@@ -59,12 +70,14 @@ class KbuildOptions(AdapterOptions):
     """A make target such as `defconfig` or `tinyconfig` that makes the first .config; `none`: the fragment alone."""
     fragments: tuple[str, ...] = ()
     """Shipped fragments by name."""
-    fragment: tuple[str, ...] = ()
-    """Lines of a .config on top."""
+    fragment: tuple[Annotated[str, StringConstraints(strip_whitespace=True, pattern=_LINE)], ...] = ()
+    """Lines of a .config on top: `CONFIG_X=y` or `# CONFIG_X is not set`."""
     target: str = "vmlinux"
     image: str = "vmlinux"
     """The bootable file, relative to the output directory."""
-    make: dict[str, str] = Field(default_factory=dict)
+    make: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(
+        default_factory=dict
+    )
     """Further make variables."""
     timeout_s: float = Field(default=3600, gt=0)
 
@@ -86,8 +99,8 @@ class KbuildAdapter:
         cross = self._options.cross_compile
         needed = {
             "make": "make",
-            f"{cross}gcc": "gcc" if not cross else f"gcc-{cross.rstrip('-')}",
-            f"{cross}ld": "binutils",
+            f"{cross}gcc": f"gcc-{cross}".rstrip("-"),
+            f"{cross}ld": f"binutils-{cross}".rstrip("-"),
             "flex": "flex",
             "bison": "bison",
             "bc": "bc",
@@ -109,20 +122,22 @@ class KbuildAdapter:
         tree.output.mkdir(parents=True, exist_ok=True)
         _relocate(tree)
         requested = self._requested()
+        _discard_unfinished(tree.output)
+        _write(tree.output / _BUILDING, "")
         try:
             self._configure(tree, requested, log)
             finished = self._make(tree, self._options.target, log=log, check=False)
+        except TimeLimitError as error:
+            return BuildResult(False, tree, log, failure=str(error))
         except ProgramError as error:
             return BuildResult(False, tree, log, failure=_first_error(error.tail) or str(error))
-        warnings = _remember_warnings(tree.output, finished.output.decode(errors="replace"))
+        warnings = _remember_warnings(tree, finished.output.decode(errors="replace"))
+        (tree.output / _BUILDING).unlink(missing_ok=True)
         vanished = _vanished(requested, tree.output / ".config")
-        if not finished.ok:
-            reason = _first_error(finished.output) or f"make ended with exit code {finished.returncode}"
-            return BuildResult(False, tree, log, failure=reason, warnings=warnings, vanished=vanished)
+        failure = self._failure(tree, finished)
+        if failure is not None:
+            return BuildResult(False, tree, log, failure=failure, warnings=warnings, vanished=vanished)
         image = tree.output / self._options.image
-        if not image.is_file():
-            missing = f"make made no '{self._options.image}': is it what target '{self._options.target}' builds?"
-            return BuildResult(False, tree, log, failure=missing, warnings=warnings, vanished=vanished)
         return BuildResult(
             success=True,
             tree=tree,
@@ -139,7 +154,15 @@ class KbuildAdapter:
         """Relink the built objects once a seed; see hmopt_adapters.layout."""
         if not self.layout_controlled:
             raise AdapterError(f"build '{self._context.name}': layouts are controlled for ARCH=um only")
-        return self._relinker.relink(built, seeds, into)
+        return self._relinker.relink(built, seeds, into, identity=lambda: self._identity(built.tree))
+
+    def _failure(self, tree: SourceTree, finished: Finished) -> str | None:
+        if not finished.ok:
+            return _first_error(finished.output) or f"make ended with exit code {finished.returncode}"
+        for name in (self._options.image, "vmlinux"):
+            if not (tree.output / name).is_file():
+                return f"make made no '{name}': is it what target '{self._options.target}' builds?"
+        return None
 
     def _requested(self) -> list[str]:
         lines: list[str] = []
@@ -156,25 +179,26 @@ class KbuildAdapter:
     def _configure(self, tree: SourceTree, requested: Sequence[str], log: Path) -> None:
         # The stamp makes a rebuild skip what would touch .config; Kconfig files themselves are watched by kbuild.
         wanted = json.dumps([self._options.arch, self._options.base, *requested])
-        stamp = tree.output / ".hmopt-config"
-        if stamp.is_file() and stamp.read_text() == wanted:
+        stamp, config = tree.output / _STAMP, tree.output / ".config"
+        if stamp.is_file() and stamp.read_text() == wanted and config.is_file():
             return
-        config = tree.output / ".config"
+        stamp.unlink(missing_ok=True)
         config.unlink(missing_ok=True)
         if self._options.base != "none":
             self._make(tree, self._options.base, log=log, check=True)
         before = config.read_text() if config.is_file() else ""
-        config.write_text(before + "\n".join(requested) + "\n")
+        _write(config, before + "\n".join(requested) + "\n")
         self._make(tree, "olddefconfig", log=log, check=True)
-        stamp.write_text(wanted)
+        _write(stamp, wanted)
 
     def _make(self, tree: SourceTree, target: str, *, log: Path, check: bool) -> Finished:
-        variables = {"ARCH": self._options.arch, "O": tree.output.name, **self._options.make}
+        variables = {**self._options.make, "ARCH": self._options.arch, "O": tree.output.name}
         if self._options.cross_compile:
             variables["CROSS_COMPILE"] = self._options.cross_compile
-        jobs = f"-j{self._context.jobs}"
+        # What is printed while one file is made stays together, else its warnings cannot be told from its neighbour's.
+        together = ["-Otarget", f"-j{self._context.jobs}"]
         return run(
-            ["make", jobs, *(f"{name}={value}" for name, value in variables.items()), target],
+            ["make", *together, *(f"{name}={value}" for name, value in variables.items()), target],
             cwd=tree.root,
             # The tree stands below a .git that is not its own: setlocalversion must not find that one.
             environment={
@@ -196,7 +220,9 @@ class KbuildAdapter:
         bare = tree.output / ".hmopt-bare"
         strip = [f"{self._options.cross_compile}objcopy", "--strip-debug"]
         drop = ["--remove-section=.notes", "--remove-section=.note.gnu.build-id"]
-        run([*strip, *drop, str(tree.output / "vmlinux"), str(bare)], check=True)
+        # On a file that a candidate's build made, hence in the sandbox.
+        box = self._context.sandbox(tree.output)
+        run([*strip, *drop, str(tree.output / "vmlinux"), str(bare)], sandbox=box, check=True)
         try:
             return sha256_of(bare)
         finally:
@@ -207,7 +233,9 @@ class KbuildAdapter:
         program = shutil.which(f"{self._options.cross_compile}nm")
         if program is None:
             return None
-        table = run([program, "-S", str(tree.output / "vmlinux")], check=True).output.decode(errors="replace")
+        box = self._context.sandbox(readable=(tree.output,))
+        said = run([program, "-S", str(tree.output / "vmlinux")], sandbox=box, check=True)
+        table = said.output.decode(errors="replace")
         rows = (line.split() for line in table.splitlines())
         return sum(int(row[1], 16) for row in rows if len(row) == 4 and row[2] in "tTwW")
 
@@ -259,30 +287,88 @@ def _first_error(output: bytes) -> str | None:
     return None
 
 
-def _remember_warnings(output: Path, text: str) -> tuple[str, ...]:
-    """Return all warnings of the tree as it stands: a file compiled again brings its own, the others keep theirs."""
-    store = output / ".hmopt-warnings.json"
-    known: dict[str, list[str]] = json.loads(store.read_text()) if store.is_file() else {}
+def _write(path: Path, text: str) -> None:
+    """Replace a file whole, and never through a link that a build put there."""
+    fresh = path.with_name(f"{path.name}.new")
+    try:
+        fresh.unlink(missing_ok=True)
+        with fresh.open("x") as stream:
+            stream.write(text)
+        fresh.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}", next_step="free space there") from error
+
+
+def _discard_unfinished(output: Path) -> None:
+    """Delete what a build that was killed made: make takes a half-written object for a new one."""
+    building = output / _BUILDING
+    if not building.exists():
+        return
+    began = building.stat().st_mtime_ns
+    for record in output.rglob(".*.cmd"):
+        made = record.with_name(record.name[1:].removesuffix(".cmd"))
+        if made.is_file() and made.stat().st_mtime_ns >= began:
+            made.unlink()
+    building.unlink()
+
+
+def _remember_warnings(tree: SourceTree, text: str) -> tuple[str, ...]:
+    """Return all warnings of the tree as it stands: what is made again brings its own, the others keep theirs."""
+    store = tree.output / _WARNINGS
+    known = _known_warnings(store)
+    target = ""
+    made = set()
     for line in text.splitlines():
-        compiled = _COMPILED.match(line)
-        if compiled:
-            known.pop(compiled[1].removesuffix(".o"), None)
-    for line in text.splitlines():
-        warning = _WARNING.match(line.strip())
-        if warning:
-            source = warning[1].removeprefix("../")
-            entry = known.setdefault(source.rsplit(".", 1)[0], [])
-            said = f"{source}: {warning[2]}"
-            if said not in entry:
-                entry.append(said)
-    store.write_text(json.dumps(known, sort_keys=True))
-    return tuple(sorted(said for entry in known.values() for said in entry))
+        step = _STEP.match(line)
+        if step:
+            target = _shortest(step[1])
+            # One target can be worked on in several steps (LD, SORTTAB): only the first makes it anew.
+            if target not in made:
+                known.pop(target, None)
+            made.add(target)
+        # The final link says again what its rehearsals said, and their number varies.
+        elif not target.startswith(".tmp_vmlinux") and (said := _warning(line.strip())):
+            known.setdefault(target, []).append(said)
+    for kept in known.values():
+        kept[:] = [said for said in kept if _still_there(tree, said.split(": ", 1)[0])]
+    _write(store, json.dumps({"v": 1, "by_target": known}, sort_keys=True))
+    return tuple(sorted(said for kept in known.values() for said in kept))
+
+
+def _known_warnings(store: Path) -> dict[str, list[str]]:
+    try:
+        stored = json.loads(store.read_text())
+        known: dict[str, list[str]] = stored["by_target"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    # Said before anything was made, hence by nothing that is not run again.
+    known.pop("", None)
+    return known
+
+
+def _warning(line: str) -> str | None:
+    """Return a warning with its source, without line numbers and offsets, which move with every edit."""
+    found = _WARNING.match(line)
+    if found:
+        place = found[1].rsplit("/", 1)[-1] if found[1].startswith("/") else _shortest(found[1])
+        return f"{place}: {_VARYING.sub('', found[2])}"
+    mismatch = _MODPOST.match(line)
+    return f"modpost: {_VARYING.sub('', mismatch[1])}" if mismatch else None
+
+
+def _shortest(path: str) -> str:
+    """Return a path as it stands in the tree; seen from the output, sources begin with `../`."""
+    return os.path.normpath(path).removeprefix("../")
+
+
+def _still_there(tree: SourceTree, place: str) -> bool:
+    return "/" not in place or (tree.root / place).exists() or (tree.output / place).exists()
 
 
 def _vanished(requested: Iterable[str], config: Path) -> tuple[str, ...]:
     """Name the requested symbols that the final .config does not hold as asked (kunit.py's best idea)."""
     final: dict[str, str] = {}
-    for line in config.read_text().splitlines():
+    for line in config.read_text().splitlines() if config.is_file() else ():
         found = _SYMBOL.match(line)
         if found:
             final[found[1]] = found[2] or "n"

@@ -39,7 +39,7 @@ class KunitAdapter:
         return []
 
     def test(self, built: BuildResult, *, log: Path) -> TestResult:
-        """Boot the image once; a hang is cut at the limit, and what ran until then is told."""
+        """Boot the image once; a hang is cut at the limit and told with the test that was running."""
         if built.image is None:
             return TestResult(False, (), log, failure="there is no image to test", complete=False)
         arguments = ["kunit.enable=1", f"kunit.filter_glob={self._options.filter}", *self._options.append]
@@ -58,7 +58,7 @@ class KunitAdapter:
         except ProgramError as error:
             hung = str(error)
         parsed = parse_ktap(_from(log, start))
-        failure = hung or parsed.failure
+        failure = "; ".join(said for said in (hung, parsed.failure) if said) or None
         bad = [case.name for case in parsed.cases if case.status in ("failed", "crashed")]
         if failure is None and bad:
             failure = f"{len(bad)} of {len(parsed.cases)} tests failed, first: {bad[0]}"

@@ -13,13 +13,13 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.resources import as_file, files
+from importlib.resources import files
 from pathlib import Path
 
 from git_hmopt.adapters import AdapterContext, BuildResult, Image, sha256_of
-from git_hmopt.errors import AdapterError, ProgramError
+from git_hmopt.errors import AdapterError, ProgramError, StoreError
 from git_hmopt.process.runner import Limits, run
 from git_hmopt.records.words import Seed
 
@@ -28,7 +28,8 @@ SLOT = 256
 _TEXT = re.compile(r"\*\(\s*\.text\s+\.text\.fixup\s*\)|\*\(\s*\.text\s*\)")
 _ENVIRONMENT = ".hmopt-link-env"
 # Written by the link itself, so they must be files of the relink's own and not links to the build's.
-_OWN = re.compile(r"(\.tmp_|\.?vmlinux(\.d|\.map|\.cmd)?$|System\.map$|linux$|\.btf\.|\.hmopt|layout-)")
+_OWN = re.compile(r"(\.tmp_|\.?vmlinux(\.d|\.map|\.cmd)?$|System\.map$|linux$|\.btf\.|\.hmopt)")
+_PLACE = ".hmopt-layout-"
 
 
 class Relinker:
@@ -54,21 +55,30 @@ class Relinker:
 
     def _shim(self) -> Path:
         shim = self._context.scratch / "link-shim" / "sh"
-        if not shim.is_file():
+        wanted = (files("hmopt_adapters") / "link_shim.sh").read_bytes()
+        if not (shim.is_file() and os.access(shim, os.X_OK) and shim.read_bytes() == wanted):
             shim.parent.mkdir(parents=True, exist_ok=True)
-            with as_file(files("hmopt_adapters") / "link_shim.sh") as source:
-                shutil.copyfile(source, shim)
-            shim.chmod(0o755)
+            fresh = shim.with_suffix(".new")
+            fresh.write_bytes(wanted)
+            fresh.chmod(0o755)
+            fresh.replace(shim)
         return shim
 
-    def relink(self, built: BuildResult, seeds: Sequence[Seed], into: Path) -> Mapping[Seed, Image]:
-        """Return one image a seed, from `into` where this very build was linked at that seed before."""
+    def relink(
+        self, built: BuildResult, seeds: Sequence[Seed], into: Path, *, identity: Callable[[], str]
+    ) -> Mapping[Seed, Image]:
+        """Return one image a seed, from `into` where this very build was linked at that seed before.
+
+        `identity` gives the sha256 of what the tree holds now; AdapterError when that is another build.
+        """
         if built.image is None:
             raise AdapterError("only a successful build can be relinked")
         folder = into / built.image.sha256[:16]
         folder.mkdir(parents=True, exist_ok=True)
         missing = [seed for seed in dict.fromkeys(seeds) if not (folder / f"{seed}").is_file()]
         if missing:
+            if identity() != built.image.sha256:
+                raise AdapterError(f"{built.tree.output} holds another build by now", next_step="build it again")
             link = _Link(self._context, built)
             with ThreadPoolExecutor(max_workers=max(1, self._context.jobs)) as pool:
                 list(pool.map(lambda seed: link.at(seed, folder / f"{seed}"), missing))
@@ -93,8 +103,14 @@ class _Link:
             )
         pairs = (item.partition(b"=") for item in recorded.read_bytes().split(b"\0") if item)
         self._environment = {name.decode(): value.decode(errors="surrogateescape") for name, _, value in pairs}
-        self._script = (self._output / self._environment["KBUILD_LDS"]).read_text()
+        try:
+            self._script = (self._output / self._environment["KBUILD_LDS"]).read_text()
+        except (KeyError, OSError) as error:
+            raise AdapterError(f"{recorded} names no linker script that can be read: {error}") from error
         self._objects = self._list_objects()
+        # A relink that was killed left its directory; nobody else is in this tree.
+        for left in self._output.parent.glob(f"{_PLACE}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _list_objects(self) -> list[str]:
         archives = ["vmlinux.a", *self._environment.get("KBUILD_VMLINUX_LIBS", "").split()]
@@ -106,8 +122,15 @@ class _Link:
 
     def at(self, seed: Seed, target: Path) -> Seed:
         """Link at `seed` and leave the stripped image at `target`."""
+        try:
+            self._link(seed, target)
+        except OSError as error:
+            raise StoreError(f"layout {seed} cannot be written: {error}", next_step="free space there") from error
+        return seed
+
+    def _link(self, seed: Seed, target: Path) -> None:
         # A direct child of the source tree: the recorded flags say `..` for it.
-        with tempfile.TemporaryDirectory(prefix="layout-", dir=self._output.parent) as name:
+        with tempfile.TemporaryDirectory(prefix=_PLACE, dir=self._output.parent) as name:
             place = Path(name)
             for entry in self._output.iterdir():
                 if not _OWN.match(entry.name):
@@ -122,7 +145,6 @@ class _Link:
             shutil.copyfile(linked, partial)
             partial.chmod(0o755)
             partial.replace(target)
-        return seed
 
     def _run_script(self, place: Path) -> None:
         environment = dict(self._environment)

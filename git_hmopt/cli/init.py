@@ -25,6 +25,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     repository = Repository.open(Path())
     target = repository.require_worktree() / CONFIG_FILE
     content = profile_bytes(options.profile)
+    repository.resolve("HEAD")  # trust is given for a commit: without one nothing may be left half done
     if target.exists() and not options.force:
         raise ConfigError(f"{target.name} is there already", next_step="edit it, or replace it with --force")
     target.write_bytes(content)

@@ -23,9 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> ExitCode:
     """Print one line a run."""
-    cache = Cache(Repository.open(Path()))
-    cache.refresh()
-    with cache.reading() as database:
+    with Cache(Repository.open(Path())).reading() as database:
         rows = list_runs(database, workload=options.workload, limit=options.n)
     if options.json:
         print(json.dumps({"v": 1, "runs": [asdict(row) for row in rows]}, default=str))

@@ -32,7 +32,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError instead of exiting with 2."""
-        raise UsageError(f"{self.prog}: {message}", next_step=f"see: {self.prog} -h")
+        command = self.prog.removeprefix("git hmopt ")
+        raise UsageError(f"{command}: {message}", next_step=f"see: {self.prog} -h")
 
 
 def _usage() -> str:
@@ -53,7 +54,10 @@ interrupted."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
-        return int(_dispatch(list(sys.argv[1:] if arguments is None else arguments)))
+        code = int(_dispatch(list(sys.argv[1:] if arguments is None else arguments)))
+        # What is still buffered would otherwise fail after the last handler.
+        sys.stdout.flush()
+        return code
     except HmoptError as error:
         print(f"git hmopt: {error}", file=sys.stderr)
         return int(error.exit_code)
@@ -61,19 +65,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("git hmopt: interrupted", file=sys.stderr)
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        # The reader (a pager, head) has seen enough; nothing may be flushed to it at exit any more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (a pager, head) has seen enough.
+        _forget_output()
         return int(ExitCode.OK)
+    except OSError as error:
+        _forget_output()
+        where = f"'{error.filename}'" if error.filename else "standard output"
+        print(f"git hmopt: {where}: {error.strerror}; free space there, or make room", file=sys.stderr)
+        return int(ExitCode.ENVIRONMENT)
+
+
+def _forget_output() -> None:
+    """Have nothing flushed to standard output at exit any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(words: list[str]) -> ExitCode:
     while words and words[0] == "-C":
         if len(words) < 2:
-            raise UsageError("git hmopt: -C needs a directory")
+            raise UsageError("-C needs a directory", next_step="see: git hmopt -h")
         try:
             os.chdir(words[1])
         except OSError as error:
-            raise UsageError(f"git hmopt: cannot change to '{words[1]}': {error.strerror}") from error
+            raise UsageError(
+                f"cannot change to '{words[1]}': {error.strerror}", next_step="-C wants a directory"
+            ) from error
         words = words[2:]
     if not words or words[0] in ("-h", "--help", "help"):
         print(_usage(), file=sys.stdout if words else sys.stderr)

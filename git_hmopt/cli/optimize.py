@@ -56,10 +56,9 @@ def run(options: argparse.Namespace) -> ExitCode:
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return value
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of 0 or more")
+    return int(text)
 
 
 def _seconds(text: str) -> int:

@@ -18,9 +18,7 @@ from git_hmopt.store.repository import Repository
 
 def named_run(repository: Repository, text: str | None) -> RunId:
     """Return the run that `text` abbreviates; the latest without a text."""
-    cache = Cache(repository)
-    cache.refresh()
-    with cache.reading() as database:
+    with Cache(repository).reading() as database:
         return find_run(database, text)
 
 

@@ -46,7 +46,7 @@ from git_hmopt.records.words import Oid, RunId, Seed
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import Journal
 from git_hmopt.store.repository import Repository
-from git_hmopt.store.trees import BuildTree, copy_build_tree
+from git_hmopt.store.trees import BuildTree, copy_build_tree, disk_full
 
 _A = TypeVar("_A", BuildAdapter, TestAdapter, WorkloadAdapter, ProfilerAdapter)
 
@@ -298,7 +298,12 @@ class Bench:
         log = self.logs / f"{arm.value}-{name}-{self.log.iteration:04d}-{self.log.node or 'setup'}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log.say(f"building {name} ({arm.value} tree)")
-        return self.builds[name].build(SourceTree(root, root / f"build-{name}"), log=log)
+        result = self.builds[name].build(SourceTree(root, root / f"build-{name}"), log=log)
+        full = None if result.success else disk_full(root)
+        if full:
+            # No fault of the source that was built: a candidate must not be refused for it.
+            raise full
+        return result
 
     def need_reference(self, commit: Oid) -> Mapping[str, BuildResult]:
         """Return the builds of the reference tree at `commit`; ProgramError when the base itself does not build."""

@@ -37,6 +37,8 @@ from git_hmopt.records.words import Seed
 CaseMaker = Callable[[int], WorkCase]
 """Gives the input of a round; all binaries of one round get the same."""
 Stopped = Literal["decided", "exhausted", "deadline"]
+EXTENSION = 2
+"""A comparison that twelve layouts leave undecided is worth twelve more before it is given up as `cannot-tell`."""
 BASE, CANDIDATE = "base", "candidate"
 
 
@@ -69,8 +71,13 @@ class Plan:
 
     @classmethod
     def from_config(cls, section: Measure, *, early_stop: bool = True) -> Plan:
-        """Return the plan that `.hmopt.yaml` asks for; a floor is measured without early stop."""
-        return cls(section.layouts, section.boots, section.confidence, early_stop)
+        """Return the plan that `.hmopt.yaml` asks for.
+
+        A floor, and the number that is claimed, are measured at all configured layouts. A candidate stops early when
+        its verdict is clear, and goes on to EXTENSION times as many when it is not.
+        """
+        layouts = EXTENSION * section.layouts if early_stop else section.layouts
+        return cls(layouts, section.boots, section.confidence, early_stop)
 
 
 @dataclass(frozen=True)

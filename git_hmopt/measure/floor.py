@@ -18,6 +18,10 @@ from git_hmopt.errors import CorruptRecordError, MeasurementError
 from git_hmopt.measure.statistics import Estimate
 from git_hmopt.records.base import Decimal, Record, decimal_text
 
+HALF_WIDTH_SHARE = 0.75
+"""Of a null patch's half-width; chosen by simulation (tests/measure/test_measure_error_rates.py): a larger share costs
+power at 3 %, a smaller one leaves changes of nothing undecided."""
+
 SourceKind = Literal["a/a", "null-patch"]
 
 
@@ -69,12 +73,14 @@ def floor_source(name: str, kind: SourceKind, estimate: Estimate) -> FloorSource
 
 
 def floor_of(sources: Sequence[FloorSource], *, host: str, workload: str, metric: str) -> Floor:
-    """Return the floor: the root mean square of the sources' estimates, at least half of the largest.
+    """Return the floor: what comparing nothing with nothing reports here, its uncertainty included.
 
-    The truth of every source is zero, so the root mean square is the standard deviation of what comparing nothing
-    reports, and the gate's bound of twice the floor is two of them. The second term keeps that bound from ever being
-    less than the largest change that a null was seen to make. Half-widths are recorded beside it and not added in: a
-    candidate's own interval has to clear the bound, so sampling noise is already paid for once.
+    The truth of every source is zero. Their root mean square is the standard deviation of what nulls report. A null
+    patch is measured as a candidate is, paired by seed, so its half-width at the floor's number of layouts is what a
+    candidate's interval will have there. The floor is the larger of the root mean square and HALF_WIDTH_SHARE of the
+    half-width: the gate's bound, twice that, then leaves room for a null's narrower interval after twice as many
+    layouts, around whatever a null reports; with a bound below the half-width a change of nothing could never be told
+    to be none. An A/A comparison is unpaired and much wider; its estimate counts alone.
     Raises MeasurementError without a source.
     """
     if not sources:
@@ -85,9 +91,14 @@ def floor_of(sources: Sequence[FloorSource], *, host: str, workload: str, metric
         host=host,
         workload=workload,
         metric=metric,
-        value=decimal_text(max(square, max(sizes) / 2)),
+        value=decimal_text(max(square, max(sizes) / 2, HALF_WIDTH_SHARE * _half_width(sources))),
         sources=tuple(sources),
     )
+
+
+def _half_width(sources: Sequence[FloorSource]) -> float:
+    """Return the largest half-width of a paired null; 0 where there is none."""
+    return max(((float(one.high) - float(one.low)) / 2 for one in sources if one.paired), default=0.0)
 
 
 def read_floor(text: str | bytes) -> Floor:

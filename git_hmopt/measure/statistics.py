@@ -31,8 +31,8 @@ Cell = tuple[str, Seed]
 
 EARLY_SPENDING = (0.05, 0.10, 0.20)
 """The shares of the error rate that the looks before the last may use; the last keeps the rest."""
-LAYOUT_LOOKS = (1 / 3, 1 / 2, 3 / 4)
-"""Where the early looks stand, as shares of the planned layouts: 4, 6 and 9 of 12."""
+LAYOUT_LOOKS = (1 / 6, 1 / 4, 1 / 2)
+"""Where the early looks stand, as shares of the planned layouts: 4, 6 and 12 of 24."""
 BOOT_LOOKS = (0.1, 0.2, 0.4)
 """The same for boots, where there are many more units."""
 MIN_UNITS = 4

@@ -111,7 +111,8 @@ class Git:
             raise MissingProgramError("git", lost="everything is kept in git", install="apt-get install git") from error
         answer = GitOutput(finished.returncode, finished.output, finished.errors)
         if finished.returncode not in ok:
-            raise _translated(answer, arguments[0], self.cwd)
+            subcommand = next((word for word in arguments if not word.startswith("-")), arguments[0])
+            raise _translated(answer, subcommand, self.cwd)
         return answer
 
 
@@ -131,7 +132,8 @@ def _translated(answer: GitOutput, subcommand: str, cwd: Path) -> HmoptError:
         )
     if "not a git repository" in text:
         return RepositoryError(
-            f"'{cwd}' is not in a git repository", next_step="run it inside a checkout, or make one: git init"
+            f"'{cwd.absolute()}' is not in a git repository",
+            next_step="run it inside a checkout, or make one: git init",
         )
     if any(words in text for words in _FULL):
         return StoreError(f"git {subcommand}: {answer.complaint}", next_step="free space there and run it again")

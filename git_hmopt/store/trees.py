@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from git_hmopt.errors import StoreError
+from git_hmopt.errors import ProgramError, StoreError
 from git_hmopt.process.runner import Limits, run
 from git_hmopt.records.words import Oid
 from git_hmopt.store.repository import Repository
@@ -38,6 +38,8 @@ _SETTINGS = (
     *("-c", "core.bare=false", "-c", "advice.updateSparsePath=false"),
 )
 
+FULL_BYTES = 64 * 1024
+"""Below so much free space a failed write is put down to the full disk."""
 BUSY_S = 5.0
 """How long a checkout waits for another process to leave the build tree."""
 
@@ -100,7 +102,11 @@ class BuildTree:
         self.root.mkdir(parents=True, exist_ok=True)
         # `--reset` is the two-tree merge and a repair in one: it writes what differs between the index and `tree`,
         # and what somebody changed in the directory; a file whose size and times are as recorded is not touched.
-        self._git("read-tree", "--reset", "-u", "--end-of-options", tree)
+        try:
+            self._git("read-tree", "--reset", "-u", "--end-of-options", tree)
+        except StoreError as error:
+            # read-tree names the file it could not write and not why.
+            raise disk_full(self.root) or error from error
         self._write(_State(tree))
 
     def _recover(self, state: _State) -> _State:
@@ -213,6 +219,15 @@ class BuildTree:
         return False
 
 
+def disk_full(path: Path) -> StoreError | None:
+    """Return the error that says so when nothing more can be written where `path` lies, else None."""
+    while not path.exists():
+        path = path.parent
+    if shutil.disk_usage(path).free >= FULL_BYTES:
+        return None
+    return StoreError(f"the disk of '{path}' is full", next_step="free space there")
+
+
 def copy_build_tree(source: BuildTree, target: BuildTree) -> None:
     """Make `target` a copy of `source` with its build output, times included, so that nothing in it is built again.
 
@@ -224,11 +239,16 @@ def copy_build_tree(source: BuildTree, target: BuildTree) -> None:
     with source._alone(), target._alone():
         target._wipe()
         target._write(_State(None, moving=True))
-        run(
-            ["cp", "-a", "--reflink=auto", "--", str(source.root), str(target.root)],
-            limits=Limits(wall_s=3600),
-            check=True,
-        )
+        try:
+            run(
+                ["cp", "-a", "--reflink=auto", "--", str(source.root), str(target.root)],
+                limits=Limits(wall_s=3600),
+                check=True,
+            )
+        except ProgramError as error:
+            raise disk_full(target.root.parent) or StoreError(
+                f"the build tree '{source.root}' cannot be copied: {error}"
+            ) from error
         shutil.copyfile(source._index, target._index)
         # The copies have other inodes; git looks at the content once and records them. 1: a file is not as it was
         # checked out, which the next checkout puts right.

@@ -15,8 +15,8 @@ from tests.loop.project import Project
 _RUN_NAME = re.compile(r"\d{8}-[a-z-]+-[0-9a-f]{6}")
 _TIMES = frozenset({"at", "ts", "created", "started", "closed", "budget_remaining"})
 _IDS = frozenset({"uuid", "writer", "id"})
-# Artifacts that hold the run's name, a time or a commit of it; their contents are compared where they matter.
-_OWN_BYTES = frozenset({"report", "log", "dataset", "evidence-pack"})
+# Artifacts that tell times: of these it is compared that they are there.
+_OWN_BYTES = frozenset({"report", "log", "dataset"})
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,12 @@ class Recorded:
         listed = self.project.git("for-each-ref", "--format=%(refname)", f"refs/heads/hmopt/{self.name}")
         return [ref.rpartition("/")[2] for ref in listed.splitlines()]
 
+    def notes(self, ref: str) -> list[Any]:
+        """Return the notes of the commits on best, newest commit first, without what two equal runs may differ in."""
+        shown = self.project.git("log", "--format=%N", f"--notes={ref}", self.best).splitlines()
+        commits = _Numbered()
+        return [_neutral(json.loads(line), self.project, commits) for line in shown if line]
+
     def log(self) -> list[dict[str, str]]:
         """Return the lines of the run's log."""
         path = self.project.root / ".git/hmopt/runs" / self.name / "logs/log.jsonl"
@@ -84,6 +90,9 @@ def _neutral(value: Any, project: Project, commits: _Numbered) -> Any:
     if isinstance(value, dict):
         if value.get("kind") in _OWN_BYTES:
             return {"kind": value["kind"], "name": value["name"]}
+        if value.get("kind") == "evidence-pack":
+            # It names its run, so its digest differs; what it says may not.
+            return _neutral(json.loads(_artifact(project, value["sha256"])), project, commits)
         if "engine" in value:
             # The rest is the engine's own account of which versions it has seen, which knows of a resume.
             value = {key: value[key] for key in ("state", "next", "step")}
@@ -94,6 +103,11 @@ def _neutral(value: Any, project: Project, commits: _Numbered) -> Any:
     if isinstance(value, str):
         return commits(project, value) if re.fullmatch(r"[0-9a-f]{40}", value) else _RUN_NAME.sub("RUN", value)
     return value
+
+
+def _artifact(project: Project, sha256: str) -> bytes:
+    (path,) = (project.root / ".git/hmopt/artifacts" / sha256[:2]).glob(f"{sha256}*")
+    return path.read_bytes()
 
 
 def recorded_run(project: Project) -> Recorded:

@@ -57,11 +57,7 @@ def same_as_unkilled(run: Recorded, unkilled: Recorded) -> None:
     assert run.branches() == unkilled.branches()
     assert run.comparable() == unkilled.comparable()
     for ref in ("hmopt/metrics", "hmopt/verdicts"):
-        one, two = (
-            sorted(found.project.git("log", "--format=%T%n%N", f"--notes={ref}", found.best).count("{") for found in [run])
-            for run in (run, unkilled)
-        )
-        assert one == two
+        assert run.notes(ref) == unkilled.notes(ref) != []
 
 
 @pytest.mark.parametrize("event", ["start", "end"])

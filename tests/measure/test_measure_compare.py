@@ -203,4 +203,4 @@ def test_the_stopping_rule_is_asked_once_a_look() -> None:
 
     host = _host(-0.5)
     compare(BASE, CANDIDATE, host, host, CASE, Plan(), metric="time", run_seed=1, stream="compare", decided=never)
-    assert [estimate.layouts for estimate in asked] == [4, 6, 9, 12]
+    assert [estimate.layouts for estimate in asked] == [4, 6, 12]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,9 @@ from git_hmopt.measure.statistics import Estimate
 
 
 def _source(value: float, kind: SourceKind = "null-patch") -> FloorSource:
-    return floor_source("padding", kind, Estimate(value, value - 0.01, value + 0.01, 12, 10, 0.03, 0.02, kind != "a/a"))
+    return floor_source(
+        "padding", kind, Estimate(value, value - 0.001, value + 0.001, 12, 10, 0.03, 0.02, kind != "a/a")
+    )
 
 
 def _floor(*values: float) -> Floor:
@@ -28,6 +31,15 @@ def test_the_bound_of_twice_the_floor_is_never_below_the_largest_null_seen() -> 
     assert _floor(-0.03, *[0.0] * 8).ratio == pytest.approx(0.015)
 
 
+def test_a_null_patchs_half_width_counts_and_an_unpaired_one_does_not() -> None:
+    wide = Estimate(0.001, -0.019, 0.021, 12, 10, 0.03, 0.02, True)
+    paired = floor_source("padding", "null-patch", wide)
+    unpaired = floor_source("two sets", "a/a", replace(wide, paired=False))
+    where = {"host": "h", "workload": "w", "metric": "time"}
+    assert floor_of([paired], **where).ratio == pytest.approx(0.75 * 0.02)
+    assert floor_of([unpaired], **where).ratio == pytest.approx(0.001)
+
+
 def test_a_floor_needs_a_source() -> None:
     with pytest.raises(MeasurementError, match="at least one comparison of nothing"):
         _floor()
@@ -38,8 +50,8 @@ def test_it_comes_back_from_its_bytes_with_its_sources() -> None:
     again = read_floor(floor.to_json())
     assert again == floor and again.to_json() == floor.to_json()
     assert [(s.kind, s.paired, s.low) for s in again.sources] == [
-        ("a/a", False, "-0.008"),
-        ("null-patch", True, "-0.011"),
+        ("a/a", False, "0.001"),
+        ("null-patch", True, "-0.002"),
     ]
 
 

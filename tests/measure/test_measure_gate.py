@@ -41,7 +41,9 @@ def _estimate(low: float, high: float, value: float | None = None) -> Estimate:
 
 
 def _floor(percent: float) -> Floor:
-    return floor_of([floor_source("n", "null-patch", _estimate(-9, 9, percent))], host="h", workload="w", metric="time")
+    return floor_of(
+        [floor_source("n", "null-patch", _estimate(percent, percent))], host="h", workload="w", metric="time"
+    )
 
 
 def _judge(

@@ -152,7 +152,7 @@ def test_the_level_is_in_the_metrics_unit() -> None:
 
 @pytest.mark.parametrize(
     ("total", "units"),
-    [(12, [4, 6, 9, 12]), (4, [4]), (5, [4, 5]), (8, [4, 6, 8]), (24, [8, 12, 18, 24]), (64, [22, 32, 48, 64])],
+    [(12, [4, 6, 12]), (4, [4]), (5, [4, 5]), (8, [4, 8]), (24, [4, 6, 12, 24]), (64, [11, 16, 32, 64])],
 )
 def test_the_schedule_of_looks_is_fixed_and_spends_the_error_rate_once(total: int, units: list[int]) -> None:
     schedule = looks(total, 0.95)
