@@ -62,7 +62,8 @@ def _known_floor(ratio: float) -> Floor:
 
 def _verdict(host: SimulatedHost, floor: Floor, run: int, stream: str) -> Judgement:
     found = compare(
-        _side("base"), _side("candidate"), host, host, _case, Plan(layouts=24), metric="time", run_seed=run, stream=stream,
+        _side("base"), _side("candidate"), host, host, _case, Plan(layouts=24),
+        metric="time", run_seed=run, stream=stream,
         decided=decided(TIME, floor, layout_controlled=True),
     )  # fmt: skip
     return judge(TIME, {"time": found.estimate} if found.estimate else {}, {}, floor)
