@@ -337,8 +337,7 @@ def _remember_warnings(tree: SourceTree, text: str) -> tuple[str, ...]:
 
 def _known_warnings(store: Path) -> dict[str, list[str]]:
     try:
-        stored = json.loads(store.read_text())
-        known: dict[str, list[str]] = stored["by_target"]
+        known: dict[str, list[str]] = dict(json.loads(store.read_text())["by_target"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     # Said before anything was made, hence by nothing that is not run again.

@@ -70,8 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(ExitCode.OK)
     except OSError as error:
         _forget_output()
-        where = f"'{error.filename}'" if error.filename else "standard output"
-        print(f"git hmopt: {where}: {error.strerror}; free space there, or make room", file=sys.stderr)
+        where = f"'{error.filename}'" if error.filename else "output"
+        print(
+            f"git hmopt: {where} cannot be used: {error.strerror}; make room or rights, and try again", file=sys.stderr
+        )
         return int(ExitCode.ENVIRONMENT)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import fnmatch
 import os
@@ -133,9 +134,12 @@ class Bench:
 
     @property
     def harness_paths(self) -> frozenset[str]:
-        """Return what no candidate may touch of the harness: what overlays put into the tree, and where they lie."""
+        """Return what no candidate may touch of the harness: what overlays put into the tree, and where they lie.
+
+        A file they only append to (lib/Makefile) is the tree's own and has rules of its own.
+        """
         own = {overlay.name.removeprefix("./") for overlay in self.overlays if overlay.name.startswith("./")}
-        return self.overlay_paths | own
+        return frozenset(path for overlay in self.overlays for path in overlay.files) | own
 
     @property
     def objective(self) -> Objective:
@@ -373,8 +377,12 @@ def measuring_cpus() -> tuple[int, ...]:
 def alone(repository: Repository, run: RunId) -> Iterator[None]:
     """Hold the repository's build trees for one run; StoreError names the run that holds them now."""
     path = repository.home / "trees.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as lock:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a+")
+    except OSError as error:
+        raise StoreError(f"'{path}' cannot be opened: {error.strerror}", next_step="free space there") from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -383,8 +391,10 @@ def alone(repository: Repository, run: RunId) -> Iterator[None]:
             raise StoreError(
                 f"{holder} is using the build trees of this repository", next_step="wait for it, or stop it with Ctrl-C"
             ) from error
-        lock.seek(0)
-        lock.truncate()
-        lock.write(f"run {run} (pid {os.getpid()})\n")
-        lock.flush()
+        # Who holds it is for the other's message alone; a full disk is told by what needs the room.
+        with contextlib.suppress(OSError):
+            lock.seek(0)
+            lock.truncate()
+            lock.write(f"run {run} (pid {os.getpid()})\n")
+            lock.flush()
         yield

@@ -18,7 +18,7 @@ from git_hmopt.loop.log import Listener, RunLog
 from git_hmopt.loop.nodes.finish import closing, dropped_branches, story_of
 from git_hmopt.loop.outcome import Outcome
 from git_hmopt.loop.plan import RunPlan
-from git_hmopt.loop.proposers import make_proposer, settled
+from git_hmopt.loop.proposers import kept, make_proposer
 from git_hmopt.loop.state import RunState
 from git_hmopt.records.run import RepositoryState, RunRecord
 from git_hmopt.records.words import Oid, RunId, RunStatus, new_run_id, utc_now
@@ -81,16 +81,16 @@ def start(
     base = repository.resolve(request.base)
     run = new_run_id(request.workload)
     _refuse_namespace(repository, run)
-    kept = artifacts.put_bytes(configuration, kind="configuration", name=".hmopt.yaml", media_type="application/yaml")
+    stored = artifacts.put_bytes(configuration, kind="configuration", name=".hmopt.yaml", media_type="application/yaml")
     plan = RunPlan(
         run=run,
         uuid=str(uuid.uuid4()),
         workload=request.workload,
-        proposer=settled(request.proposer, local_root),
+        proposer=kept(request.proposer, _patches(repository, run)),
         base_commit=base,
         seed=secrets.randbits(31) if request.seed is None else request.seed,
         origin=loaded.origin,
-        configuration=kept.sha256,
+        configuration=stored.sha256,
         sandboxed=request.sandboxed,
         iterations=request.iterations,
         wall_s=request.wall_s,
@@ -140,8 +140,14 @@ def resume(repository: Repository, run: RunId, *, local_root: Path, listener: Li
 
 def _bench(repository: Repository, plan: RunPlan, loaded: LoadedConfig, local_root: Path, listener: Listener) -> Bench:
     log = RunLog(repository.home / "runs" / plan.run / "logs" / "log.jsonl", plan.run, listener)
-    proposer: Proposer = make_proposer(plan.proposer, repository, Oid(plan.base_commit), local_root)
+    proposer: Proposer = make_proposer(
+        plan.proposer, repository, Oid(plan.base_commit), _patches(repository, RunId(plan.run))
+    )
     return Bench(repository, plan, loaded, proposer, log=log, local_root=local_root)
+
+
+def _patches(repository: Repository, run: RunId) -> Path:
+    return repository.home / "runs" / run / "patches"
 
 
 def _refuse_namespace(repository: Repository, run: RunId) -> None:

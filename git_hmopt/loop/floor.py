@@ -53,10 +53,15 @@ def floor_for(bench: Bench, state: RunState) -> tuple[Floor | None, list[OpDraft
     bench.need_reference(Oid(state["best"]))
     shown = {
         "value": floor.value,
-        "sources": [f"{one.name}: {one.estimate} [{one.low}, {one.high}]" for one in floor.sources],
+        "sources": [_told(one) for one in floor.sources],
     }
     data = {"floor": shown, "floor_record": floor.to_json()}
     return floor, [OpDraft("floor.measured", "profile_candidate", state["iteration"], data=data)]
+
+
+def _told(source: FloorSource) -> str:
+    numbers = [100 * float(text) for text in (source.estimate, source.low, source.high)]
+    return "{}: {:+.2f} % [{:+.2f}, {:+.2f}]".format(source.name, *numbers)
 
 
 def _key(bench: Bench, meter: Meter, image: str) -> str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,19 +17,27 @@ from git_hmopt.store.repository import Repository
 _PATCHES = "patches:"
 
 
-def settled(spec: str, local_root: Path) -> str:
-    """Return a proposer's word as a run records it: a path relative to the top of the working tree.
+def kept(spec: str, place: Path) -> str:
+    """Copy a directory or file of patches to `place` and return the proposer's word as a run records it.
 
-    So a run can be resumed from any directory, and its record names no directory of this machine.
+    A resumed run then tries the same patches whatever became of the originals, and its record names no directory of
+    this machine. Branches and `playbook` are returned as they are.
     """
-    where = spec.removeprefix(_PATCHES)
-    if where != spec and Path(where).exists():
-        return _PATCHES + os.path.relpath(Path(where).resolve(), local_root.resolve())
-    return spec
+    where = Path(spec.removeprefix(_PATCHES))
+    if not spec.startswith(_PATCHES) or not where.exists():
+        return spec
+    name = where.resolve().name
+    target = place / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if where.is_dir():
+        shutil.copytree(where, target)
+    else:
+        shutil.copyfile(where, target)
+    return f"{_PATCHES}{name}"
 
 
-def make_proposer(spec: str, repository: Repository, base: Oid, local_root: Path) -> Proposer:
-    """Return the proposer that `spec` names; UsageError when it names none."""
+def make_proposer(spec: str, repository: Repository, base: Oid, place: Path) -> Proposer:
+    """Return the proposer that `spec` names, its patches below `place`; UsageError when it names none."""
     if spec == "playbook":
         return PlaybookProposer()
     if spec.startswith(_PATCHES):
@@ -37,7 +45,7 @@ def make_proposer(spec: str, repository: Repository, base: Oid, local_root: Path
         def commits(name: str) -> Sequence[CommitPatch] | None:
             return _commits(repository, base, name)
 
-        return open_patches(spec.removeprefix(_PATCHES), directory=local_root, commits=commits)
+        return open_patches(spec.removeprefix(_PATCHES), directory=place, commits=commits)
     raise UsageError(
         f"no proposer is called '{spec}'", next_step="use playbook, or patches:<directory, mbox or branch>"
     )

@@ -100,7 +100,8 @@ def _iteration(one: Iteration) -> str:
     cells = (
         f"{one.number}{'*' if judged and judged.accepted else ''}",
         strategy,
-        symbol or UNKNOWN,
+        # A person's patch names no symbol; its title says more than "unknown".
+        symbol or (patch.title if patch else UNKNOWN),
         interval(time) if time else UNKNOWN,
         interval(count).split(" [", 1)[0] if count else UNKNOWN,
         text_size(judged.text_bytes if judged else None),
@@ -115,10 +116,9 @@ def _row(cells: Sequence[str], last: str) -> str:
 
 def _result(story: RunStory) -> list[str]:
     lines = outcome(story)
-    deltas = [*story.confirmations]
-    for one in reversed(story.iterations):
-        deltas += one.evaluation.deltas if one.evaluation else ()
-    measured = delta_of(deltas, ("time", "kpi", "count"))
+    kinds = ("time", "kpi", "count")
+    judged = [delta for one in story.iterations if one.evaluation for delta in one.evaluation.deltas]
+    measured = delta_of(story.confirmations, kinds) or delta_of(judged, kinds)
     lines.append(f"Measured over {how_measured(measured)}." if measured else "Nothing was measured for a verdict.")
     lines.append(floor_line(story))
     return lines

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from git_hmopt.traces.registry import kinds, parse
 from git_hmopt.traces.tables import Samples, SelfCounts, Symbols
 
 SELECTED = 8
+# A symbol below this share of the profile could give less than the gate can see.
+SMALLEST_SHARE = 0.005
 
 
 def baseline_profile(bench: Bench, state: RunState) -> Outcome:
@@ -136,7 +139,8 @@ def ranking_of(bench: Bench, profile: Profile) -> Ranking:
         location = profile.locate(symbol)
         return location is not None and location.file in bench.overlay_paths
 
-    return rank(profile.time, profile.counts, exclude=harness)
+    found = rank(profile.time, profile.counts, exclude=harness)
+    return replace(found, ranked=tuple(item for item in found.ranked if item.score >= SMALLEST_SHARE))
 
 
 def runtime_analysis_pcg_hotspots(bench: Bench, state: RunState) -> Outcome:

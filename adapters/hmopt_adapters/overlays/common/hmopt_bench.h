@@ -35,6 +35,17 @@ struct hmopt_workload {
 
 void hmopt_run(struct kunit *test, const struct hmopt_workload *w);
 
+/* A frame of its own, so that a sampled stack tells the window from the rest. */
+void hmopt_window(const struct hmopt_workload *w, void *input,
+		  const struct hmopt_case *c);
+
+/*
+ * The window's edges. A counter outside the guest finds them by address, so
+ * they must exist once and never be inlined or folded together.
+ */
+void hmopt_window_begin(void);
+void hmopt_window_end(void);
+
 /* Inputs must not depend on code that a candidate may change. */
 static inline u64 hmopt_next(u64 *state)
 {

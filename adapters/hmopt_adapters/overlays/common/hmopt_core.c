@@ -33,13 +33,6 @@ module_param(offset, uint, 0);
 module_param(reps, uint, 0);
 module_param_array(cases, charp, &case_count, 0);
 
-/*
- * The window's edges. A counter outside the guest finds them by address, so
- * they must exist once and never be inlined or folded together.
- */
-void hmopt_window_begin(void);
-void hmopt_window_end(void);
-
 noinline void hmopt_window_begin(void)
 {
 	asm volatile("" : : "i" (1) : "memory");
@@ -49,10 +42,6 @@ noinline void hmopt_window_end(void)
 {
 	asm volatile("" : : "i" (2) : "memory");
 }
-
-/* A frame of its own, so that a sampled stack tells the window from the rest. */
-void hmopt_window(const struct hmopt_workload *w, void *input,
-		  const struct hmopt_case *c);
 
 noinline void hmopt_window(const struct hmopt_workload *w, void *input,
 			   const struct hmopt_case *c)

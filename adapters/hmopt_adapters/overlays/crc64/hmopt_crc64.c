@@ -117,4 +117,5 @@ static const struct hmopt_workload crc_workload = {
 	.digest = crc_digest,
 	.release = crc_release,
 };
+
 HMOPT_SUITE(hmopt_crc64, crc_workload);

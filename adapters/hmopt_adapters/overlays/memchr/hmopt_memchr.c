@@ -96,4 +96,5 @@ static const struct hmopt_workload scan_workload = {
 	.digest = scan_digest,
 	.release = scan_release,
 };
+
 HMOPT_SUITE(hmopt_memchr, scan_workload);

@@ -98,4 +98,5 @@ static const struct hmopt_workload sort_workload = {
 	.digest = sort_digest,
 	.release = sort_release,
 };
+
 HMOPT_SUITE(hmopt_sort, sort_workload);
