@@ -22,6 +22,7 @@ from git_hmopt.adapters import (
 )
 from git_hmopt.errors import MeasurementError, ProgramError
 from git_hmopt.process.runner import Limits, find_program, run
+from git_hmopt.process.sandbox import Sandbox
 from hmopt_adapters.guest import GuestListener, command_line, require_window
 from hmopt_adapters.uml import uml_command
 
@@ -74,7 +75,9 @@ class PerfProfiler:
         self._record(built.image.path, case, data)
         self._script(data, script, built.image.path.parent)
         elf = built.image.symbols or built.image.path
-        symbols.write_text(_symbol_lines(elf, built.tree.root, sampled_symbols(script)))
+        # What a candidate's build made is read in the sandbox.
+        box = self._context.sandbox(readable=(elf.parent,))
+        symbols.write_text(_symbol_lines(elf, built.tree.root, sampled_symbols(script), box))
         return ProfileResult(
             captures=(Captured("perf-script", script), Captured("symbols", symbols)),
             notes=(f"perf {self._options.event} at {self._options.frequency_hz} Hz, stacks by frame pointer",),
@@ -138,11 +141,12 @@ def sampled_symbols(script: Path) -> set[str]:
     return found
 
 
-def _symbol_lines(elf: Path, root: Path, wanted: Iterable[str]) -> str:
+def _symbol_lines(elf: Path, root: Path, wanted: Iterable[str], sandbox: Sandbox | None) -> str:
     """Return the `hmopt-symbols 1` text: symbol, file relative to the tree, line of its first instruction."""
     addresses: dict[str, str] = {}
     keep = set(wanted)
-    for line in run(["nm", str(elf)], check=True).output.decode(errors="replace").splitlines():
+    listed = run(["nm", str(elf)], sandbox=sandbox, check=True).output.decode(errors="replace")
+    for line in listed.splitlines():
         parts = line.split()
         if len(parts) == 3 and parts[2] in keep:
             addresses.setdefault(parts[2], parts[0])
@@ -150,8 +154,9 @@ def _symbol_lines(elf: Path, root: Path, wanted: Iterable[str]) -> str:
     rows = ["hmopt-symbols 1"]
     if names:
         asked = "\n".join(f"0x{addresses[name]}" for name in names) + "\n"
-        said = run(["addr2line", "-e", str(elf)], cwd=elf.parent, stdin=asked.encode(), check=True).output.decode()
-        for name, where in zip(names, said.splitlines(), strict=True):
+        command = ["addr2line", "-e", str(elf)]
+        said = run(command, cwd=elf.parent, stdin=asked.encode(), split_errors=True, sandbox=sandbox, check=True).output
+        for name, where in zip(names, said.decode(errors="replace").splitlines(), strict=True):
             path, _, number = where.split(" ")[0].rpartition(":")
             rows.append(f"{name}\t{_relative(path, elf.parent, root)}\t{number if number.isdigit() else '?'}")
     return "\n".join(rows) + "\n"

@@ -40,6 +40,7 @@ from git_hmopt.loop.plan import RunPlan
 from git_hmopt.loop.state import RunState
 from git_hmopt.measure.compare import Plan, Side
 from git_hmopt.measure.layouts import derived_seed
+from git_hmopt.process.runner import Limits, run
 from git_hmopt.process.sandbox import sandbox_missing
 from git_hmopt.records.base import decimal_text
 from git_hmopt.records.run import Objective
@@ -297,10 +298,23 @@ class Bench:
         if ready and ready[0] == candidate:
             self._ready[arm] = (accepted, ready[1])
 
+    def _copy_output(self, arm: Arm, name: str) -> None:
+        """Give the candidate tree the base's output of a build that is new since the tree was copied.
+
+        Only while both hold the same source: over another one, make would take the base's newer objects for its own.
+        """
+        reference, target = self.trees[Arm.REFERENCE], self.trees[arm]
+        source, output = reference.root / f"build-{name}", target.root / f"build-{name}"
+        if arm is Arm.REFERENCE or output.exists() or not source.is_dir() or reference.tree != target.tree:
+            return
+        self.log.say(f"copying the base's {name} build for candidates")
+        run(["cp", "-a", "--reflink=auto", "--", str(source), str(output)], limits=Limits(wall_s=3600), check=True)
+
     def _build(self, arm: Arm, name: str) -> BuildResult:
         root = self.trees[arm].root
         log = self.logs / f"{arm.value}-{name}-{self.log.iteration:04d}-{self.log.node or 'setup'}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
+        self._copy_output(arm, name)
         self.log.say(f"building {name} ({arm.value} tree)")
         result = self.builds[name].build(SourceTree(root, root / f"build-{name}"), log=log)
         full = None if result.success else disk_full(root)

@@ -122,12 +122,12 @@ def test_a_broken_link_is_an_error_and_leaves_no_image(tmp_path: Path, tree: Sou
     adapter = toy_adapter(tmp_path)
     result = built(adapter, tree)
     edit(tree, "scripts/link-vmlinux.sh", 'echo "rehearsal"', "echo 'Inconsistent kallsyms data' >&2; exit 1 #")
-    with pytest.raises(AdapterError, match="relinking failed: .* Inconsistent kallsyms data"):
+    with pytest.raises(AdapterError, match=r"relinking failed: .* Inconsistent kallsyms data"):
         adapter.layouts(result, SEEDS, tmp_path / "layouts")
     assert [path for path in (tmp_path / "layouts").rglob("*") if path.is_file()] == []
     assert list(tree.root.glob(".hmopt-layout-*")) == []
     edit(tree, "scripts/link-vmlinux.sh", "echo 'Inconsistent kallsyms data' >&2; exit 1 #", "exit 0 #")
-    with pytest.raises(AdapterError, match="layout 3: link-vmlinux.sh left no vmlinux"):
+    with pytest.raises(AdapterError, match=r"layout 3: link-vmlinux.sh left no vmlinux"):
         adapter.layouts(result, SEEDS[:1], tmp_path / "layouts")
 
 

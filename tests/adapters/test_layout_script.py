@@ -107,5 +107,5 @@ def test_the_ways_a_script_may_name_text(script: str) -> None:
     ],
 )
 def test_a_script_without_the_one_place_is_refused(script: str) -> None:
-    with pytest.raises(AdapterError, match="no single .* layout cannot be controlled"):
+    with pytest.raises(AdapterError, match=r"no single .* layout cannot be controlled"):
         seeded_script(script, OBJECTS, Seed(1))

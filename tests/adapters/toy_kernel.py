@@ -25,8 +25,8 @@ export CONFIG_SHELL := sh
 export LD := ld
 export KBUILD_LDS := arch/vmlinux.lds
 export KBUILD_VMLINUX_LIBS := lib/lib.a
-export LDFLAGS_vmlinux := --build-id=none -z noexecstack
-CC := $(CROSS_COMPILE)gcc
+export CFLAGS_vmlinux := -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,noexecstack
+export CC := $(CROSS_COMPILE)gcc
 CFLAGS := -g -O1 -Wall -ffreestanding -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables
 always := init/main.o x/lib/sort.o
 lib := lib/sort.o lib/string.o
@@ -37,7 +37,7 @@ all: vmlinux
 nothing: ;
 vmlinux: ../scripts/link-vmlinux.sh vmlinux.a lib/lib.a arch/vmlinux.lds
 	+@echo '  LD      $@'
-	+@sh ../scripts/link-vmlinux.sh "$(LD)" "" "$(LDFLAGS_vmlinux)"
+	+@sh ../scripts/link-vmlinux.sh "$(LD)" "" ""
 	@echo 'cmd := link' >.vmlinux.cmd
 vmlinux.a: $(always)
 	@echo '  AR      $@'
@@ -77,12 +77,12 @@ mv .config.tmp .config
 
 LINK = r"""
 set -e
-LD="$1"
 ${MAKE} -f "${srctree}/scripts/Makefile.build" obj=init init/version-timestamp.o 2>/dev/null || true
 # What the link writes on its way, as kallsyms does.
 echo "rehearsal" >.tmp_vmlinux.kallsyms1
-${LD} $2 $3 --script=${objtree}/${KBUILD_LDS} -o vmlinux \
-	--whole-archive vmlinux.a --no-whole-archive --start-group ${KBUILD_VMLINUX_LIBS} --end-group
+# UML is linked by the compiler.
+${CC} ${CFLAGS_vmlinux} -Wl,--script=${objtree}/${KBUILD_LDS} -o vmlinux \
+	-Wl,--whole-archive vmlinux.a -Wl,--no-whole-archive -Wl,--start-group ${KBUILD_VMLINUX_LIBS} -Wl,--end-group
 ${CONFIG_SHELL} "${srctree}/scripts/mksysmap" vmlinux System.map
 echo "vmlinux: $0" >.vmlinux.d
 """
