@@ -305,7 +305,8 @@ class Bench:
         """
         reference, target = self.trees[Arm.REFERENCE], self.trees[arm]
         source, output = reference.root / f"build-{name}", target.root / f"build-{name}"
-        if arm is Arm.REFERENCE or output.exists() or not source.is_dir() or reference.tree != target.tree:
+        same = reference.tree is not None and reference.tree == target.tree
+        if arm is Arm.REFERENCE or output.exists() or not source.is_dir() or not same:
             return
         self.log.say(f"copying the base's {name} build for candidates")
         run(["cp", "-a", "--reflink=auto", "--", str(source), str(output)], limits=Limits(wall_s=3600), check=True)
