@@ -105,6 +105,8 @@ class Bench:
         self.meters = self._load_meters()
         self.profilers = self._load_profilers()
         self._exported: dict[Oid, Oid] = {}
+        self.remembered: dict[tuple[str, str], object] = {}
+        """What can be made again from the journal and the trees, and is dear to make: parsed source and captures."""
         self._ready: dict[Arm, tuple[Oid, Mapping[str, BuildResult]]] = {}
         self.entered = time.monotonic()
         """When the node at work began; the budget in its state is of that moment."""
@@ -287,6 +289,12 @@ class Bench:
             self.log.say("copying the built base tree for candidates")
             copy_build_tree(reference, target)
         target.checkout(tree)
+
+    def remember(self, what: str, key: str, value: object) -> None:
+        """Keep the newest value of a kind; an older one is of a best or a profile that is gone."""
+        for old in [one for one in self.remembered if one[0] == what]:
+            del self.remembered[old]
+        self.remembered[(what, key)] = value
 
     def forget(self, arm: Arm) -> None:
         """Make the next use of an arm build again: something in its tree was touched."""

@@ -74,3 +74,13 @@ class ExportedSource:
             return files, 0
         entry = [file for file in files if file in self._bench.overlay_paths]
         return entry, len(files) - len(entry)
+
+
+def source_of(bench: Bench, commit: Oid) -> ExportedSource:
+    """Return the source of `commit`, what was parsed of it before included: parsing is most of the tool's own time."""
+    known = bench.remembered.get(("source", commit))
+    if isinstance(known, ExportedSource):
+        return known
+    made = ExportedSource(bench, bench.need_reference(commit), commit)
+    bench.remember("source", commit, made)
+    return made

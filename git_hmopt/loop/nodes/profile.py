@@ -15,7 +15,7 @@ from git_hmopt.evidence.structure import Location
 from git_hmopt.loop.bench import Bench
 from git_hmopt.loop.book import Book
 from git_hmopt.loop.outcome import Outcome
-from git_hmopt.loop.source import ExportedSource
+from git_hmopt.loop.source import source_of
 from git_hmopt.loop.state import RunState
 from git_hmopt.measure.compare import measured_case
 from git_hmopt.records.base import decimal_text
@@ -125,6 +125,17 @@ class Profile:
         return Location(max(cost, key=lambda file: (cost[file], file)), None, "dwarf") if cost else None
 
 
+def profile_of(bench: Bench, recorded: dict[str, Any]) -> Profile:
+    """Return a recorded profile, parsed once."""
+    key = " ".join(capture["artifact"] for capture in recorded["captures"])
+    known = bench.remembered.get(("profile", key))
+    if isinstance(known, Profile):
+        return known
+    made = Profile(bench, recorded)
+    bench.remember("profile", key, made)
+    return made
+
+
 def _capture_path(bench: Bench, sha256: str) -> Path:
     path = bench.artifacts.path(sha256)
     if path is None:
@@ -146,7 +157,7 @@ def ranking_of(bench: Bench, profile: Profile) -> Ranking:
 def runtime_analysis_pcg_hotspots(bench: Bench, state: RunState) -> Outcome:
     """Turn the captures into the runtime call graph and rank its symbols."""
     book = Book(bench.journal, bench.run)
-    profile = Profile(bench, book.need("profile.recorded"))
+    profile = profile_of(bench, book.need("profile.recorded"))
     ranking = ranking_of(bench, profile)
     hotspots = []
     for item in ranking.ranked[:SELECTED]:
@@ -173,9 +184,9 @@ def runtime_analysis_pcg_hotspots(bench: Bench, state: RunState) -> Outcome:
 def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
     """Join profile, source and history into the pack of the coming iteration."""
     book = Book(bench.journal, bench.run)
-    profile = Profile(bench, book.need("profile.recorded"))
+    profile = profile_of(bench, book.need("profile.recorded"))
     best = Oid(state["best"])
-    source = ExportedSource(bench, bench.need_reference(best), best)
+    source = source_of(bench, best)
     tried: dict[str, list[PackAttempt]] = {}
     for number, attempt in enumerate(book.attempts(), start=1):
         entry = PackAttempt(

@@ -11,7 +11,7 @@ from git_hmopt.loop.message import candidate_message
 from git_hmopt.loop.nodes.judge import record_evaluation
 from git_hmopt.loop.nodes.profile import read_pack
 from git_hmopt.loop.outcome import Outcome
-from git_hmopt.loop.source import ExportedSource
+from git_hmopt.loop.source import source_of
 from git_hmopt.loop.state import RunState
 from git_hmopt.measure.gate import rejected
 from git_hmopt.measure.policy import Change, Violation, check_policy
@@ -27,7 +27,7 @@ def conductor_decide(bench: Bench, state: RunState) -> Outcome:
     bench.log.iteration = iteration
     best = Oid(state["best"])
     book = Book(bench.journal, bench.run)
-    source = ExportedSource(bench, bench.need_reference(best), best)
+    source = source_of(bench, best)
     if iteration > bench.iterations:
         decision: Decision | End = End(f"the budget of {bench.iterations} iterations is used up")
     else:
@@ -63,7 +63,7 @@ def coder_generate_patch(bench: Bench, state: RunState) -> Outcome:
     iteration = state["iteration"]
     best = Oid(state["best"])
     book = Book(bench.journal, bench.run)
-    source = ExportedSource(bench, bench.need_reference(best), best)
+    source = source_of(bench, best)
     answer = bench.proposer.generate(book.decision(iteration), read_pack(bench, state), source)
     if isinstance(answer, Refusal):
         message = AgentMessage(iteration=iteration, agent=bench.proposer.name, role="refusal", text=answer.reason)

@@ -11,7 +11,7 @@ from git_hmopt.adapters import BuildResult, TestResult, sha256_of
 from git_hmopt.errors import AdapterError, MissingProgramError
 from git_hmopt.loop.bench import Arm, Bench
 from git_hmopt.loop.outcome import Outcome
-from git_hmopt.loop.source import ExportedSource
+from git_hmopt.loop.source import source_of
 from git_hmopt.loop.state import RunState
 from git_hmopt.psg.unit import Unit
 from git_hmopt.records.base import canonical_json
@@ -76,8 +76,7 @@ def static_analysis_psg(bench: Bench, state: RunState) -> Outcome:
 
     A kernel's units need generated headers, so the base is built first; `baseline_build_test` finds it built.
     """
-    builds = bench.need_reference(Oid(state["best"]))
-    source = ExportedSource(bench, builds, Oid(state["best"]))
+    source = source_of(bench, Oid(state["best"]))
     files, left_out = source.entry_files()
     units: list[Unit] = []
     skipped: dict[str, int] = {}
