@@ -285,6 +285,7 @@ class Bench:
     def _hold(self, arm: Arm, tree: Oid) -> None:
         self._ready.pop(arm, None)
         target, reference = self.trees[arm], self.trees[Arm.REFERENCE]
+        self._drop_cut_off(arm)
         if arm is Arm.CANDIDATE and target.tree is None and reference.tree is not None:
             self.log.say("copying the built base tree for candidates")
             copy_build_tree(reference, target)
@@ -323,6 +324,8 @@ class Bench:
         root = self.trees[arm].root
         log = self.logs / f"{arm.value}-{name}-{self.log.iteration:04d}-{self.log.node or 'setup'}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
+        building = self._mark(arm, name)
+        building.touch()
         self._copy_output(arm, name)
         self.log.say(f"building {name} ({arm.value} tree)")
         result = self.builds[name].build(SourceTree(root, root / f"build-{name}"), log=log)
@@ -330,7 +333,27 @@ class Bench:
         if full:
             # No fault of the source that was built: a candidate must not be refused for it.
             raise full
+        building.unlink()
         return result
+
+    def _mark(self, arm: Arm, name: str) -> Path:
+        """Return the file that is there while a build runs, and after one that was cut off."""
+        root = self.trees[arm].root
+        return root.with_name(f"{root.name}.{name}.building")
+
+    def _drop_cut_off(self, arm: Arm) -> None:
+        """Delete what a build wrote that was killed or ran out of disk: half an object looks new to make."""
+        for name in self.builds:
+            mark = self._mark(arm, name)
+            if not mark.exists():
+                continue
+            self.log.say(f"the last {name} build in the {arm.value} tree was cut off: what it wrote is built again")
+            began = mark.stat().st_mtime_ns
+            for folder, _, files in os.walk(self.trees[arm].root):
+                for path in (Path(folder, file) for file in files):
+                    if path.lstat().st_mtime_ns >= began:
+                        path.unlink()
+            mark.unlink()
 
     def need_reference(self, commit: Oid) -> Mapping[str, BuildResult]:
         """Return the builds of the reference tree at `commit`; ProgramError when the base itself does not build."""

@@ -12,10 +12,11 @@ from tests.kernel.conftest import Kernel
 pytestmark = pytest.mark.kernel
 
 
-@pytest.fixture(scope="module", params=["lib-crc64", "lib-sort", "lib-memchr"])
+@pytest.fixture(scope="module", params=[("lib-crc64", 1), ("lib-sort", 2), ("lib-memchr", 2)])
 def story(request: pytest.FixtureRequest, kernel: Kernel, crc64_run: dict[str, Any], sort_run: dict[str, Any]) -> Any:
     """Run the playbook on one workload."""
-    return kernel.optimize(request.param, "--iterations", "3")
+    workload, iterations = request.param
+    return kernel.optimize(workload, "--iterations", str(iterations))
 
 
 def test_every_candidate_has_a_verdict_with_a_reason(story: dict[str, Any]) -> None:
