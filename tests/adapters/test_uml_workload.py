@@ -59,8 +59,8 @@ def test_the_kernel_gets_the_case_and_a_built_environment(
     cpu = max(os.sched_getaffinity(0))
     adapter = uml(tmp_path, sandboxed=sandboxed, cpus=(cpu,))
     said = adapter.outputs(image, [CASE]).log.decode()
-    wanted = "mem=256M console=tty kunit_shutdown=halt kunit.enable=1 kunit.filter_glob=toy hmopt.cases=7:100:1:3 lpj=40000000"
-    assert f"Kernel command line: {wanted}\n" in said
+    asked = "kunit.enable=1 kunit.filter_glob=toy hmopt.cases=7:100:1:3 lpj=40000000"
+    assert f"Kernel command line: mem=256M console=tty kunit_shutdown=halt {asked}\n" in said
     assert "planted" not in said
     assert "HOME=/tmp\n" in said
     assert "TMPDIR=/dev/shm\n" in said
@@ -216,15 +216,10 @@ def test_a_hang_far_into_a_long_log_forgets_no_result(tmp_path: Path) -> None:
             "    KTAP version 1",
             "    # Subtest: long",
             f"    1..{count + 1}",
-            f"! seq -f '    ok %.0f numbered_%.0f' {count} | sed 's/%/%/' | head -n {count}",
+            f"! seq {count} | sed 's/.*/    ok & numbered_&/'",
             "    # hanging_test: initializing",
             "! sleep 60",
         ]
-    )
-    # seq formats one number at a time.
-    text = text.replace(
-        f"! seq -f '    ok %.0f numbered_%.0f' {count} | sed 's/%/%/' | head -n {count}",
-        f"! seq {count} | sed 's/.*/    ok & numbered_&/'",
     )
     log = tmp_path / "test.log"
     log.write_text(KTAP.format(second="not ok"))

@@ -6,12 +6,15 @@ from __future__ import annotations
 import itertools
 import os
 import resource
+import signal
+import subprocess
 import sys
 import threading
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -307,8 +310,41 @@ def test_limits_are_those_asked_for_and_no_core_is_dumped() -> None:
         "import resource as r; print(r.getrlimit(r.RLIMIT_CORE), r.getrlimit(r.RLIMIT_CPU), r.getrlimit(r.RLIMIT_AS))"
     )
     unlimited = resource.getrlimit(resource.RLIMIT_CPU)
-    assert run(python(code)).output.decode().startswith(f"(0, 0) {unlimited} ")
-    assert run(python(code), limits=Limits(cpu_s=9)).output.decode().startswith("(0, 0) (9, 10) ")
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    cores = f"(0, {before[1]})"
+    assert run(python(code)).output.decode().startswith(f"{cores} {unlimited} ")
+    assert run(python(code), limits=Limits(cpu_s=9)).output.decode().startswith(f"{cores} (9, 10) ")
+    assert resource.getrlimit(resource.RLIMIT_CORE) == before
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(cpu_s=9)], ids=["vfork", "fork"])
+def test_a_program_gets_every_signal_and_ignores_none_of_ours(limits: Limits) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    lines = run(["cat", "/proc/self/status"], limits=limits).output.decode().splitlines()
+    said = dict(line.split(":\t", 1) for line in lines if line.startswith("Sig"))
+    assert (said["SigBlk"], said["SigCgt"]) == ("0" * 16, "0" * 16)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_signal_that_comes_while_a_program_starts_is_dealt_with_when_it_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known: list[bool] = []
+    popen = subprocess.Popen
+
+    def interrupted(*arguments: Any, **keywords: Any) -> Any:
+        child = popen(*arguments, **keywords)
+        signal.raise_signal(signal.SIGINT)
+        known.append(child.poll() is None)
+        return child
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with swept(mark()) as marked:
+        with pytest.raises(KeyboardInterrupt):
+            run(["sleep", marked])
+        assert gone(marked)
+    assert known == [True]
+    assert live_children() == frozenset()
 
 
 def test_a_program_is_pinned_where_asked() -> None:

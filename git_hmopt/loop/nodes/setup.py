@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Mapping
 from typing import Any
@@ -152,7 +153,8 @@ def _built_again(bench: Bench, base: Oid, builds: Mapping[str, BuildResult]) -> 
     A host that builds other bytes from the same source cannot compare two sources: AdapterError.
     """
     first = {name: _whole(built) for name, built in builds.items()}
-    proof = bench.repository.home / "built-again" / f"{'-'.join(sorted(first.values()))[:200]}"
+    key = hashlib.sha256(" ".join(sorted(first.values())).encode()).hexdigest()
+    proof = bench.repository.home / "built-again" / key
     if proof.is_file():
         bench.log.say("these images were built twice here before, with the same bytes")
         return first
