@@ -26,12 +26,6 @@ class RunLog:
         self._listener = listener
         self.node = ""
         self.iteration = 0
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"no log can be kept at '{path}': {error.strerror}", next_step="free space there"
-            ) from error
 
     def say(self, text: str, **fields: str) -> None:
         """Record one line of the node at work."""
@@ -44,6 +38,8 @@ class RunLog:
             **fields,
         }
         try:
+            # Not before: a command that is refused leaves no directory of a run that never was.
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line, sort_keys=True) + "\n")
         except OSError as error:

@@ -177,16 +177,17 @@ class _Cut(Enum):
 
 
 def _raise_for(finished: Finished, cut: _Cut | None, limits: Limits, check: bool, where: str) -> None:
+    if cut is None and (finished.ok or not check):
+        return
     tail = (finished.output + finished.errors)[-TAIL_BYTES:]
     name = _short(finished.argv)
     if cut is _Cut.WALL:
         raise TimeLimitError(f"'{name}' ran past its limit of {limits.wall_s:g} s and was killed{where}", tail=tail)
     if cut is _Cut.OUTPUT:
         raise ProgramError(f"'{name}' printed more than {limits.output_bytes} bytes and was killed{where}", tail=tail)
-    if check and not finished.ok:
-        last = (finished.errors or finished.output).rstrip().rsplit(b"\n", 1)[-1].decode(errors="replace")[-300:]
-        said = f": {_printable(last)}" if last else ""
-        raise ProgramError(f"'{name}' ended with {_ending(finished.returncode)}{said}{where}", tail=tail)
+    last = (finished.errors or finished.output).rstrip().rsplit(b"\n", 1)[-1].decode(errors="replace")[-300:]
+    said = f": {_printable(last)}" if last else ""
+    raise ProgramError(f"'{name}' ended with {_ending(finished.returncode)}{said}{where}", tail=tail)
 
 
 def _short(argv: Sequence[str]) -> str:

@@ -37,30 +37,32 @@ class Sandbox:
         if sandbox_missing() is not None:
             return list(argv)
         wrapped = list(_BASE)
-        for path, how in self._mounts(cwd):
+        for place, how in self._mounts(cwd):
             if how == "--bind":
-                _make(path)
+                _make(Path(place))
             if how == "--tmpfs":
-                wrapped += [how, str(path)]
-            elif path.exists():
-                wrapped += [how, str(path), str(path)]
+                wrapped += [how, place]
+            elif Path(place).exists():
+                wrapped += [how, place, place]
         if cwd is not None:
             wrapped += ["--chdir", str(cwd.absolute())]
         return [*wrapped, "--", *argv]
 
-    def _mounts(self, cwd: Path | None) -> list[tuple[Path, str]]:
+    def _mounts(self, cwd: Path | None) -> list[tuple[str, str]]:
         """Return what is put over the read-only root, and how: of two places, the deeper one is put over the other."""
         # bwrap takes a relative path for one below its new root.
-        how = {path.absolute(): "--tmpfs" for path in self.hidden if path.is_dir()}
-        how |= {path.absolute(): "--ro-bind" for path in (*self.readable, *([cwd] if cwd else []))}
-        how |= {path.absolute(): "--bind" for path in self.writable}
-        above = {Path("/"): "--ro-bind", Path("/tmp"): "--tmpfs", Path("/run"): "--tmpfs"} | how
+        how = {str(path.absolute()): "--tmpfs" for path in self.hidden if path.is_dir()}
+        how |= {str(path.absolute()): "--ro-bind" for path in (*self.readable, *([cwd] if cwd else []))}
+        how |= {str(path.absolute()): "--bind" for path in self.writable}
+        above = {"/": "--ro-bind", "/tmp": "--tmpfs", "/run": "--tmpfs"} | how
         mounts = []
-        for path in sorted(how, key=lambda one: len(one.parts)):
-            nearest = next(above[parent] for parent in (*path.parents, Path("/")) if parent in above)
+        for place in sorted(how, key=lambda one: one.count("/")):
+            parent = place.rpartition("/")[0] or "/"
+            while parent not in above:
+                parent = parent.rpartition("/")[0] or "/"
             # What can be read where it lies needs no mount of its own; what lies in a writable place stays writable.
-            if how[path] != "--ro-bind" or nearest == "--tmpfs":
-                mounts.append((path, how[path]))
+            if how[place] != "--ro-bind" or above[parent] == "--tmpfs":
+                mounts.append((place, how[place]))
         return mounts
 
 

@@ -135,14 +135,16 @@ def test_without_a_command_the_usage_goes_to_stderr(untouched: Project) -> None:
 
 NO_REPOSITORY = "'{place}' is not in a git repository; run it inside a checkout, or make one: git init"
 BARE = "'{place}' is a bare repository; run it in a working tree (git worktree add)"
+INSIDE = "'{place}' is inside the git directory; run it in a working tree (git worktree add)"
+NO_V9 = "'v9' is not in this repository; see: git log --oneline --all"
 UNBORN = "the current branch has no commit yet; commit something first"
 PLACES = (
     *(Case(argv, 128, NO_REPOSITORY, place="none") for argv in (("list",), ("show",), OPTIMIZE, ("trust",), ("init",))),
     *(Case(argv, 128, BARE, place="bare") for argv in (OPTIMIZE, ("trust",), ("init",))),
     *(Case(argv, 128, UNBORN, place="unborn") for argv in (OPTIMIZE, ("trust",), ("init",))),
     *(Case(("list",), 0, stdout="no runs yet.*\n", place=place) for place in ("bare", "unborn", "worktree", "below")),
-    Case(OPTIMIZE, 128, "'{place}' is inside the git directory; run it in a working tree (git worktree add)", place="git"),
-    Case((*OPTIMIZE, "--base", "v9"), 128, "'v9' is not in this repository; see: git log --oneline --all", place="below"),
+    Case(OPTIMIZE, 128, INSIDE, place="git"),
+    Case((*OPTIMIZE, "--base", "v9"), 128, NO_V9, place="below"),
     Case(
         (*OPTIMIZE, "--base", "v9"), 128,
         "'v9' is not in this shallow clone; run: git fetch --unshallow", place="shallow",
@@ -259,7 +261,9 @@ WRONG = {
         f"HEAD:.hmopt.yaml:{line_of('    relink: sh scripts/relink.sh build-fast')}: builds.fast.relinc: ",
     ),
     "an unknown build": (
-        lambda text: text.replace("  unit:\n    adapter: command\n    build: fast", "  unit:\n    adapter: command\n    build: fats"),
+        lambda text: text.replace(
+            "  unit:\n    adapter: command\n    build: fast", "  unit:\n    adapter: command\n    build: fats"
+        ),
         "tests.unit.build: unknown build 'fats', expected 'fast'? (known: count, fast)",
     ),
     "no YAML": (lambda text: text + "\t: [\n", f"HEAD:.hmopt.yaml:{len(NUMBERED) + 1}: "),
@@ -310,7 +314,7 @@ CHANGED = (
 def test_commands_that_were_never_trusted_do_not_run(project: Project) -> None:
     project.git("config", "--unset", "hmopt.trust")
     refused(project, 128, UNTRUSTED)
-    assert not (project.root / ".git/hmopt/artifacts").exists()
+    assert not (project.root / ".git/hmopt/runs").exists()
 
 
 @pytest.mark.parametrize("path", [".hmopt.yaml", "bench/main.c"])
@@ -321,7 +325,8 @@ def test_commands_that_changed_since_they_were_trusted_do_not_run(project: Proje
     done = project.hmopt("trust")
     assert (done.returncode, done.stdout) == (
         0,
-        "trusted the commands of HEAD:.hmopt.yaml; asked again when they change. Undo: git config --unset hmopt.trust\n",
+        "trusted the commands of HEAD:.hmopt.yaml; asked again when they change. "
+        "Undo: git config --unset hmopt.trust\n",
     )
     refused(project, 129, NO_PROPOSER, *OPTIMIZE, "--proposer", "x")
 

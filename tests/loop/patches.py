@@ -15,7 +15,7 @@ _LOOP = """	while (len--)
 _SLICED = """	for (; len >= 4; len -= 4, p += 4) {
 		crc ^= p[0] | p[1] << 8 | p[2] << 16 | (u32)p[3] << 24;
 		crc = crc32c_wide[2][crc & 0xff] ^ crc32c_wide[1][(crc >> 8) & 0xff] ^
-		      crc32c_wide[0][(crc >> 16) & 0xff] ^ crc32c_table[crc >> 24];
+			crc32c_wide[0][(crc >> 16) & 0xff] ^ crc32c_table[crc >> 24];
 	}
 """
 _TABLES = """static u32 crc32c_wide[3][256];
@@ -57,7 +57,10 @@ CANDIDATES = (
         "slices",
         {
             "lib/crc.c": (_LOOP, _SLICED + _LOOP),
-            "include/linux/scan.h": ("#include <linux/types.h>\n", "#include <linux/init.h>\n#include <linux/types.h>\n"),
+            "include/linux/scan.h": (
+                "#include <linux/types.h>\n",
+                "#include <linux/init.h>\n#include <linux/types.h>\n",
+            ),
         },
         "improved",
     ),
@@ -69,11 +72,26 @@ CANDIDATES = (
         "incorrect",
         reason="size 65",
     ),
-    Candidate("harness", {"bench/main.c": ("placing = 0;", "placing = 0, size /= 2;")}, "rejected", "harness", "bench/main.c"),
+    Candidate(
+        "harness", {"bench/main.c": ("placing = 0;", "placing = 0, size /= 2;")}, "rejected", "harness", "bench/main.c"
+    ),
     Candidate("flags", {"Makefile": ("-O2 -g", "-O3 -g")}, "rejected", "build-flags", "Makefile"),
-    Candidate("clock", {"lib/scan.c": ("	return NULL;", "	return get_cycles() ? NULL : p;")}, "rejected", "special-casing"),
-    Candidate("syntax", {"lib/scan.c": ("	return NULL;", "	return NULL")}, "rejected", "build", "error: expected"),
-    Candidate("warning", {"lib/scan.c": ("	return NULL;", "	int unused;\n\n	return NULL;")}, "rejected", "warnings", "unused"),
+    Candidate(
+        "clock",
+        {"lib/scan.c": ("	return NULL;", "	return get_cycles() ? NULL : p;")},
+        "rejected",
+        "special-casing",
+    ),
+    Candidate(
+        "syntax", {"lib/scan.c": ("	return NULL;", "	return NULL")}, "rejected", "build", "error: expected"
+    ),
+    Candidate(
+        "warning",
+        {"lib/scan.c": ("	return NULL;", "	int unused;\n\n	return NULL;")},
+        "rejected",
+        "warnings",
+        "unused",
+    ),
     Candidate("stale", {}, "rejected", "apply", "does not apply"),
 )
 _STALE = """--- a/lib/scan.c

@@ -326,7 +326,8 @@ $(O)/harness/main-none.o: Makefile
 
 $(O)/compile_commands.json: FORCE
 	@set -e; sep='['; for file in $(LIB); do \\
-		printf '%s{"directory":"%s","file":"%s","command":"$(CC) -O2 -Iinclude -c %s"}' "$$sep" "$(CURDIR)" $$file $$file; \\
+		printf '%s{"directory":"%s","file":"%s","command":"$(CC) -O2 -Iinclude -c %s"}' \\
+			"$$sep" "$(CURDIR)" $$file $$file; \\
 		sep=','; done > $@.new; echo ']' >> $@.new; mv $@.new $@
 
 FORCE:
@@ -360,14 +361,15 @@ PROFILE = """#!/bin/sh
 set -e
 cd "$HMOPT_PROFILE_OUT"
 scripts=$HMOPT_TREE/scripts symbols=$HMOPT_IMAGE.sym
-"$HMOPT_IMAGE" "$HMOPT_SEED" "$HMOPT_SIZE" "$HMOPT_OFFSET" "$((HMOPT_REPS * 20))" stacks | sed -n 's/^stack //p' > stacks
+"$HMOPT_IMAGE" "$HMOPT_SEED" "$HMOPT_SIZE" "$HMOPT_OFFSET" "$((HMOPT_REPS * 20))" stacks |
+	sed -n 's/^stack //p' > stacks
 tr ';' '\\n' < stacks | sh "$scripts/names.sh" "$symbols" > names
 awk 'NR == FNR { name[$1] = $2; next }
 	{ n = split($0, at, ";"); line = name[at[1]]; for (i = 2; i <= n; i++) line = line ";" name[at[i]]; count[line]++ }
 	END { for (line in count) print line, count[line] }' names stacks | sort > folded.txt
 { echo 'hmopt-symbols 1'
-  nm -l --defined-only "$symbols" | awk -v OFS='\\t' '$2 ~ /^[tT]$/ && $4 { split($4, at, ":"); sub("^.*/src/", "", at[1]); \\
-	sub("^[.]/", "", at[1]); print $3, at[1], at[2] }'
+  nm -l --defined-only "$symbols" | awk -v OFS='\\t' '$2 ~ /^[tT]$/ && $4 {
+	split($4, at, ":"); sub("^.*/src/", "", at[1]); sub("^[.]/", "", at[1]); print $3, at[1], at[2] }'
 } > symbols.txt
 """
 
@@ -551,7 +553,9 @@ def make_project(directory: Path, *, trusted: bool = True) -> Project:
     """Make the project's repository in `directory`, with a home beside it."""
     home = directory / "home"
     home.mkdir(parents=True)
-    (home / ".gitconfig").write_text("[user]\n\tname = Test\n\temail = test@example.org\n[init]\n\tdefaultBranch = main\n")
+    (home / ".gitconfig").write_text(
+        "[user]\n\tname = Test\n\temail = test@example.org\n[init]\n\tdefaultBranch = main\n"
+    )
     project = Project(directory / "project", home)
     project.root.mkdir()
     project.git("init", "-q")

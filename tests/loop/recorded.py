@@ -112,7 +112,7 @@ def _artifact(project: Project, sha256: str) -> bytes:
 
 def recorded_run(project: Project) -> Recorded:
     """Return the only run of a project."""
-    names = {name for name in run_names(project)}
+    names = set(run_names(project))
     assert len(names) == 1, names
     return Recorded(project, names.pop())
 

@@ -184,7 +184,10 @@ def test_the_playbook_finds_both_shapes_and_removes_most_blocks(played: Finished
     assert (confirmed["metric"], confirmed["kind"]) == ("blocks", "count")
     assert -0.9 < float(confirmed["estimate"]) < -0.8
     titles = played.project.git("log", "--format=%s", f"HEAD..{played.run.best}").splitlines()
-    assert titles == ["lib/scan: skip whole words in scan_byte()", "lib/crc: fold in eight bytes at a time in crc32c_update()"]
+    assert titles == [
+        "lib/scan: skip whole words in scan_byte()",
+        "lib/crc: fold in eight bytes at a time in crc32c_update()",
+    ]
 
 
 def test_show_list_and_report_tell_the_run(judged: Finished) -> None:
@@ -198,7 +201,10 @@ def test_show_list_and_report_tell_the_run(judged: Finished) -> None:
     listed = json.loads(project.hmopt("list", "--json").stdout)
     (row,) = listed["runs"]
     assert (row["name"], row["status"], row["iterations"], row["accepted"]) == (name, "succeeded", len(CANDIDATES), 1)
-    assert project.hmopt("list").stdout == f"{name}  succeeded  {row['base_commit'][:12]}  1 of {len(CANDIDATES)} accepted\n"
+    assert (
+        project.hmopt("list").stdout
+        == f"{name}  succeeded  {row['base_commit'][:12]}  1 of {len(CANDIDATES)} accepted\n"
+    )
     report = project.hmopt("report", name)
     assert report.returncode == 0
     assert report.stdout.startswith("# ")
