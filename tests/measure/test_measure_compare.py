@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,18 @@ def test_fewer_layouts_than_asked_are_an_error_that_says_which() -> None:
         MeasurementError, match=r"arm 'base': the build adapter gave 3 of 4 layouts; seed \d+ is missing"
     ):
         _compare(Short(1, {"base": 0.0, "candidate": 0.0}))
+
+
+def test_one_file_for_the_layouts_of_two_builds_is_an_error() -> None:
+    class Careless(SimulatedHost):
+        def layouts(self, built: BuildResult, seeds: Sequence[Seed], into: Path) -> Mapping[Seed, Image]:
+            made = super().layouts(built, seeds, into)
+            return {seed: replace(image, path=Path(f"/layouts/{seed}")) for seed, image in made.items()}
+
+    with pytest.raises(MeasurementError, match=r"gave /layouts/\d+ as a layout of two different builds"):
+        _compare(Careless(1, {"base": 0.0, "candidate": -0.5}))
+    same = compare_same(BASE, Careless(1, {"base": 0.0}), _host(0.0), CASE, Plan(), metric="time", run_seed=1)
+    assert same.estimate is not None
 
 
 def test_a_metric_the_workload_does_not_give_is_named_with_those_it_gives() -> None:
