@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from git_hmopt.errors import StoreError
+from git_hmopt.errors import HmoptError
 
 
 class Record(BaseModel):
@@ -27,7 +27,7 @@ class Record(BaseModel):
 def canonical_json(value: Any) -> str:
     """Return single-line JSON with sorted keys; floats are refused, since `1.0` beside `1` defeats `uniq`.
 
-    Raises StoreError for text that is no Unicode (a file name of other bytes, for one): it could not be read back.
+    Raises HmoptError for text that is no Unicode (a file name of other bytes, for one): it could not be read back.
     """
     _refuse_floats(value)
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).translate(_LINE_ENDS)
@@ -35,7 +35,9 @@ def canonical_json(value: Any) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         around = text[max(0, error.start - 40) : error.end + 20]
-        raise StoreError(f"a record cannot hold text that is no Unicode: {around!a}") from error
+        raise HmoptError(
+            f"a record cannot hold text that is no Unicode: {around!a}", next_step="rename what is called so"
+        ) from error
     return text
 
 

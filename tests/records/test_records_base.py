@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from git_hmopt.errors import StoreError
+from git_hmopt.errors import HmoptError
 from git_hmopt.records.base import Decimal, Record, canonical_json, decimal_text
 from git_hmopt.records.operation import Operation
 from git_hmopt.records.run import Objective
@@ -94,7 +94,7 @@ def test_records_are_frozen() -> None:
 
 
 def test_text_that_is_no_unicode_is_refused_when_it_is_stored() -> None:
-    with pytest.raises(StoreError, match=r"no Unicode: .*lib/\\udc80.c") as caught:
+    with pytest.raises(HmoptError, match=r"no Unicode: .*lib/\\udc80.c") as caught:
         Objective(metric=os.fsdecode(b"lib/\x80.c")).canonical()
     assert str(caught.value).isascii()
 
