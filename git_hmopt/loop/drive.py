@@ -20,6 +20,7 @@ from git_hmopt.loop.outcome import Outcome
 from git_hmopt.loop.plan import RunPlan
 from git_hmopt.loop.proposers import kept, make_proposer
 from git_hmopt.loop.state import RunState
+from git_hmopt.process.runner import kill_live
 from git_hmopt.records.run import RepositoryState, RunRecord
 from git_hmopt.records.words import Oid, RunId, RunStatus, new_run_id, utc_now
 from git_hmopt.report.story import RunStory
@@ -201,6 +202,8 @@ def _drive(bench: Bench, state: RunState | None, first: Outcome | None) -> RunSt
             state, {"configurable": {"thread_id": bench.run}, "recursion_limit": limit}, durability="sync"
         )
     except KeyboardInterrupt:
+        # What worker threads started (relinks) does not see Ctrl-C.
+        kill_live()
         _close(bench, RunStatus.STOPPED, "interrupted")
         raise InterruptedRunError(
             f"run {bench.run} was interrupted and is closed as stopped",
