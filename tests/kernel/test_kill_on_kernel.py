@@ -51,7 +51,7 @@ def kill_when(kernel: Kernel, child: subprocess.Popen[bytes], before: set[str], 
 def test_a_run_killed_at_three_nodes_ends_as_an_undisturbed_one(
     kernel: Kernel, crc64_run: dict[str, Any], tmp_path: Path
 ) -> None:
-    shutil.copy(PATCHES / "crc64/0001-slice-by-4.patch", tmp_path)
+    shutil.copy(PATCHES / "crc64/0006-slice-by-4.patch", tmp_path)
     undisturbed = evaluation_of(crc64_run, "process four bytes at a time")
     runs = kernel.root / ".git/hmopt/runs"
     before = {path.name for path in runs.iterdir()}
