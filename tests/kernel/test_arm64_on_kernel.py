@@ -10,7 +10,7 @@ import pytest
 
 from tests.kernel.conftest import PATCHES, Kernel, delta_of, evaluation_of
 
-pytestmark = [pytest.mark.kernel, pytest.mark.arm64]
+pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
 BUILD = "  arm64: {adapter: kbuild, arch: arm64, cross_compile: aarch64-linux-gnu-, base: tinyconfig, " + (
     "fragments: [arm64], target: Image, image: arch/arm64/boot/Image}\n"

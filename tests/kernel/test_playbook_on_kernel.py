@@ -9,7 +9,7 @@ import pytest
 
 from tests.kernel.conftest import Kernel
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", params=[("lib-crc64", 1), ("lib-sort", 2), ("lib-memchr", 2)])
