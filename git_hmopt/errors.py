@@ -111,12 +111,6 @@ class PatchError(HmoptError):
     exit_code = ExitCode.NO
 
 
-class BudgetError(HmoptError):
-    """A hard budget (time, iterations) is used up."""
-
-    exit_code = ExitCode.NO
-
-
 class InterruptedRunError(HmoptError):
     """The user interrupted the run; what was recorded stays."""
 

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pathlib import Path
+from typing import ClassVar, Literal
 
 from git_hmopt.adapters import (
     AdapterContext,
@@ -39,155 +36,27 @@ from git_hmopt.adapters import (
 )
 from git_hmopt.errors import AdapterError, MeasurementError, ProgramError, TimeLimitError
 from git_hmopt.process import runner
-from git_hmopt.process.sandbox import sandbox_missing
 from git_hmopt.records.words import Seed
+from hmopt_adapters.command_options import (
+    CommandBuildOptions,
+    CommandOptions,
+    CommandProfilerOptions,
+    CommandTestOptions,
+    CommandWorkloadOptions,
+    Markers,
+    MetricOptions,
+)
+from hmopt_adapters.command_values import json_value, matched, number
+from hmopt_adapters.console import last_line, plain
 from hmopt_adapters.ktap import parse_ktap
+from hmopt_adapters.needs import required, required_sandbox
 
-_COLOUR = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")
 _WARNING = re.compile(r"^(?P<file>[^\s:][^:]*):\d+:(?:\d+:)? warning: (?P<text>.*\S)\s*$")
 _ERROR = re.compile(r"(?:^|[\s:])(?:fatal )?error: |undefined reference to ")
-_TO_NS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000}
+_FLOOD_BYTES = 1 << 28
+"""Where a command that prints without end is killed, bytes; the largest build log is a tenth of it."""
 _OUTPUT_LIMIT = 1 << 20
 """How much of an output check's text is kept, bytes."""
-
-
-def _inside(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
-        raise ValueError(f"'{path}' is not below its directory, expected a relative path without '..'")
-    return path
-
-
-def _expression(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"'{text}' is no regular expression ({error}), expected Python's syntax") from error
-    return text
-
-
-def _one_group(text: str) -> str:
-    groups = re.compile(_expression(text)).groups
-    if groups != 1:
-        raise ValueError(f"'{text}' has {groups} groups, expected one: the value")
-    return text
-
-
-RelativePath = Annotated[str, AfterValidator(_inside)]
-Expression = Annotated[str, AfterValidator(_expression)]
-OneGroup = Annotated[str, AfterValidator(_one_group)]
-ShellCommand = Annotated[str, Field(min_length=1)]
-EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-
-
-class _CommandOptions(AdapterOptions):
-    run: ShellCommand
-    """The shell command."""
-    environment: dict[EnvironmentName, str] = Field(default_factory=dict)
-    """Added to the built environment; nothing of the caller's own environment is passed on but PATH."""
-    timeout_s: float = Field(default=600, gt=0)
-    """Where the command is killed, with all it started."""
-    memory_mb: int | None = Field(default=None, ge=16)
-    """Address space of each process of the command; null is unlimited."""
-
-
-class CommandBuildOptions(_CommandOptions):
-    """How to build, and what is there afterwards. Paths are relative to the root of the tree."""
-
-    timeout_s: float = Field(default=3600, gt=0)
-    image: RelativePath
-    """The built thing."""
-    symbols: RelativePath | None = None
-    """The unstripped file for symbol names; default: the image."""
-    relink: ShellCommand | None = None
-    """Writes to $HMOPT_LAYOUT_OUT the image with its code placed by $HMOPT_SEED; null: layout is not controlled."""
-    compile_commands: RelativePath | None = None
-    toolchain: dict[str, ShellCommand] = Field(default_factory=dict)
-    """Commands whose first line of output names a tool's version (`cc: gcc --version`)."""
-
-
-class CommandTestOptions(_CommandOptions):
-    """How to test."""
-
-    format: Literal["exit", "ktap", "tap"] = "exit"
-    """What tells success: the exit code alone, or also the results in the output."""
-    coverage: OneGroup | None = None
-    """Matches the covered percentage, 0..100, in the output."""
-
-
-class ValueSource(AdapterOptions):
-    """Where a metric's value comes from: `wall`, a regular expression's one group, or `{json: dotted.key}`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    wall: bool = False
-    """The host's clock around the command, or between the `markers`."""
-    regex: OneGroup | None = None
-    json_key: str | None = Field(default=None, alias="json", min_length=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: object) -> object:
-        if isinstance(value, str):
-            return {"wall": True} if value == "wall" else {"regex": value}
-        return value
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> ValueSource:
-        if self.wall + (self.regex is not None) + (self.json_key is not None) != 1:
-            raise ValueError("not exactly one source, expected wall, a regular expression or {json: key}")
-        return self
-
-
-class MetricOptions(AdapterOptions):
-    """One metric of a workload."""
-
-    kind: Literal["time", "count", "kpi"]
-    unit: str = ""
-    """`ns`, `us`, `ms` or `s` for a time, which is recorded in ns; a word of the user's own for a kpi."""
-    source: ValueSource = Field(alias="from")
-
-    @model_validator(mode="after")
-    def _sound(self) -> MetricOptions:
-        if self.kind == "time" and not self.source.wall and self.unit not in _TO_NS:
-            raise ValueError(f"unit '{self.unit}' of a time, expected ns, us, ms or s")
-        if self.source.wall and (self.kind != "time" or self.unit not in ("", "ns")):
-            raise ValueError("'wall' is a time in ns, expected kind: time and no other unit")
-        return self
-
-    @property
-    def factor(self) -> int:
-        """Return what a value is multiplied with to be in the recorded unit."""
-        return 1 if self.kind != "time" or self.source.wall else _TO_NS[self.unit]
-
-
-class Markers(AdapterOptions):
-    """The output lines between whose arrival the measured window lies."""
-
-    begin: Expression
-    end: Expression
-
-
-class CommandWorkloadOptions(_CommandOptions):
-    """How to run a workload, and what its output means."""
-
-    metrics: dict[str, MetricOptions] = Field(min_length=1)
-    markers: Markers | None = None
-    outputs: OneGroup | None = None
-    """Matches the digest of what was computed, once; default: the digest of the whole standard output."""
-    check: ShellCommand | None = None
-    """Runs instead of `run` when outputs are checked."""
-    repeatable: bool = False
-    """Whether two readings of one image are always equal (an exact count)."""
-
-
-class CommandProfilerOptions(_CommandOptions):
-    """How to profile, and what files the command leaves in $HMOPT_PROFILE_OUT."""
-
-    captures: dict[str, RelativePath] = Field(min_length=1)
-    """The file of each capture by its format (`perf-script`, `folded`, ...)."""
-    notes: tuple[str, ...] = ()
-    root: str | None = None
-    """The symbol below which a call stack belongs to the workload."""
 
 
 @dataclass
@@ -200,7 +69,7 @@ class _CompilerOutput:
     last: str = ""
 
     def take(self, line: bytes, arrived_ns: int) -> None:
-        text = _COLOUR.sub(b"", line).decode(errors="replace").rstrip()
+        text = plain(line).rstrip()
         if not text:
             return
         self.last = text
@@ -223,8 +92,8 @@ class CommandBuild:
 
     def requirements(self) -> Sequence[Requirement]:
         """List bash, the sandbox and `size`."""
-        size = Requirement("size", shutil.which("size") is not None, "bytes of text are not known", "binutils", False)
-        return [*_requirements(), size]
+        size = required("size", lost="bytes of text are not known", package="binutils", fatal=False)
+        return [*_requirements(self._context), size]
 
     def build(self, tree: SourceTree, *, log: Path) -> BuildResult:
         """Run the command; what it leaves undone is a result with a `failure`, never an exception."""
@@ -244,7 +113,7 @@ class CommandBuild:
             image=image if failure is None else None,
             failure=failure,
             warnings=tuple(sorted(seen.warnings)),
-            text_bytes=_text_bytes(image.path) if image and failure is None else None,
+            text_bytes=_text_bytes(self._context, image.path) if image and failure is None else None,
             compile_commands=tree.root / commands if commands and failure is None else None,
             toolchain=self._toolchain(tree) if failure is None else {},
         )
@@ -273,8 +142,8 @@ class CommandBuild:
                 self._options, self._context, self._options.run, variables, cwd=tree.root, writable=(tree.root,),
                 log=log, on_line=seen.take, keep_output=False,
             )  # fmt: skip
-        except TimeLimitError:
-            return f"the build ran past its limit of {self._options.timeout_s:g} s and was killed: {seen.last[:200]}"
+        except ProgramError as error:
+            return f"the build {_ended(error, self._options)}: {seen.last[:200]}"
         if ended.ok:
             return None
         return f"{seen.first_error or seen.last[:300] or 'no output'} (exit code {ended.returncode})"
@@ -316,7 +185,11 @@ class CommandBuild:
     def _toolchain(self, tree: SourceTree) -> dict[str, str]:
         versions: dict[str, str] = {}
         for name, command in self._options.toolchain.items():
-            ended = _shell(self._options, self._context, command, {}, cwd=tree.root, writable=())
+            try:
+                ended = _shell(self._options, self._context, command, {}, cwd=tree.root, writable=())
+            except ProgramError as error:
+                versions[name] = f"unknown ({error.what})"
+                continue
             first = ended.output.decode(errors="replace").strip().split("\n")[0]
             versions[name] = first if ended.ok and first else f"unknown (exit code {ended.returncode})"
         return versions
@@ -334,7 +207,7 @@ class CommandTest:
 
     def requirements(self) -> Sequence[Requirement]:
         """List bash and the sandbox."""
-        return _requirements()
+        return _requirements(self._context)
 
     def test(self, built: BuildResult, *, log: Path) -> TestResult:
         """Run the command; a failing, hanging or broken test is a result."""
@@ -349,33 +222,36 @@ class CommandTest:
                 self._options, self._context, self._options.run, variables, cwd=root, writable=(root,), log=log
             )
             output, code = ended.output, ended.returncode
-        except TimeLimitError as error:
-            output, hung = (
-                error.tail,
-                f"the tests ran past their limit of {self._options.timeout_s:g} s and were killed",
-            )
+        except ProgramError as error:
+            output, hung = error.tail, f"the test command {_ended(error, self._options)}"
         cases, complete, failure = self._read(output, code)
         # Tests run the candidate's code: what is measured next must be what was built.
         if not built.image.path.is_file() or sha256_of(built.image.path) != built.image.sha256:
             failure = f"the tests changed the image '{built.image.path.name}'"
         failure = hung or failure
-        coverage = self._coverage(output) if failure is None else None
+        coverage = None
+        if failure is None:
+            coverage, failure = self._coverage(output)
         complete = complete and hung is None
         return TestResult(failure is None and complete, cases, log, failure, complete, coverage)
 
     def _read(self, output: bytes, code: int) -> tuple[tuple[TestCase, ...], bool, str | None]:
-        exited = f"the tests ended with exit code {code}: {_last_line(output)}" if code else None
+        exited = f"the tests ended with exit code {code}: {_said(output)}" if code else None
         if self._options.format == "exit":
             case = TestCase(self._context.name, "failed" if code else "passed", exited or "")
             return (case,), True, exited
         parsed = parse_ktap(output, numbered=self._options.format == "ktap")
         return parsed.cases, parsed.complete, parsed.failure or exited
 
-    def _coverage(self, output: bytes) -> float | None:
+    def _coverage(self, output: bytes) -> tuple[float | None, str | None]:
+        """Return the covered share, 0..1, and why it is not known where it should be."""
         if self._options.coverage is None:
-            return None
-        value = _matched(self._options.coverage, output.decode(errors="replace"), "coverage")
-        return _number(value, "coverage") / 100
+            return None, None
+        try:
+            value = matched(self._options.coverage, output.decode(errors="replace"), "coverage")
+            return number(value, "coverage") / 100, None
+        except MeasurementError as error:
+            return None, str(error)
 
 
 class CommandWorkload:
@@ -396,7 +272,7 @@ class CommandWorkload:
 
     def requirements(self) -> Sequence[Requirement]:
         """List bash and the sandbox."""
-        return _requirements()
+        return _requirements(self._context)
 
     def outputs(self, image: Image, cases: Sequence[WorkCase]) -> OutputCheck:
         """Run each case once; a failing or hanging case is a failure in the result."""
@@ -449,17 +325,17 @@ class CommandWorkload:
     def _digest(self, output: bytes) -> str:
         if self._options.outputs is None:
             return hashlib.sha256(output).hexdigest()
-        return _matched(self._options.outputs, output.decode(errors="replace"), "output digest")
+        return matched(self._options.outputs, output.decode(errors="replace"), "output digest")
 
     def _value(self, name: str, metric: MetricOptions, text: str, wall_ns: float) -> float:
         source = metric.source
         if source.wall:
             return wall_ns
         if source.regex is not None:
-            found: object = _matched(source.regex, text, f"metric '{name}'")
+            found: object = matched(source.regex, text, f"metric '{name}'")
         else:
-            found = _json_value(text, source.json_key or "", name)
-        return _number(found, f"metric '{name}'") * metric.factor
+            found = json_value(text, source.json_key or "", name)
+        return number(found, f"metric '{name}'") * metric.factor
 
 
 class CommandProfiler:
@@ -473,7 +349,7 @@ class CommandProfiler:
 
     def requirements(self) -> Sequence[Requirement]:
         """List bash and the sandbox."""
-        return _requirements()
+        return _requirements(self._context)
 
     def profile(self, built: BuildResult, case: WorkCase, *, into: Path) -> ProfileResult:
         """Run the command once. Raises ProgramError when it fails, MeasurementError for a capture that is not there."""
@@ -537,15 +413,12 @@ class _Window:
         return float(self._ends[0] - self._begins[0])
 
 
-def _requirements() -> list[Requirement]:
-    bash = Requirement("bash", shutil.which("bash") is not None, "no command can be run", "apt-get install bash")
-    missing = sandbox_missing()
-    lost = missing or "commands run unconfined"
-    return [bash, Requirement("bwrap", missing is None, lost, "apt-get install bubblewrap", False)]
+def _requirements(context: AdapterContext) -> list[Requirement]:
+    return [required("bash", lost="no command can be run", package="bash"), required_sandbox(context)]
 
 
 def _shell(
-    options: _CommandOptions,
+    options: CommandOptions,
     context: AdapterContext,
     command: str,
     variables: Mapping[str, str],
@@ -567,7 +440,7 @@ def _shell(
         ["bash", "-e", "-o", "pipefail", "-c", command],
         cwd=cwd,
         environment={**options.environment, **variables},
-        limits=runner.Limits(wall_s=options.timeout_s, memory_bytes=memory),
+        limits=runner.Limits(wall_s=options.timeout_s, memory_bytes=memory, output_bytes=_FLOOD_BYTES),
         log=log,
         on_line=on_line,
         keep_output=keep_output,
@@ -576,6 +449,13 @@ def _shell(
         check=check,
         sandbox=context.sandbox(*writable, readable=readable),
     )
+
+
+def _ended(error: ProgramError, options: CommandOptions) -> str:
+    """Say how a command was ended, without its text, which may be long."""
+    if isinstance(error, TimeLimitError):
+        return f"ran past its limit of {options.timeout_s:g} s and was killed"
+    return f"could not be run to its end ({error.what})"
 
 
 def _tree_variables(tree: SourceTree, context: AdapterContext) -> dict[str, str]:
@@ -612,61 +492,15 @@ def _declared(root: Path, path: str, what: str) -> tuple[Path, str | None]:
     return found, None
 
 
+def _said(output: bytes) -> str:
+    return last_line(output) or "no output"
+
+
 def _refuse_failed(ended: runner.Finished) -> None:
     if not ended.ok:
         raise ProgramError(
-            f"the command ended with exit code {ended.returncode}: {_last_line(ended.errors or ended.output)}"
+            f"the command ended with exit code {ended.returncode}: {_said(ended.errors or ended.output)}"
         )
-
-
-def _last_line(output: bytes) -> str:
-    lines = [line for line in _COLOUR.sub(b"", output).decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip()[:300] if lines else "no output"
-
-
-def _matched(pattern: str, text: str, what: str) -> str:
-    """Return the one value `pattern` finds; several equal ones are one."""
-    found = {match.group(1) for match in re.finditer(pattern, text, re.MULTILINE)} - {None}
-    if len(found) != 1:
-        seen = f"{len(found)} different values" if found else "nothing"
-        raise MeasurementError(f"{what}: '{pattern}' matches {seen} in the output, expected one value")
-    return found.pop()
-
-
-def _json_value(text: str, key: str, name: str) -> object:
-    """Return what stands at a dotted key of the output, or of its last line that is a JSON object."""
-    for candidate in (text, *reversed(text.splitlines())):
-        if not candidate.lstrip().startswith(("{", "[")):
-            continue
-        try:
-            value: object = json.loads(candidate)
-        except ValueError:
-            continue
-        return _at(value, key, name)
-    raise MeasurementError(f"metric '{name}': the output holds no JSON, expected an object with '{key}'")
-
-
-def _at(value: object, key: str, name: str) -> object:
-    for part in key.split("."):
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            raise MeasurementError(f"metric '{name}': the output's JSON has no '{key}' (nothing at '{part}')")
-    return value
-
-
-def _number(value: object, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise MeasurementError(f"{what}: got {type(value).__name__} '{value}', expected a number")
-    try:
-        number = float(value)
-    except (ValueError, OverflowError) as error:
-        raise MeasurementError(f"{what}: got '{value}', expected a number") from error
-    if not math.isfinite(number):
-        raise MeasurementError(f"{what}: got '{value}', expected a finite number")
-    return number
 
 
 def _stamped(stamp: Path) -> object:
@@ -677,14 +511,18 @@ def _stamped(stamp: Path) -> object:
     return value
 
 
-def _text_bytes(image: Path) -> int | None:
-    """Return the bytes of an ELF file's .text sections, None for anything else or without `size`."""
+def _text_bytes(context: AdapterContext, image: Path) -> int | None:
+    """Return the bytes of an ELF file's .text sections, None for anything else or where `size` cannot tell."""
     with image.open("rb") as stream:
         if stream.read(4) != b"\x7fELF":
             return None
     if shutil.which("size") is None:
         return None
-    ended = runner.run(["size", "-A", "-d", str(image)], limits=runner.Limits(wall_s=60), check=True)
+    # On a file that a candidate's build made, hence in the sandbox.
+    box = context.sandbox(readable=(image.parent,))
+    ended = runner.run(["size", "-A", "-d", str(image)], limits=runner.Limits(wall_s=60), sandbox=box)
+    if not ended.ok:
+        return None
     rows = (line.split() for line in ended.output.decode(errors="replace").splitlines())
     return sum(int(row[1]) for row in rows if len(row) == 3 and re.fullmatch(r"\.text(\..*)?", row[0]))
 

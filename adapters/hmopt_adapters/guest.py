@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from git_hmopt.adapters import OutputCheck, WorkCase
 from git_hmopt.errors import MeasurementError
-from git_hmopt.records.words import Seed
+from hmopt_adapters.console import last_line
 
 # x86 cuts its command line at 2048 bytes, and hmopt_core.c takes 128 cases.
 CASES_PER_BOOT = 48
+CONSOLE_LIMIT_BYTES = 16 * 1024 * 1024
+"""A guest that prints more is caught in a loop; a boot prints some 20 KB, one with all of KUnit's suites some 100."""
 _LINE = re.compile(
     rb"hmopt: (?P<what>begin|end|done|output|mismatch) (?P<suite>\S+)"
     rb"(?: ns=(?P<ns>\d+))?"
@@ -123,10 +125,25 @@ def _suite_arguments(suite: str) -> list[str]:
     return ["kunit.enable=1", f"kunit.filter_glob={suite}"]
 
 
-def collect_outputs(log: GuestLog, cases: Sequence[WorkCase], console: bytes) -> OutputCheck:
-    """Turn one boot's answers into an OutputCheck; what is missing is a failure with its reason."""
+def checked_in_boots(cases: Sequence[WorkCase], check: Callable[[Sequence[WorkCase]], OutputCheck]) -> OutputCheck:
+    """Check the cases CASES_PER_BOOT at a time, which `check` does in one boot, and put the answers together."""
+    parts = [check(cases[start : start + CASES_PER_BOOT]) for start in range(0, len(cases), CASES_PER_BOOT)]
+    return OutputCheck(
+        digests={case: digest for part in parts for case, digest in part.digests.items()},
+        failures=tuple(failure for part in parts for failure in part.failures),
+        log=b"".join(part.log for part in parts),
+    )
+
+
+def collect_outputs(
+    log: GuestLog, cases: Sequence[WorkCase], console: bytes, *, endless: str | None = None
+) -> OutputCheck:
+    """Turn one boot's answers into an OutputCheck; what is missing is a failure with its reason.
+
+    `endless` says why a boot that did not end by itself was ended.
+    """
     digests = {}
-    failures = list(log.mismatches)
+    failures = [*([endless] if endless else []), *log.mismatches]
     for case in cases:
         digest = log.outputs.get((case.seed, case.size, case.offset))
         if digest is None:
@@ -136,14 +153,15 @@ def collect_outputs(log: GuestLog, cases: Sequence[WorkCase], console: bytes) ->
             digests[case] = digest
     if len(digests) == len(set(cases)) and not log.done:
         failures.append(f"all cases were answered, but the suite did not reach its end: {log.panic or 'the log ends'}")
+    elif len(digests) == len(set(cases)) and log.panic:
+        failures.append(f"all cases were answered, but the kernel reported: {log.panic}")
     return OutputCheck(digests=digests, failures=tuple(failures), log=console)
 
 
 def require_window(log: GuestLog, suite: str, console: bytes) -> None:
-    """Raise MeasurementError unless a whole window and the suite's end were seen."""
-    if log.ended and log.done and not log.mismatches and log.windows == 1:
+    """Raise MeasurementError unless a whole window and the suite's end were seen, and nothing that kills a kernel."""
+    if log.ended and log.done and not log.mismatches and log.windows == 1 and not log.panic:
         return
-    last = console.rstrip().rsplit(b"\n", 1)[-1].decode(errors="replace")[:200]
     if log.panic:
         why = log.panic
     elif log.mismatches:
@@ -156,9 +174,4 @@ def require_window(log: GuestLog, suite: str, console: bytes) -> None:
         why = "the log ends inside its window"
     else:
         why = "the suite did not reach its end"
-    raise MeasurementError(f"suite {suite}: {why}; last console line: {last!r}")
-
-
-def case_of(seed: int, size: int, offset: int = 0, repetitions: int = 1) -> WorkCase:
-    """Return a case from plain numbers."""
-    return WorkCase(seed=Seed(seed), size=size, offset=offset, repetitions=repetitions)
+    raise MeasurementError(f"suite {suite}: {why}; last console line: {last_line(console)!r}")

@@ -32,6 +32,7 @@ from git_hmopt.errors import AdapterError, ConfigError, ProgramError, StoreError
 from git_hmopt.process.runner import Finished, Limits, run
 from git_hmopt.records.words import Seed
 from hmopt_adapters.layout import Relinker
+from hmopt_adapters.needs import required
 
 # What kbuild would otherwise take from the clock, the user and the host (Documentation/kbuild/reproducible-builds.rst).
 FIXED = {
@@ -42,7 +43,7 @@ FIXED = {
     "LOCALVERSION": "",
     "SOURCE_DATE_EPOCH": "1767225600",
 }
-# What kbuild says before it makes something, `  CC [M]  lib/sort.o`; with -O the warnings of it follow.
+# What kbuild says before it makes something, `  CC [M]  lib/x.o`; with -O the warnings of it follow.
 _STEP = re.compile(r"^  [A-Z][A-Z0-9_]*(?: \[M\])?\s+(\S+)$")
 # The compiler, the assembler, the linker and objtool all say `PLACE: warning: TEXT`; make warns of clocks, which vary.
 _WARNING = re.compile(r"^(?!make\b)(?:\S*ld: )?(\S+?)(?::\d+)*: warning: (.*)$")
@@ -106,13 +107,7 @@ class KbuildAdapter:
             "bc": "bc",
         }
         return [
-            Requirement(
-                program,
-                shutil.which(program) is not None,
-                lost="no kernel can be built",
-                install=f"apt-get install {package}",
-            )
-            for program, package in needed.items()
+            required(program, lost="no kernel can be built", package=package) for program, package in needed.items()
         ]
 
     def build(self, tree: SourceTree, *, log: Path) -> BuildResult:

@@ -186,7 +186,7 @@ def seeded_script(script: str, objects: Sequence[str], seed: Seed) -> str:
 def _exact(name: str) -> str:
     """Return a linker-script pattern for exactly this file.
 
-    A name without a wildcard would be added as an input (LAYOUT.md), and `*lib/sort.o` would catch `x/lib/sort.o`;
+    A name without a wildcard would be added as an input (LAYOUT.md), and `*lib/x.o` would catch `y/lib/x.o`;
     a one-letter set is a wildcard that matches one name.
     """
     return f"[{name[0]}]{name[1:]}"

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,13 +22,14 @@ from git_hmopt.adapters import (
 from git_hmopt.errors import MeasurementError, ProgramError
 from git_hmopt.process.runner import Limits, find_program, run
 from git_hmopt.process.sandbox import Sandbox
-from hmopt_adapters.guest import GuestListener, command_line, require_window
-from hmopt_adapters.uml import uml_command
+from hmopt_adapters.guest import CONSOLE_LIMIT_BYTES, GuestListener, command_line, require_window
+from hmopt_adapters.needs import required
+from hmopt_adapters.uml import UML_ENVIRONMENT, uml_command
 
-_INSTALL = "apt-get install linux-perf"
+_PACKAGE = "linux-perf"
 _LOST = "no call stacks: hotspots come from instruction counts alone"
 # A frame of perf script: address, symbol with offset, (dso).
-_FRAME = re.compile(rb"^\s+[0-9a-f]+ ([A-Za-z_.$][\w.$]*)\+0x")
+_FRAME = re.compile(rb"^\s+([0-9a-f]+) ([A-Za-z_.$][\w.$]*)\+0x([0-9a-f]+)")
 # hmopt_core.c keeps a frame of this name around the measured work.
 WINDOW = "hmopt_window"
 
@@ -59,15 +59,13 @@ class PerfProfiler:
     def requirements(self) -> Sequence[Requirement]:
         """List perf, and what turns addresses into source lines."""
         return [
-            Requirement("perf", shutil.which("perf") is not None, lost=_LOST, install=_INSTALL, fatal=False),
-            Requirement(
-                "addr2line", shutil.which("addr2line") is not None, lost=_LOST, install="apt-get install binutils"
-            ),
+            required("perf", lost=_LOST, package=_PACKAGE, fatal=False),
+            required("addr2line", lost=_LOST, package="binutils"),
         ]
 
     def profile(self, built: BuildResult, case: WorkCase, *, into: Path) -> ProfileResult:
         """Record one stretched window; raises MissingProgramError without perf."""
-        find_program("perf", lost=_LOST, install=_INSTALL)
+        find_program("perf", lost=_LOST, install=f"apt-get install {_PACKAGE}")
         if built.image is None:
             raise MeasurementError("there is no image to profile")
         into.mkdir(parents=True, exist_ok=True)
@@ -106,8 +104,8 @@ class PerfProfiler:
             finished = run(
                 [*command, "--", *uml_command(image, options.memory_mb, arguments)],
                 cwd=image.parent,
-                environment={"HOME": "/tmp", "TMPDIR": "/dev/shm"},
-                limits=Limits(wall_s=options.timeout_s),
+                environment=UML_ENVIRONMENT,
+                limits=Limits(wall_s=options.timeout_s, output_bytes=CONSOLE_LIMIT_BYTES),
                 sandbox=self._context.sandbox(data.parent),
                 cpus=self._context.cpus,
                 on_line=listener,
@@ -130,33 +128,40 @@ class PerfProfiler:
         script.write_bytes(printed.output)
 
 
-def sampled_symbols(script: Path) -> set[str]:
-    """Return every symbol that stands in a frame of perf script's text."""
-    found: set[str] = set()
+def sampled_symbols(script: Path) -> dict[str, set[int]]:
+    """Return every symbol that stands in a frame of perf script's text, with the addresses it began at."""
+    found: dict[str, set[int]] = {}
     with script.open("rb") as lines:
         for line in lines:
             frame = _FRAME.match(line)
             if frame:
-                found.add(frame[1].decode())
+                found.setdefault(frame[2].decode(), set()).add(int(frame[1], 16) - int(frame[3], 16))
     return found
 
 
-def _symbol_lines(elf: Path, root: Path, wanted: Iterable[str], sandbox: Sandbox | None) -> str:
-    """Return the `hmopt-symbols 1` text: symbol, file relative to the tree, line of its first instruction."""
-    addresses: dict[str, str] = {}
-    keep = set(wanted)
-    listed = run(["nm", str(elf)], sandbox=sandbox, check=True).output.decode(errors="replace")
-    for line in listed.splitlines():
+def _defined(nm_output: str, sampled: Mapping[str, Set[int]]) -> list[tuple[str, int]]:
+    """Return (name, address) of the functions that were sampled: static ones share names, the address tells them.
+
+    Where no address is one of the image's (it was loaded elsewhere), every function of the name is given.
+    """
+    functions: dict[str, set[int]] = {}
+    for line in nm_output.splitlines():
         parts = line.split()
-        if len(parts) == 3 and parts[2] in keep:
-            addresses.setdefault(parts[2], parts[0])
-    names = sorted(addresses)
+        if len(parts) == 3 and parts[1] in "tTwW" and parts[2] in sampled:
+            functions.setdefault(parts[2], set()).add(int(parts[0], 16))
+    return sorted((name, address) for name, known in functions.items() for address in (known & sampled[name] or known))
+
+
+def _symbol_lines(elf: Path, root: Path, sampled: Mapping[str, Set[int]], sandbox: Sandbox | None) -> str:
+    """Return the `hmopt-symbols 1` text: symbol, file relative to the tree, line of its first instruction."""
+    listed = run(["nm", str(elf)], sandbox=sandbox, check=True).output.decode(errors="replace")
+    defined = _defined(listed, sampled)
     rows = ["hmopt-symbols 1"]
-    if names:
-        asked = "\n".join(f"0x{addresses[name]}" for name in names) + "\n"
+    if defined:
+        asked = "".join(f"{address:#x}\n" for _, address in defined)
         command = ["addr2line", "-e", str(elf)]
         said = run(command, cwd=elf.parent, stdin=asked.encode(), split_errors=True, sandbox=sandbox, check=True).output
-        for name, where in zip(names, said.decode(errors="replace").splitlines(), strict=True):
+        for (name, _), where in zip(defined, said.decode(errors="replace").splitlines(), strict=True):
             path, _, number = where.split(" ")[0].rpartition(":")
             rows.append(f"{name}\t{_relative(path, elf.parent, root)}\t{number if number.isdigit() else '?'}")
     return "\n".join(rows) + "\n"

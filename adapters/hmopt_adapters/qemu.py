@@ -33,16 +33,18 @@ from git_hmopt.adapters import (
 )
 from git_hmopt.errors import MeasurementError, ProgramError, TimeLimitError
 from git_hmopt.process.runner import Finished, Limits, find_program, run
-from git_hmopt.process.sandbox import sandbox_missing
+from hmopt_adapters.console import last_line
 from hmopt_adapters.guest import (
-    CASES_PER_BOOT,
+    CONSOLE_LIMIT_BYTES,
     GuestListener,
     GuestLog,
+    checked_in_boots,
     collect_outputs,
     command_line,
     command_line_checks,
     require_window,
 )
+from hmopt_adapters.needs import required, required_sandbox
 from hmopt_adapters.qemu_counts import (
     UNKNOWN,
     LineCount,
@@ -57,6 +59,7 @@ from hmopt_adapters.qemu_counts import (
     parse_window,
     require_one_window,
     self_counts_text,
+    with_idle,
 )
 
 WINDOW_BEGIN = "hmopt_window_begin"
@@ -68,8 +71,6 @@ _PLUGIN_FLAGS = ("-O2", "-Wall", "-shared", "-fPIC", "-fvisibility=hidden")
 _COMPILE_LIMIT = Limits(wall_s=60)
 _BINUTILS_LIMIT = Limits(wall_s=300)
 _CONSOLE = "console"
-_CONSOLE_LIMIT_BYTES = 16 * 1024 * 1024
-"""A guest that prints more is caught in a loop; a boot prints some 20 KB."""
 
 
 @dataclass(frozen=True)
@@ -152,27 +153,6 @@ def compile_plugin(scratch: Path) -> Path:
     return compiled
 
 
-class _FloodError(ProgramError):
-    """The guest printed without end."""
-
-
-_ENDLESS = (TimeLimitError, _FloodError)
-
-
-class _Bounded:
-    """Passes console lines on, and ends the boot of a guest that prints without end."""
-
-    def __init__(self, listener: GuestListener) -> None:
-        self._listener = listener
-        self._bytes = 0
-
-    def __call__(self, line: bytes, arrived_ns: int) -> None:
-        self._bytes += len(line)
-        if self._bytes > _CONSOLE_LIMIT_BYTES:
-            raise _FloodError(f"the guest printed more than {_CONSOLE_LIMIT_BYTES} bytes", tail=line[-200:])
-        self._listener(line, arrived_ns)
-
-
 class _Emulator:
     """Boots images for one adapter: sandboxed, pinned, with the plugin where something is counted."""
 
@@ -188,13 +168,10 @@ class _Emulator:
             ("gcc", "the plugin that counts instructions cannot be compiled", "gcc"),
             ("nm", "the marked window cannot be found in the image", "binutils"),
         ]
-        listed = [
-            Requirement(program, shutil.which(program) is not None, lost=lost, install=f"apt-get install {package}")
-            for program, lost, package in needed
+        return [
+            *(required(program, lost=lost, package=package) for program, lost, package in needed),
+            required_sandbox(self.context),
         ]
-        missing = sandbox_missing() if self.context.sandboxed else None
-        lost = missing or "emulated kernels run unconfined"
-        return [*listed, Requirement("bwrap", missing is None, lost, "apt-get install bubblewrap", fatal=False)]
 
     @contextlib.contextmanager
     def run_directory(self) -> Iterator[Path]:
@@ -220,19 +197,19 @@ class _Emulator:
     ) -> Finished:
         """Boot once to the guest's own end.
 
-        Raises TimeLimitError when it hangs, _FloodError when it prints without end, MeasurementError when QEMU fails.
+        Raises TimeLimitError when it hangs, ProgramError when it prints on and on, MeasurementError when QEMU fails.
         """
         command = qemu_command(self.options, image.path, arguments, plugin=plugin)
         command[0] = self._program()
         finished = run(
             command,
             cwd=Path("/"),
-            limits=Limits(wall_s=self.options.timeout_s),
+            limits=Limits(wall_s=self.options.timeout_s, output_bytes=CONSOLE_LIMIT_BYTES),
             sandbox=self.context.sandbox(
                 *([Path(plugin["out"]).parent] if plugin else []), readable=(image.path.parent,)
             ),
             cpus=self.context.cpus,
-            on_line=_Bounded(listener),
+            on_line=listener,
             log=Path(plugin["out"]).with_name(_CONSOLE) if plugin else None,
         )
         if not finished.ok:
@@ -251,7 +228,7 @@ class _Emulator:
         listener = GuestListener(suite)
         try:
             finished = self.boot(image, command_line(suite, case), listener, plugin=plugin)
-        except _ENDLESS as error:
+        except ProgramError as error:
             raise MeasurementError(
                 f"suite {suite}: {self._endless(error, listener)}; last console line: {last_line(error.tail)!r}"
             ) from error
@@ -266,13 +243,11 @@ class _Emulator:
     def check(self, image: Image, cases: Sequence[WorkCase]) -> OutputCheck:
         """Boot once and collect the answers to `cases`; a guest that hangs or dies is a failure, with its reason."""
         listener = GuestListener(self.options.suite)
-        endless: tuple[str, ...] = ()
         try:
             console = self.boot(image, command_line_checks(self.options.suite, cases), listener).output
-        except _ENDLESS as error:
-            console, endless = error.tail, (self._endless(error, listener),)
-        checked = collect_outputs(listener.log, cases, console)
-        return OutputCheck(digests=checked.digests, failures=(*endless, *checked.failures), log=console)
+        except ProgramError as error:
+            return collect_outputs(listener.log, cases, error.tail, endless=self._endless(error, listener))
+        return collect_outputs(listener.log, cases, console)
 
     def symbols(self, image: Image) -> SymbolTable:
         """Read the image's text symbols."""
@@ -340,15 +315,7 @@ class QemuWorkload:
 
     def outputs(self, image: Image, cases: Sequence[WorkCase]) -> OutputCheck:
         """Boot once for every CASES_PER_BOOT cases and collect the digests."""
-        parts = [
-            self._emulator.check(image, cases[start : start + CASES_PER_BOOT])
-            for start in range(0, len(cases), CASES_PER_BOOT)
-        ]
-        return OutputCheck(
-            digests={case: digest for part in parts for case, digest in part.digests.items()},
-            failures=tuple(failure for part in parts for failure in part.failures),
-            log=b"".join(part.log for part in parts),
-        )
+        return checked_in_boots(cases, lambda part: self._emulator.check(image, part))
 
     def measure(self, image: Image, case: WorkCase) -> Reading:
         """Boot once and count the window; its first block, the begin marker itself, is in, the end marker is not."""
@@ -369,15 +336,8 @@ class QemuProfiler:
 
     def requirements(self) -> Sequence[Requirement]:
         """List what QemuWorkload needs, and the readers of line tables."""
-        readers = [
-            Requirement(
-                program,
-                shutil.which(program) is not None,
-                lost="counts cannot be attributed to source lines",
-                install="apt-get install binutils",
-            )
-            for program in ("addr2line", "readelf")
-        ]
+        lost = "counts cannot be attributed to source lines"
+        readers = (required(program, lost=lost, package="binutils") for program in ("addr2line", "readelf"))
         return [*self._emulator.requirements(), *readers]
 
     def profile(self, built: BuildResult, case: WorkCase, *, into: Path) -> ProfileResult:
@@ -390,7 +350,7 @@ class QemuProfiler:
             totals, _ = self._emulator.count(built.image, case, symbols, directory, blocks=True)
             blocks = parse_blocks((directory / "blocks").read_text(), (directory / "addresses").read_text(), totals)
             shutil.copyfile(directory / "blocks", into / "blocks.txt")
-        rows = self._lines(built, executions_by_address(blocks), symbols)
+        rows = self._lines(built, with_idle(executions_by_address(blocks), symbols), symbols)
         (into / "self-counts.txt").write_text(self_counts_text(rows))
         return ProfileResult(
             captures=(Captured("self-counts", into / "self-counts.txt"), Captured("blocks", into / "blocks.txt")),
@@ -435,8 +395,3 @@ def symbols_file(image: Image) -> Path:
             next_step="use a build adapter that keeps the unstripped vmlinux",
         )
     return image.symbols
-
-
-def last_line(console: bytes) -> str:
-    """Return the last line of a console log, at most 200 characters."""
-    return console.rstrip().rsplit(b"\n", 1)[-1].decode(errors="replace").strip()[:200]

@@ -20,6 +20,10 @@ UNKNOWN = "??"
 """Symbol or file of an instruction that the image's tables do not name, as addr2line writes it."""
 
 
+IDLE_SHARE = 0.01
+"""Whose lines are told though they never ran: functions with this share of the instructions. Others are no hotspots."""
+
+
 @dataclass(frozen=True)
 class WindowTotals:
     """What the plugin saw of the marked window."""
@@ -124,6 +128,22 @@ def executions_by_address(blocks: Iterable[Block]) -> dict[int, int]:
     return counts
 
 
+def with_idle(executions: Mapping[int, int], symbols: SymbolTable) -> dict[int, int]:
+    """Return the counts with a 0 for what never ran of the functions that have most of the instructions.
+
+    Every byte that was not counted is given: those inside an instruction have its line, so nothing needs decoding.
+    """
+    cost: dict[str, int] = {}
+    for address, count in executions.items():
+        name = symbols.at(address)
+        cost[name] = cost.get(name, 0) + count
+    least = IDLE_SHARE * sum(cost.values())
+    hot = [name for name, spent in cost.items() if spent >= least]
+    # gcc moves what it takes for unlikely out of the function, into one of this name.
+    ranges = [symbols.extent(whole) for name in hot for whole in (name, f"{name}.cold")]
+    return {**{address: 0 for extent in ranges for address in extent}, **executions}
+
+
 class SymbolTable:
     """The text symbols of an image, by address and by name."""
 
@@ -145,6 +165,7 @@ class SymbolTable:
             self._by_name.setdefault(name, address)
         self._starts: list[int] = []
         self._names: list[str] = []
+        self._extents: dict[str, range] = {}
         covered = 0
         for address, (*_, name), size in sorted(found):
             # A label inside an assembler function is no symbol of its own.
@@ -152,6 +173,7 @@ class SymbolTable:
                 continue
             self._starts.append(address)
             self._names.append(name)
+            self._extents.setdefault(name, range(address, address + size))
             covered = max(covered, address + size)
 
     def address(self, name: str) -> int:
@@ -161,6 +183,10 @@ class SymbolTable:
                 f"the image has no symbol '{name}'", next_step="build it with the overlay 'common', not stripped"
             )
         return self._by_name[name]
+
+    def extent(self, name: str) -> range:
+        """Return the addresses of a function; none where it is unknown or its size is."""
+        return self._extents.get(name, range(0))
 
     def at(self, address: int) -> str:
         """Return the symbol that contains an address."""
@@ -223,11 +249,16 @@ class SourcePaths:
 def count_lines(
     executions: Mapping[int, int], symbols: SymbolTable, places: Mapping[int, tuple[str, int]], paths: SourcePaths
 ) -> list[LineCount]:
-    """Attribute each instruction's executions to its symbol and line; the most executed lines come first."""
+    """Attribute each address's executions to its symbol and line; the most executed lines come first.
+
+    What never ran is told by line, not where the line is unknown.
+    """
     instructions: dict[tuple[str, str, int], int] = {}
     most: dict[tuple[str, str, int], int] = {}
     for address, count in executions.items():
         file, line = places.get(address, (UNKNOWN, 0))
+        if not count and not line:
+            continue
         key = (symbols.at(address), paths.relative(file), line)
         instructions[key] = instructions.get(key, 0) + count
         most[key] = max(most.get(key, 0), count)

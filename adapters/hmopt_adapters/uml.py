@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -18,13 +19,18 @@ from git_hmopt.adapters import AdapterContext, AdapterOptions, Image, OutputChec
 from git_hmopt.errors import MeasurementError, ProgramError
 from git_hmopt.process.runner import Finished, Limits, LineSink, run
 from hmopt_adapters.guest import (
-    CASES_PER_BOOT,
+    CONSOLE_LIMIT_BYTES,
     GuestListener,
+    checked_in_boots,
     collect_outputs,
     command_line,
     command_line_checks,
     require_window,
 )
+from hmopt_adapters.needs import required
+
+# UML keeps its management console's socket and pid file below HOME, or /tmp without one.
+UML_ENVIRONMENT: Mapping[str, str] = MappingProxyType({"HOME": "/tmp", "TMPDIR": "/dev/shm"})
 
 
 class UmlOptions(AdapterOptions):
@@ -54,13 +60,12 @@ def boot_uml(
     on_line: LineSink | None = None,
     log: Path | None = None,
 ) -> Finished:
-    """Boot once to the halt after KUnit; raises TimeLimitError when it hangs."""
+    """Boot once to the halt after KUnit; raises TimeLimitError when it hangs, ProgramError when it prints on and on."""
     return run(
         uml_command(image, memory_mb, arguments),
         cwd=image.parent,
-        # UML keeps its management console's socket and pid file below HOME, or /tmp without one.
-        environment={"HOME": "/tmp", "TMPDIR": "/dev/shm"},
-        limits=Limits(wall_s=timeout_s),
+        environment=UML_ENVIRONMENT,
+        limits=Limits(wall_s=timeout_s, output_bytes=CONSOLE_LIMIT_BYTES),
         sandbox=context.sandbox(),
         cpus=context.cpus,
         on_line=on_line,
@@ -81,34 +86,20 @@ class UmlWorkload:
 
     def requirements(self) -> Sequence[Requirement]:
         """UML needs nothing but the image; setarch removes one source of noise."""
-        return [
-            Requirement(
-                "setarch",
-                shutil.which("setarch") is not None,
-                lost="address randomisation stays on: more noise between boots",
-                install="apt-get install util-linux",
-                fatal=False,
-            )
-        ]
+        lost = "address randomisation stays on: more noise between boots"
+        return [required("setarch", lost=lost, package="util-linux", fatal=False)]
 
     def outputs(self, image: Image, cases: Sequence[WorkCase]) -> OutputCheck:
         """Boot once for every CASES_PER_BOOT cases and collect the digests."""
-        digests: dict[WorkCase, str] = {}
-        failures: list[str] = []
-        console = b""
-        for start in range(0, len(cases), CASES_PER_BOOT):
-            part = cases[start : start + CASES_PER_BOOT]
-            listener = GuestListener(self._options.suite)
-            try:
-                said = self._boot(image, command_line_checks(self._options.suite, part), listener).output
-            except ProgramError as error:
-                failures.append(str(error))
-                said = error.tail
-            console += said
-            checked = collect_outputs(listener.log, part, said)
-            digests.update(checked.digests)
-            failures += checked.failures
-        return OutputCheck(digests=digests, failures=tuple(failures), log=console)
+        return checked_in_boots(cases, lambda part: self._check(image, part))
+
+    def _check(self, image: Image, cases: Sequence[WorkCase]) -> OutputCheck:
+        listener = GuestListener(self._options.suite)
+        try:
+            console = self._boot(image, command_line_checks(self._options.suite, cases), listener).output
+        except ProgramError as error:
+            return collect_outputs(listener.log, cases, error.tail, endless=str(error))
+        return collect_outputs(listener.log, cases, console)
 
     def measure(self, image: Image, case: WorkCase) -> Reading:
         """Boot once and return the window's length."""

@@ -49,8 +49,7 @@ class Tree:
             return unit
         function = unit.function(source_name(symbol))
         if function is None:
-            errors = f" ({unit.errors} errors in the parse)" if unit.errors else ""
-            return f"{file} does not define it{errors}"
+            return f"{file} does not define it"
         if function.from_macro:
             return "its body is written in a macro"
         return tuple(self._view(unit, site, evidence) for site in (function, *self._inlined(unit, function)))
@@ -58,9 +57,11 @@ class Tree:
     def _unit(self, file: str) -> Unit | str:
         if file not in self._units:
             try:
-                self._units[file] = self._source.unit(file)
+                unit = self._source.unit(file)
             except HmoptError as error:
                 self._units[file] = str(error)
+            else:
+                self._units[file] = _flaw(unit) or unit
         return self._units[file]
 
     def _inlined(self, unit: Unit, function: Function) -> list[Function]:
@@ -70,6 +71,14 @@ class Tree:
 
     def _view(self, unit: Unit, function: Function, evidence: HotspotEvidence) -> View:
         return View(unit, function, syntax(unit, function), evidence, self._hot, self._source)
+
+
+def _flaw(unit: Unit) -> str | None:
+    """Return why nothing may be rewritten by a parse: what the parser did not understand is missing from its trees."""
+    if not unit.diagnostics:
+        return None
+    first = unit.diagnostics[0]
+    return f"the parser finds errors in {unit.file}, the first at {first.file}:{first.line}: {first.text}"
 
 
 def choose(

@@ -23,7 +23,8 @@ _ENVELOPE = re.compile(rb"^From \S+[^\n]* \w{3} +\w{3} +\d+ \d\d:\d\d:\d\d \d{4}
 _DIFF = re.compile(rb"^(?:diff --git |Index: |--- [^\n]+\n\+\+\+ )", re.MULTILINE)
 _TAG = re.compile(r"^\s*(?:\[[^\]]*\]\s*)+")
 _COVER = re.compile(r"\[[^\]]*\b0+/\d+[^\]]*\]")
-_SIGNATURE = re.compile(rb"\n-- ?\n[^\n]*\n*\Z")
+# Mail's signature (git's version) after the diff; what begins as a line of a hunk does belongs to the hunk.
+_SIGNATURE = re.compile(rb"\n-- ?\n(?![-+ @\\])[^\n]*\n*\Z")
 _BINARY = re.compile(rb"^(?:GIT binary patch|Binary files .* differ)", re.MULTILINE)
 _AUTHOR = re.compile(r"\A\s*From:\s*(?P<author>[^\n]*<[^\n]*>)\s*\n")
 # A mail: header fields (RFC 5322, 2.2) with a From or Subject among them; not any text whose first line has a colon.
@@ -121,10 +122,15 @@ def open_patches(
     return PatchesProposer(where, [_of_commit(commit) for commit in found])
 
 
+def is_patch(path: Path) -> bool:
+    """Say whether an entry of a directory of patches is taken for one."""
+    return path.suffix in (".patch", ".diff") and not path.is_dir()
+
+
 def _directory(where: str, path: Path) -> PatchesProposer:
     candidates, skipped = [], []
     for entry in sorted(path.iterdir(), key=lambda entry: entry.name):
-        if entry.suffix not in (".patch", ".diff"):
+        if not is_patch(entry):
             skipped.append(f"{entry.name}: neither *.patch nor *.diff")
             continue
         try:

@@ -6,12 +6,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 from git_hmopt import __version__
 from git_hmopt.errors import ExitCode, HmoptError, UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 # Module and one-line help of each command; a module is imported only when its command runs, because `git hmopt list`
 # must not pay for libclang, langgraph or pydantic.
@@ -26,14 +31,21 @@ COMMANDS = {
     "cache": "the derived database: rebuild it, or say where it is",
 }
 
+_LONGEST = 2000
+"""Characters of a message; a log's path and the line of a compiler that it quotes fit many times."""
+
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with git's exit code for a wrong command line."""
+    """argparse, with git's exit code for a wrong command line, and no output that is lost without a word."""
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError instead of exiting with 2."""
         command = self.prog.removeprefix("git hmopt ")
         raise UsageError(f"{command}: {message}", next_step=f"see: {self.prog} -h")
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """Print the help; argparse itself says nothing when it cannot be written."""
+        print(self.format_help(), end="", file=file)
 
 
 def _usage() -> str:
@@ -53,28 +65,88 @@ interrupted."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _open_standard_streams()
+    _end_with_children()
     try:
         code = int(_dispatch(list(sys.argv[1:] if arguments is None else arguments)))
-        # What is still buffered would otherwise fail after the last handler.
-        sys.stdout.flush()
-        return code
+    except SystemExit as helped:  # how argparse ends when it has printed a command's help
+        code = int(helped.code or 0)
     except HmoptError as error:
-        print(f"git hmopt: {error}", file=sys.stderr)
-        return int(error.exit_code)
+        return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
-        print("git hmopt: interrupted", file=sys.stderr)
-        return int(ExitCode.INTERRUPTED)
+        return _complain("interrupted", ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # The reader (a pager, head) has seen enough.
-        _forget_output()
-        return int(ExitCode.OK)
+        code = int(ExitCode.OK)
     except OSError as error:
+        return _unusable(error)
+    except Exception as error:  # noqa: BLE001 - a defect of ours must not read as exit code 1, which is a verdict
+        return _defect(error)
+    try:
+        # What is still buffered would otherwise fail after the last handler.
+        sys.stdout.flush()
+    except BrokenPipeError:
         _forget_output()
-        where = f"'{error.filename}'" if error.filename else "output"
-        print(
-            f"git hmopt: {where} cannot be used: {error.strerror}; make room or rights, and try again", file=sys.stderr
-        )
-        return int(ExitCode.ENVIRONMENT)
+    except OSError as error:
+        return _unusable(error)
+    return code
+
+
+def _open_standard_streams() -> None:
+    """Give a process that was started with closed standard streams /dev/null in their place, as git does.
+
+    Python leaves None where a stream was closed, and the next file that is opened would be the standard output of
+    every program we start.
+    """
+    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(null, True)
+    os.close(null)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - a descriptor
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def _end_with_children() -> None:
+    """Take the builds and workloads that run along when `kill` or a closed terminal ends us; the run can be resumed.
+
+    They are in sessions of their own, where no signal of ours reaches them.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # `nohup` has it ignored, and that is inherited on purpose.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _ended)
+
+
+def _ended(number: int, frame: FrameType | None) -> None:
+    runner = sys.modules.get("git_hmopt.process.runner")
+    if runner is not None:
+        runner.kill_live()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+
+
+def _complain(text: str, code: ExitCode) -> int:
+    # What a command line, a file name or a program's output put into it: one line, and nothing a terminal obeys.
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    # shutil's errors list every file that could not be copied; the end of a line is its next step.
+    shown = line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} [...] {line[-_LONGEST // 2 :]}"
+    print(f"git hmopt: {shown}", file=sys.stderr)
+    return int(code)
+
+
+def _unusable(error: OSError) -> int:
+    _forget_output()
+    where = f"'{error.filename}'" if error.filename else "output"
+    what = f"{where} cannot be used: {error.strerror or error}"
+    return _complain(f"{what}; make room or rights, and try again", ExitCode.ENVIRONMENT)
+
+
+def _defect(error: Exception) -> int:
+    import traceback
+
+    _forget_output()
+    traceback.print_exception(error, file=sys.stderr)
+    what = f"this is a defect of git-hmopt {__version__}: {type(error).__name__}: {error}"
+    return _complain(f"{what}; report it with the lines above; what was recorded is kept", ExitCode.ENVIRONMENT)
 
 
 def _forget_output() -> None:
@@ -93,6 +165,8 @@ def _dispatch(words: list[str]) -> ExitCode:
                 f"cannot change to '{words[1]}': {error.strerror}", next_step="-C wants a directory"
             ) from error
         words = words[2:]
+    if words[:1] == ["help"] and len(words) > 1:
+        words = [words[1], "-h"]
     if not words or words[0] in ("-h", "--help", "help"):
         print(_usage(), file=sys.stdout if words else sys.stderr)
         return ExitCode.OK if words else ExitCode.USAGE
@@ -103,9 +177,11 @@ def _dispatch(words: list[str]) -> ExitCode:
     if name not in COMMANDS:
         import difflib
 
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        options = ("-C", "-h", "--version")
+        near = difflib.get_close_matches(name, options if name.startswith("-") else COMMANDS, n=1)
         step = f"did you mean '{near[0]}'?" if near else "see: git hmopt -h"
-        raise UsageError(f"'{name}' is not a git hmopt command", next_step=step)
+        what = "an option of git hmopt" if name.startswith("-") else "a git hmopt command"
+        raise UsageError(f"'{name}' is not {what}", next_step=step)
     command = importlib.import_module(f"git_hmopt.cli.{name}")
     parser = Parser(prog=f"git hmopt {name}", description=command.__doc__)
     command.add_arguments(parser)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from git_hmopt.cli.number import count, positive
 from git_hmopt.cli.progress import Progress
 from git_hmopt.cli.story import finished
 from git_hmopt.errors import ExitCode
@@ -20,16 +21,23 @@ from git_hmopt.store.repository import Repository
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("--workload", required=True, help="a workload of .hmopt.yaml")
-    parser.add_argument("--base", default="HEAD", help="the commit to start from (default: HEAD)")
+    parser.add_argument("--workload", required=True, metavar="NAME", help="a workload of .hmopt.yaml")
+    parser.add_argument("--base", default="HEAD", metavar="COMMIT", help="the commit to start from (default: HEAD)")
     parser.add_argument(
         "--proposer",
         default="playbook",
-        help="who proposes: playbook (default), or patches:<directory, mbox or branch>",
+        metavar="WHO",
+        help="who proposes: playbook (default), or patches:<directory, mbox, branch or range>",
     )
-    parser.add_argument("--iterations", type=_count, help="at most so many candidates")
-    parser.add_argument("--time", type=_seconds, metavar="SECONDS", help="at most so many seconds")
-    parser.add_argument("--seed", type=_count, help="seed of layouts and data (default: random, and recorded)")
+    parser.add_argument(
+        "--iterations", type=count, metavar="N", help="at most so many candidates (default: budget.iterations)"
+    )
+    parser.add_argument(
+        "--time", type=positive, metavar="SECONDS", help="at most so many seconds (default: budget.wall_s)"
+    )
+    parser.add_argument(
+        "--seed", type=count, metavar="N", help="seed of layouts and data (default: random, and recorded)"
+    )
     parser.add_argument("--no-sandbox", action="store_true", help="run builds and workloads unconfined")
     parser.add_argument("--allow-dirty", action="store_true", help="start although tracked files have changes")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
@@ -53,16 +61,3 @@ def run(options: argparse.Namespace) -> ExitCode:
             repository, prepared.loaded, prepared.raw, request, local_root=prepared.local_root, listener=progress
         )
     return finished(story, as_json=options.json)
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number of 0 or more")
-    return int(text)
-
-
-def _seconds(text: str) -> int:
-    value = _count(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress on standard error: one line a node on a terminal, the loop's own log lines when piped to a person's file."""
+"""Progress on standard error, for a person at a terminal: one line a node, and what the nodes say."""
 
 from __future__ import annotations
 

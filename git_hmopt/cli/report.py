@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from git_hmopt.cli.story import named_run, story_of
+from git_hmopt.cli.story import named_run, told
 from git_hmopt.errors import ExitCode, UsageError
 from git_hmopt.report.markdown import run_report
 from git_hmopt.store.repository import Repository
@@ -21,12 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitCode:
     """Write the report."""
     repository = Repository.open(Path())
-    text = run_report(story_of(repository, named_run(repository, options.run)))
+    text = run_report(told(repository, named_run(repository, options.run)))
     if options.output is None:
         print(text.rstrip("\n"))
         return ExitCode.OK
     try:
         options.output.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"cannot write '{options.output}': {error.strerror}") from error
+        raise UsageError(
+            f"cannot write '{options.output}': {error.strerror}",
+            next_step="-o wants a file in a directory that is there",
+        ) from error
     return ExitCode.OK

@@ -6,9 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from git_hmopt.cli.story import as_json, named_run, story_of
+from git_hmopt.cli.story import named_run, shown, told
 from git_hmopt.errors import ExitCode
-from git_hmopt.report.screen import one_screen
 from git_hmopt.store.repository import Repository
 
 
@@ -21,6 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitCode:
     """Print the story."""
     repository = Repository.open(Path())
-    story = story_of(repository, named_run(repository, options.run))
-    print(as_json(story) if options.json else one_screen(story).rstrip("\n"))
+    story = told(repository, named_run(repository, options.run))
+    print(shown(story, as_json=options.json))
     return ExitCode.OK

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from git_hmopt.errors import ExitCode
+from git_hmopt.loop.lock import INTERRUPTED, interrupted
 from git_hmopt.records.words import RunId
 from git_hmopt.report.screen import one_screen
-from git_hmopt.report.story import RunStory, fold
+from git_hmopt.report.story import RunStory, story_of
 from git_hmopt.store.cache import Cache
 from git_hmopt.store.journal import Journal
 from git_hmopt.store.queries import find_run
@@ -22,20 +24,21 @@ def named_run(repository: Repository, text: str | None) -> RunId:
         return find_run(database, text)
 
 
-def story_of(repository: Repository, run: RunId) -> RunStory:
-    """Return a run's story from its journals."""
-    return fold([operation.model_dump(mode="json") for operation in Journal(repository).read(run).operations])
+def told(repository: Repository, run: RunId) -> RunStory:
+    """Return a run's story from its journals; INTERRUPTED is its status when it is open and nobody works on it."""
+    story = story_of(Journal(repository).read(run))
+    gone = interrupted(repository, {run: story.status})
+    return replace(story, status=INTERRUPTED) if gone else story
 
 
-def as_json(story: RunStory) -> str:
-    """Return a story as one JSON object."""
-    return json.dumps({"v": 1, "story": asdict(story)}, default=str)
+def shown(story: RunStory, *, as_json: bool) -> str:
+    """Return a story as one screen of text, or as one JSON object."""
+    return json.dumps({"v": 1, "story": asdict(story)}) if as_json else one_screen(story).rstrip("\n")
 
 
 def finished(story: RunStory, *, as_json: bool) -> ExitCode:
     """Print how a run ended and return 0 when something was accepted, else 1."""
-    print(_json(story) if as_json else one_screen(story).rstrip("\n"))
+    # `optimize | head -1` has the verdict in its exit code all the same.
+    with contextlib.suppress(BrokenPipeError):
+        print(shown(story, as_json=as_json))
     return ExitCode.OK if story.accepted else ExitCode.NO
-
-
-_json = as_json

@@ -31,7 +31,7 @@ _EXPECTED = {
     "literal_error": "{expected}",
     "string_pattern_mismatch": "text matching {pattern}",
     "string_too_short": "at least {min_length} characters",
-    "too_short": "at least {min_length} of them",
+    "too_short": "{min_length} or more entries",
     "greater_than": "a number above {gt}",
     "greater_than_equal": "at least {ge}",
     "less_than": "a number below {lt}",

@@ -43,6 +43,10 @@ class _OverlayFile(BaseModel):
     requires: tuple[str, ...] = ()
 
 
+RootOf = Callable[[str], Path]
+"""From `./path`, an overlay's name, to the directory below which `path` is to be read."""
+
+
 @dataclass(frozen=True)
 class Overlay:
     """A loaded overlay; its bytes are in it, so that applying reads nothing but the tree."""
@@ -90,10 +94,10 @@ def load_overlay(directory: Path, *, name: str | None = None, version: str | Non
     )
 
 
-def find_overlay(name: str, *, repository_root: Path) -> Path:
+def find_overlay(name: str, *, repository_root: Path | RootOf) -> Path:
     """Return the directory of an overlay: `./path` in the repository, else a shipped one by its name."""
     if name.startswith("./"):
-        return _local(name, repository_root)
+        return _local(name, repository_root if isinstance(repository_root, Path) else repository_root(name))
     shipped = _shipped()
     if name not in shipped:
         hint = unknown(name, shipped, what="overlay")
@@ -101,8 +105,11 @@ def find_overlay(name: str, *, repository_root: Path) -> Path:
     return shipped[name][0]
 
 
-def resolve_overlays(names: Sequence[str], *, repository_root: Path) -> tuple[Overlay, ...]:
-    """Find and load overlays and all they require, required ones first, each once, in the order they are named."""
+def resolve_overlays(names: Sequence[str], *, repository_root: Path | RootOf) -> tuple[Overlay, ...]:
+    """Find and load overlays and all they require, required ones first, each once, in the order they are named.
+
+    `repository_root` may be asked for each local overlay, whose bytes need not all come from one place.
+    """
     loaded: dict[str, Overlay] = {}
     wanted = list(names)
     while wanted:

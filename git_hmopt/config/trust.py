@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trust in a repository's commands: what the user agreed to run, as one digest.
 
-The digest covers every byte of the repository that chooses a command or is compiled into what is run: the
-configuration and the repository's own overlays. Shipped overlays count by name and version, so that an upgrade of
-the package asks again. `store` keeps the digest in the local git configuration, which no fetch can write.
+The digest covers what names the commands and what is added to every tree they run in: the configuration and the
+repository's own overlays. Shipped overlays count by name and version, so that an upgrade of the package asks again.
+It does not cover the tree itself: building a commit runs its Makefiles and scripts, as `make` typed by hand does,
+and what holds those is the sandbox. The digest is kept in the local git configuration, which no fetch can write.
 """
 
 from __future__ import annotations

@@ -183,7 +183,8 @@ def _callees(function: FunctionNode) -> Iterator[Neighbour]:
 def _callers(function: FunctionNode, unit: UnitNode | None) -> Iterator[Neighbour]:
     for other in unit.functions if unit else ():
         for call in other.calls:
-            if call.callee == function.symbol and not call.indirect and other.start != function.start:
+            itself = (other.file, other.start) == (function.file, function.start)
+            if call.callee == function.symbol and not call.indirect and not itself:
                 yield Neighbour(symbol=other.symbol, relation="caller", file=other.file, line=call.line)
 
 

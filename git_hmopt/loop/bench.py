@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import fnmatch
 import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -34,7 +31,8 @@ from git_hmopt.config.explain import unknown
 from git_hmopt.config.load import LoadedConfig, adapter_options
 from git_hmopt.config.overlay import Overlay, apply_overlays, resolve_overlays
 from git_hmopt.config.schema import AdapterSection, Workload
-from git_hmopt.errors import AdapterError, ConfigError, ProgramError, StoreError
+from git_hmopt.errors import AdapterError, ConfigError, ProgramError
+from git_hmopt.loop.configuration import LocalOverlays
 from git_hmopt.loop.log import RunLog
 from git_hmopt.loop.plan import RunPlan
 from git_hmopt.loop.state import RunState
@@ -51,6 +49,8 @@ from git_hmopt.store.repository import Repository
 from git_hmopt.store.trees import BuildTree, copy_build_tree, disk_full
 
 _A = TypeVar("_A", BuildAdapter, TestAdapter, WorkloadAdapter, ProfilerAdapter)
+
+MetricKind = Literal["time", "count", "kpi"]
 
 # Layouts of this many images are kept between iterations and runs; an image's twelve are about 65 MB.
 KEPT_LAYOUTS = 8
@@ -69,7 +69,7 @@ class Meter:
 
     workload: str
     metric: str
-    kind: Literal["time", "count", "kpi"]
+    kind: MetricKind
     build: str
     adapter: WorkloadAdapter
 
@@ -85,7 +85,7 @@ class Bench:
         proposer: Proposer,
         *,
         log: RunLog,
-        local_root: Path,
+        places: LocalOverlays,
     ) -> None:
         self.repository = repository
         self.plan = plan
@@ -94,10 +94,12 @@ class Bench:
         self.config = loaded.config
         self.proposer = proposer
         self.log = log
+        self.notes: tuple[str, ...] = ()
+        """What a reader of the run must know of how it was set up."""
         self.journal = Journal(repository)
         self.artifacts = ArtifactStore.of(repository)
         self.workload = self._find_workload(plan.workload)
-        self.overlays = self._find_overlays(local_root)
+        self.overlays = self._find_overlays(places)
         self.cpus = measuring_cpus()
         self.trees = {arm: BuildTree.named(arm.value, repository) for arm in Arm}
         self.builds = self._load_builds()
@@ -126,9 +128,9 @@ class Bench:
         names = [self.plan.workload, *(guard.workload for guard in self.workload.guards if guard.workload)]
         return {name: self._find_workload(name) for name in dict.fromkeys(names)}
 
-    def _find_overlays(self, local_root: Path) -> tuple[Overlay, ...]:
+    def _find_overlays(self, places: LocalOverlays) -> tuple[Overlay, ...]:
         names = dict.fromkeys(name for workload in self.workloads().values() for name in workload.overlays)
-        return resolve_overlays(tuple(names), repository_root=local_root)
+        return resolve_overlays(tuple(names), repository_root=places)
 
     @property
     def overlay_paths(self) -> frozenset[str]:
@@ -213,7 +215,7 @@ class Bench:
                     raise self.loaded.at("workloads", owner, "measure", metric).refuse(
                         f"adapter '{section.adapter}' does not measure '{metric}', it measures: {known}"
                     )
-                made.append(Meter(owner, metric, kind, section.build, adapter))
+                made.append(Meter(owner, metric, _judged_as(kind, adapter), section.build, adapter))
         return tuple(made)
 
     def _load_profilers(self) -> dict[str, tuple[str, ProfilerAdapter]]:
@@ -223,6 +225,11 @@ class Bench:
             adapter = self._adapter("profiler", ProfilerAdapter, name, section, *path)
             made[name] = (section.build, adapter)
         return made
+
+    @property
+    def own_meters(self) -> tuple[Meter, ...]:
+        """Return the meters of the run's own workload."""
+        return tuple(meter for meter in self.meters if meter.workload == self.plan.workload)
 
     def meter(self, workload: str, metric: str) -> Meter:
         """Return the meter of a workload's metric."""
@@ -403,6 +410,13 @@ class Bench:
         return derived_seed(self.plan.seed, *parts)
 
 
+def _judged_as(kind: MetricKind, adapter: WorkloadAdapter) -> MetricKind:
+    """Return how a metric is judged: what repeats exactly is a count and never called time, what does not is none."""
+    if adapter.repeatable:
+        return "count"
+    return "kpi" if kind == "count" else kind
+
+
 _PATTERNS: dict[tuple[str, ...], re.Pattern[str]] = {}
 
 
@@ -417,30 +431,3 @@ def measuring_cpus() -> tuple[int, ...]:
     """Return the one CPU that measured programs are pinned to; none when there is only one to share."""
     allowed = sorted(os.sched_getaffinity(0))
     return (allowed[-1],) if len(allowed) > 1 else ()
-
-
-@contextmanager
-def alone(repository: Repository, run: RunId) -> Iterator[None]:
-    """Hold the repository's build trees for one run; StoreError names the run that holds them now."""
-    path = repository.home / "trees.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        opened = path.open("a+")
-    except OSError as error:
-        raise StoreError(f"'{path}' cannot be opened: {error.strerror}", next_step="free space there") from error
-    with opened as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            holder = lock.read().strip() or "another run"
-            raise StoreError(
-                f"{holder} is using the build trees of this repository", next_step="wait for it, or stop it with Ctrl-C"
-            ) from error
-        # Who holds it is for the other's message alone; a full disk is told by what needs the room.
-        with contextlib.suppress(OSError):
-            lock.seek(0)
-            lock.truncate()
-            lock.write(f"run {run} (pid {os.getpid()})\n")
-            lock.flush()
-        yield

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's own patch checker on a candidate, run from the base commit so that no patch can bend it."""
+"""The kernel's own patch checker on a candidate, run from the reference tree, whose scripts no patch may touch."""
 
 from __future__ import annotations
 
@@ -33,4 +33,10 @@ def complaints(bench: Bench, best: Oid, candidate: Oid) -> list[str] | None:
         sandbox=Sandbox(writable=(), readable=(patch,)) if bench.plan.sandboxed else None,
     )
     lines = said.output.decode(errors="replace").splitlines()
-    return [line.partition(": ")[2] or line for line in lines if ": ERROR: " in line or ": WARNING: " in line]
+    found = [line.partition(": ")[2] or line for line in lines if ": ERROR: " in line or ": WARNING: " in line]
+    if not found and not said.ok:
+        # It answers 1 when it complains; an answer of 1 without a complaint is a script that broke down.
+        last = f": {lines[-1]}" if lines else ""
+        bench.log.say(f"checkpatch did not work and is left out (exit code {said.returncode}){last}", event="note")
+        return None
+    return found

@@ -5,28 +5,38 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import signal
+import threading
 import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from git_hmopt.agents.proposer import Proposer
 from git_hmopt.config.load import LoadedConfig, load_config
 from git_hmopt.errors import HmoptError, InterruptedRunError, RepositoryError, StoreError
-from git_hmopt.loop.bench import Bench, alone
+from git_hmopt.loop.bench import Bench
 from git_hmopt.loop.book import Book
+from git_hmopt.loop.configuration import LocalOverlays, notes_on
+from git_hmopt.loop.lock import alone
 from git_hmopt.loop.log import Listener, RunLog
-from git_hmopt.loop.nodes.finish import closing, dropped_branches, story_of
+from git_hmopt.loop.nodes.finish import closing, dropped_branches, told
 from git_hmopt.loop.outcome import Outcome
 from git_hmopt.loop.plan import RunPlan
 from git_hmopt.loop.proposers import kept, make_proposer
 from git_hmopt.loop.state import RunState
 from git_hmopt.process.runner import kill_live
 from git_hmopt.records.run import RepositoryState, RunRecord
-from git_hmopt.records.words import Oid, RunId, RunStatus, new_run_id, utc_now
+from git_hmopt.records.words import Oid, RunId, RunStatus, best_ref, new_run_id, utc_now
 from git_hmopt.report.story import RunStory
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import Journal, OpDraft
 from git_hmopt.store.repository import Repository
+
+Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 # LangGraph asks langsmith, and langsmith asks the environment, whether to post every state to a server. The answer
 # is no, whatever the shell says; set before either is imported.
@@ -65,7 +75,6 @@ class Request:
     iterations: int | None = None
     wall_s: int | None = None
     sandboxed: bool = True
-    layouts: int | None = None
 
 
 def start(
@@ -77,54 +86,68 @@ def start(
     local_root: Path,
     listener: Listener = lambda line: None,
 ) -> RunStory:
-    """Run the loop from the beginning and return its story; the run is closed, or resumable, when this raises."""
+    """Run the loop from the beginning and return its story; the run is closed, or resumable, when this raises.
+
+    `local_root` is the working tree: an overlay that the base commit has not may lie there.
+    """
     artifacts = ArtifactStore.of(repository)
     base = repository.resolve(request.base)
     run = new_run_id(request.workload)
     _refuse_namespace(repository, run)
     stored = artifacts.put_bytes(configuration, kind="configuration", name=".hmopt.yaml", media_type="application/yaml")
-    plan = RunPlan(
-        run=run,
-        uuid=str(uuid.uuid4()),
-        workload=request.workload,
-        proposer=kept(request.proposer, _patches(repository, run)),
-        base_commit=base,
-        seed=secrets.randbits(31) if request.seed is None else request.seed,
-        origin=loaded.origin,
-        configuration=stored.sha256,
-        sandboxed=request.sandboxed,
-        iterations=request.iterations,
-        wall_s=request.wall_s,
-        started=utc_now(),
-    )
     with alone(repository, run):
-        bench = _bench(repository, plan, loaded, local_root, listener)
-        state: RunState = {
-            "run_id": run,
-            "iteration": 0,
-            "best": base,
-            "budget_remaining": int(bench.wall_s),
-            "regressions": 0,
-            "no_gain": 0,
-        }
-        created = OpDraft(
-            "run.created",
-            "init_run",
-            data={"run": _record(bench).model_dump(mode="json"), "plan": plan.model_dump(mode="json")},
-        )
-        return _drive(bench, state, Outcome(state, [created]))
+        with _nothing_left(repository, run):
+            plan = RunPlan(
+                run=run,
+                uuid=str(uuid.uuid4()),
+                workload=request.workload,
+                proposer=kept(request.proposer, _patches(repository, run)),
+                base_commit=base,
+                seed=secrets.randbits(31) if request.seed is None else request.seed,
+                origin=loaded.origin,
+                configuration=stored.sha256,
+                sandboxed=request.sandboxed,
+                iterations=request.iterations,
+                wall_s=request.wall_s,
+                started=utc_now(),
+            )
+            bench = _bench(repository, plan, loaded, local_root, listener)
+        return _drive(bench, *_beginning(bench))
+
+
+def _beginning(bench: Bench) -> tuple[RunState, Outcome]:
+    """Return the state a run begins with, and what is published with its first checkpoint."""
+    state: RunState = {
+        "run_id": bench.run,
+        "iteration": 0,
+        "best": bench.plan.base_commit,
+        "budget_remaining": int(bench.wall_s),
+        "regressions": 0,
+        "no_gain": 0,
+    }
+    data = {
+        "run": _record(bench).model_dump(mode="json"),
+        "plan": bench.plan.model_dump(mode="json"),
+        "overlays": {overlay.name: overlay.digest for overlay in bench.overlays},
+    }
+    return state, Outcome(state, [OpDraft("run.created", "init_run", data=data)])
+
+
+@contextmanager
+def _nothing_left(repository: Repository, run: RunId) -> Iterator[None]:
+    """Delete the run's directory when the run is refused before it began: the copied patches of no run."""
+    try:
+        yield
+    except HmoptError:
+        shutil.rmtree(repository.home / "runs" / run, ignore_errors=True)
+        raise
 
 
 def resume(repository: Repository, run: RunId, *, local_root: Path, listener: Listener = lambda line: None) -> RunStory:
     """Go on with a run of this clone from its last checkpoint; StoreError when it is closed or another clone's."""
     journal = Journal(repository)
     book = Book(journal, run)
-    closed = book.last("run.closed")
-    if closed is not None:
-        raise StoreError(
-            f"run {run} is closed ({closed['status']}: {closed['reason']})",
-            next_step=f"look at it with: git hmopt show {run}",
-        )
+    _refuse_closed(book)
     if not any(entry.operation.writer == journal.writer for entry in book.entries):
         raise StoreError(
             f"run {run} was made in another clone and only goes on there",
@@ -133,18 +156,57 @@ def resume(repository: Repository, run: RunId, *, local_root: Path, listener: Li
     plan = book.plan()
     configuration = ArtifactStore.of(repository).read(plan.configuration)
     if configuration is None:
-        raise StoreError(f"the configuration of run {run} is not in this clone's artifact store")
+        raise StoreError(
+            f"the configuration of run {run} is not in this clone's artifact store",
+            next_step=_another(plan, str(best_ref(run))),
+        )
     with alone(repository, run):
+        # Another process may have closed it until now.
+        _refuse_closed(Book(journal, run))
         loaded = load_config(configuration, origin=plan.origin)
-        return _drive(_bench(repository, plan, loaded, local_root, listener), None, None)
+        bench = _bench(repository, plan, loaded, local_root, listener)
+        _refuse_other_overlays(bench, book)
+        return _drive(bench, None, None)
+
+
+def _refuse_closed(book: Book) -> None:
+    closed = book.last("run.closed")
+    if closed is None:
+        return
+    step = f"look at it with: git hmopt show {book.run}"
+    if closed["status"] != RunStatus.SUCCEEDED:
+        accepted = any(one.accepted for one in book.evaluations())
+        step += f"; {_another(book.plan(), str(best_ref(book.run)) if accepted else None)}"
+    raise StoreError(f"run {book.run} is closed ({closed['status']}: {closed['reason']})", next_step=step)
+
+
+def _another(plan: RunPlan, best: str | None) -> str:
+    """Return how to start a run that goes on where this one cannot."""
+    base = best.removeprefix("refs/heads/") if best else plan.base_commit[:12]
+    return f"start another from where it stood: git hmopt optimize --workload {plan.workload} --base {base}"
+
+
+def _refuse_other_overlays(bench: Bench, book: Book) -> None:
+    """Refuse to go on with another harness than the run began with: its numbers would be of two workloads."""
+    then = book.need("run.created")["overlays"]
+    now = {overlay.name: overlay.digest for overlay in bench.overlays}
+    changed = sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
+    if not changed:
+        return
+    raise StoreError(
+        f"overlay '{changed[0]}' is not what it was when run {bench.run} began",
+        next_step="put it back as it was, or start another run",
+    )
 
 
 def _bench(repository: Repository, plan: RunPlan, loaded: LoadedConfig, local_root: Path, listener: Listener) -> Bench:
     log = RunLog(repository.home / "runs" / plan.run / "logs" / "log.jsonl", plan.run, listener)
-    proposer: Proposer = make_proposer(
-        plan.proposer, repository, Oid(plan.base_commit), _patches(repository, RunId(plan.run))
-    )
-    return Bench(repository, plan, loaded, proposer, log=log, local_root=local_root)
+    base, run = Oid(plan.base_commit), RunId(plan.run)
+    proposer: Proposer = make_proposer(plan.proposer, repository, base, _patches(repository, run))
+    places = LocalOverlays(repository, base, plan.origin, local_root)
+    bench = Bench(repository, plan, loaded, proposer, log=log, places=places)
+    bench.notes = (*notes_on(loaded, local_root), *dict.fromkeys(places.notes))
+    return bench
 
 
 def _patches(repository: Repository, run: RunId) -> Path:
@@ -180,7 +242,9 @@ def _record(bench: Bench) -> RunRecord:
             "sandbox": bench.missing_sandbox() or "bwrap",
         },
         repository=RepositoryState(
-            uri=repository.config_get("remote.origin.url") or "local", revision=plan.base_commit, dirty=False
+            uri=repository.config_get("remote.origin.url") or "local",
+            revision=plan.base_commit,
+            dirty=repository.worktree is not None and repository.is_dirty(),
         ),
         seed=plan.seed,
         created=plan.started,
@@ -197,25 +261,54 @@ def _drive(bench: Bench, state: RunState | None, first: Outcome | None) -> RunSt
     saver = JournalSaver(bench.journal, bench.run)
     saver.pending = first
     limit = 16 + 12 * (bench.iterations + 2)
+    with _handling({signal.SIGTERM: _interrupt}):
+        try:
+            compiled(bench, saver).invoke(
+                state, {"configurable": {"thread_id": bench.run}, "recursion_limit": limit}, durability="sync"
+            )
+        except KeyboardInterrupt:
+            raise _interrupted(bench) from None
+        except (StoreError, OSError) as error:
+            # What cannot be written or read now may be later, and closing would have to write: the run stays open.
+            raise _resumable(bench, error) from error
+        except HmoptError as error:
+            _close(bench, RunStatus.FAILED, error.what)
+            raise
+    return told(bench)
+
+
+@contextmanager
+def _handling(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
+    """Have signals handled so, and as before afterwards; a thread that is not the main one is sent none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        compiled(bench, saver).invoke(
-            state, {"configurable": {"thread_id": bench.run}, "recursion_limit": limit}, durability="sync"
-        )
-    except KeyboardInterrupt:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # `kill`, a service's stop and CI's cancel mean what Ctrl-C means.
+    raise KeyboardInterrupt
+
+
+def _interrupted(bench: Bench) -> InterruptedRunError:
+    """Close the run as stopped, and return what is to be told."""
+    # Who presses Ctrl-C again means the same run, and would only leave it open.
+    with _handling({signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: signal.SIG_IGN}):
         # What worker threads started (relinks) does not see Ctrl-C.
         kill_live()
+        if not bench.journal.read(bench.run).entries:
+            return InterruptedRunError("interrupted before anything of the run was recorded")
         _close(bench, RunStatus.STOPPED, "interrupted")
-        raise InterruptedRunError(
-            f"run {bench.run} was interrupted and is closed as stopped",
-            next_step=f"what it found so far: git hmopt show {bench.run}",
-        ) from None
-    except (StoreError, OSError) as error:
-        # What cannot be written or read now may be later, and closing would have to write: the run stays open.
-        raise _resumable(bench, error) from error
-    except HmoptError as error:
-        _close(bench, RunStatus.FAILED, error.what)
-        raise
-    return story_of(bench)
+    return InterruptedRunError(
+        f"run {bench.run} was interrupted and is closed as stopped",
+        next_step=f"what it found so far: git hmopt show {bench.run}",
+    )
 
 
 def _resumable(bench: Bench, error: StoreError | OSError) -> StoreError:

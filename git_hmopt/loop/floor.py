@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from pathlib import Path
 
-from git_hmopt.errors import CorruptRecordError, HmoptError, MeasurementError
+from git_hmopt.adapters import BuildResult
+from git_hmopt.errors import CorruptRecordError, MeasurementError
 from git_hmopt.loop.bench import Bench, Meter
 from git_hmopt.loop.book import Book
 from git_hmopt.loop.nodes.setup import host_name
 from git_hmopt.loop.state import RunState
-from git_hmopt.measure.compare import Comparison, compare, compare_same, measured_case
+from git_hmopt.measure.compare import compare, compare_same, measured_case
 from git_hmopt.measure.floor import Floor, FloorSource, floor_of, floor_source, read_floor
 from git_hmopt.records.words import Oid
 from git_hmopt.store.journal import OpDraft
@@ -25,43 +27,47 @@ PADDINGS = (16, 48, 32, 80, 112, 144, 176, 208)
 
 
 def floor_for(bench: Bench, state: RunState) -> tuple[Floor | None, list[OpDraft]]:
-    """Return the floor of the objective's metric, measured now, or earlier on this host; None when it is a count.
+    """Return the floor of the objective's metric, measured now, or earlier on this host.
 
-    The drafts record it in this run the first time it is used.
+    None when the objective is a count, and when the time budget ended before the floor was measured: the gate widens
+    its bound then. The drafts record it in this run the first time it is used.
     """
     meter = bench.meter(bench.plan.workload, bench.objective.metric)
     if meter.adapter.repeatable:
         return None, []
-    book = Book(bench.journal, bench.run)
-    recorded = book.last("floor.measured")
+    recorded = Book(bench.journal, bench.run).last("floor.measured")
     if recorded is not None:
         return read_floor(recorded["floor_record"]), []
     base = Oid(bench.plan.base_commit)
     built = bench.need_reference(base)[meter.build]
     path = bench.repository.home / "floors" / f"{_key(bench, meter, built.image.sha256 if built.image else '')}.json"
-    floor: Floor | None = None
-    if path.is_file():
-        with contextlib.suppress(CorruptRecordError, OSError):
-            floor = read_floor(path.read_bytes())
-            bench.log.say(f"noise floor: {100 * floor.ratio:.2f} %, measured here before")
-    if floor is None:
-        floor = _measure(bench, state, meter, base)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(floor.to_json())
-        bench.log.say(f"noise floor: {100 * floor.ratio:.2f} % over {len(floor.sources)} comparisons of nothing")
+    floor = _kept(bench, path) or _measure(bench, state, meter, built)
     # The reference tree may have been at base for the floor; the caller's best comes back with its next use.
     bench.need_reference(Oid(state["best"]))
-    shown = {
-        "value": floor.value,
-        "sources": [_told(one) for one in floor.sources],
-    }
+    if floor is None:
+        bench.log.say("the time budget ended before the noise floor was measured: bounds are doubled", event="note")
+        return None, []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(floor.to_json())
+    shown = {"value": floor.value, "sources": [_told(one, bench.config.measure.confidence) for one in floor.sources]}
     data = {"floor": shown, "floor_record": floor.to_json()}
     return floor, [OpDraft("floor.measured", "profile_candidate", state["iteration"], data=data)]
 
 
-def _told(source: FloorSource) -> str:
+def _kept(bench: Bench, path: Path) -> Floor | None:
+    if not path.is_file():
+        return None
+    # A file that was cut off is no floor, and is written again.
+    with contextlib.suppress(CorruptRecordError):
+        floor = read_floor(path.read_bytes())
+        bench.log.say(f"noise floor: {100 * floor.ratio:.2f} %, measured here before")
+        return floor
+    return None
+
+
+def _told(source: FloorSource, confidence: float) -> str:
     numbers = [100 * float(text) for text in (source.estimate, source.low, source.high)]
-    return "{}: {:+.2f} % [{:+.2f}, {:+.2f}]".format(source.name, *numbers)
+    return "{}: {:+.2f} % [{:+.2f}, {:+.2f}] at {:.4g} %".format(source.name, *numbers, 100 * confidence)
 
 
 def _key(bench: Bench, meter: Meter, image: str) -> str:
@@ -71,81 +77,89 @@ def _key(bench: Bench, meter: Meter, image: str) -> str:
         meter.metric,
         image,
         repr(bench.measure_plan()),
+        str(bench.config.measure.null_patches),
         repr(bench.workload.inputs),
     )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def _measure(bench: Bench, state: RunState, meter: Meter, base: Oid) -> Floor:
+def _measure(bench: Bench, state: RunState, meter: Meter, base: BuildResult) -> Floor | None:
+    """Measure the floor; None when the run's time budget ends first: half a floor is none."""
+    builder, side = bench.builds[meter.build], bench.side(base)
+    plan, deadline = bench.measure_plan(early_stop=False), bench.deadline(state)
     sources: list[FloorSource] = []
-    builder = bench.builds[meter.build]
-    plan = bench.measure_plan(early_stop=False)
-    inputs = bench.workload.inputs
-    reference = bench.need_reference(base)
-    side = bench.side(reference[meter.build])
     if builder.layout_controlled:
         bench.log.say("noise floor: the base against itself on two sets of layouts")
         same = compare_same(
             side,
             builder,
             meter.adapter,
-            measured_case(inputs, bench.plan.seed, stream="floor"),
+            measured_case(bench.workload.inputs, bench.plan.seed, stream="floor"),
             plan,
             metric=meter.metric,
             run_seed=bench.plan.seed,
+            deadline=deadline,
         )
-        sources += _source("base against base", same, null=False)
+        if same.estimate is None:
+            return None
+        sources.append(floor_source("base against base", "a/a", same.estimate))
     for padding in PADDINGS[: bench.config.measure.null_patches]:
-        null = _null_patch(bench, base, padding)
+        null = _built_null(bench, meter, base, padding)
         if null is None:
             continue
-        path, tree = null
-        built = bench.build_once(tree, meter.build)
-        if (
-            not built.success
-            or built.image is None
-            or built.image.sha256 == (side.built.image and side.built.image.sha256)
-        ):
-            continue
+        path, built = null
         bench.log.say(f"noise floor: {padding} bytes of padding in {path}")
         compared = compare(
             side,
             bench.side(built),
             builder,
             meter.adapter,
-            measured_case(inputs, bench.plan.seed, stream=f"null-{padding}"),
+            measured_case(bench.workload.inputs, bench.plan.seed, stream=f"null-{padding}"),
             plan,
             metric=meter.metric,
             run_seed=bench.plan.seed,
-            stream="floor",
+            stream="nulls",
             decided=lambda estimate: False,
+            deadline=deadline,
         )
-        sources += _source(f"{padding} bytes of padding in {path}", compared, null=True)
+        if compared.estimate is None:
+            return None
+        sources.append(floor_source(f"{padding} bytes of padding in {path}", "null-patch", compared.estimate))
     if not sources:
         raise MeasurementError(
             "no noise floor can be measured: layouts are not controlled and no null patch could be built",
             next_step="give the build adapter a way to relink, or a compile database",
         )
-    return floor_of(sources, host=host_name(), workload=bench.plan.workload, metric=meter.metric)
+    floor = floor_of(sources, host=host_name(), workload=bench.plan.workload, metric=meter.metric)
+    bench.log.say(f"noise floor: {100 * floor.ratio:.2f} % over {len(floor.sources)} comparisons of nothing")
+    return floor
 
 
-def _source(name: str, compared: Comparison, *, null: bool) -> list[FloorSource]:
-    if compared.estimate is None:
-        return []
-    return [floor_source(name, "null-patch" if null else "a/a", compared.estimate)]
+def _built_null(bench: Bench, meter: Meter, base: BuildResult, padding: int) -> tuple[str, BuildResult] | None:
+    """Build the base with `padding` more bytes of code; None, and said, when that gives no other image."""
+    null = _null_patch(bench, padding)
+    if null is None:
+        bench.log.say("noise floor: no hotspot stands in a C file that a null patch could be made of", event="note")
+        return None
+    path, tree = null
+    built = bench.build_once(tree, meter.build)
+    if built.image is None or (base.image and built.image.sha256 == base.image.sha256):
+        why = built.failure or "the image is the base's"
+        bench.log.say(f"noise floor: {padding} bytes of padding in {path} are no null patch: {why}", event="note")
+        return None
+    return path, built
 
 
-def _null_patch(bench: Bench, base: Oid, padding: int) -> tuple[str, Oid] | None:
+def _null_patch(bench: Bench, padding: int) -> tuple[str, Oid] | None:
     """Return a file and an export tree in which it has `padding` more bytes of code that never run.
 
-    The file is that of the first hotspot whose file is C; a file-scope asm goes in front of its code.
+    The file is that of the first hotspot whose file is C; gcc puts a file-scope asm in front of its code.
     """
+    base = Oid(bench.plan.base_commit)
     ranked = Book(bench.journal, bench.run).need("hotspots.ranked")["hotspots"]
     for path in dict.fromkeys(one["file"] for one in ranked if one["file"]):
         content = bench.repository.read_path(base, path)
         if path.endswith(".c") and content is not None and path not in bench.overlay_paths:
             text = f'\nasm(".pushsection .text\\n.skip {padding}, 0x90\\n.popsection");\n'
-            export = bench.export_tree(base)
-            with contextlib.suppress(HmoptError):
-                return path, bench.repository.write_tree(export, {path: content + text.encode()})
+            return path, bench.repository.write_tree(bench.export_tree(base), {path: content + text.encode()})
     return None

@@ -37,6 +37,9 @@ FUNCTIONS: dict[str, Node] = {
     "export_dataset": finish.export_dataset,
 }
 
+OPENING = ("build_evidence_pack", "conductor_decide")
+"""The nodes that stand at the beginning of an iteration: they work for the next one, the state still tells the last."""
+
 
 def compiled(bench: Bench, saver: JournalSaver) -> CompiledStateGraph[Any, Any, Any, Any]:
     """Return the loop, ready to be invoked or to go on from its last checkpoint."""
@@ -48,9 +51,8 @@ def compiled(bench: Bench, saver: JournalSaver) -> CompiledStateGraph[Any, Any, 
     for one, two in itertools.pairwise(NODES[:8]):
         graph.add_edge(one, two)
     graph.add_conditional_edges("conductor_decide", _after_decision, ["coder_generate_patch", "stop_or_continue"])
-    for name, following in itertools.pairwise(NODES[8:12]):
+    for name, following in itertools.pairwise(NODES[8:13]):
         graph.add_conditional_edges(name, _unless_ended(following), [following, "stop_or_continue"])
-    graph.add_edge("profile_candidate", "evaluate_delta_and_update_best")
     graph.add_edge("evaluate_delta_and_update_best", "stop_or_continue")
     graph.add_conditional_edges(
         "stop_or_continue", _after_turn, ["generate_report", "baseline_profile", "build_evidence_pack"]
@@ -65,7 +67,7 @@ def _recorded(name: str, node: Node, bench: Bench, saver: JournalSaver) -> Calla
 
     def call(state: RunState) -> RunState:
         bench.entered = started = time.monotonic()
-        with bench.log.during(name, state.get("iteration", 0)):
+        with bench.log.during(name, state.get("iteration", 0) + (name in OPENING)):
             outcome = node(bench, state)
         saver.pending = outcome
         # The state holds whole seconds: what is left over is charged to the next node, or short nodes would be free.

@@ -9,7 +9,7 @@ from git_hmopt import __version__
 from git_hmopt.agents.proposer import Proposal
 from git_hmopt.loop.bench import Bench
 from git_hmopt.loop.state import RunState
-from git_hmopt.records.run import EvaluationRecord, PatchRecord
+from git_hmopt.records.run import Delta, EvaluationRecord, PatchRecord
 
 # The kernel's documentation asks for 75 columns (Documentation/process/submitting-patches.rst).
 COLUMNS = 75
@@ -32,15 +32,11 @@ def _numbers(bench: Bench, evaluation: EvaluationRecord) -> list[str]:
     how = ""
     for delta in evaluation.deltas:
         change = f"{100 * float(delta.estimate):+.2f} %"
-        if delta.kind == "time":
+        if delta.kind in ("time", "kpi"):
             low, high = 100 * float(delta.low), 100 * float(delta.high)
             lines.append(f"  {delta.metric}: {change} [{low:+.2f}, {high:+.2f}] ({bench.plan.workload})")
-            how = (
-                f"Time is the mean over {delta.layouts} code layouts, paired by layout, {delta.boots} boots each, "
-                f"with its 95 % interval."
-                if delta.layout_controlled
-                else f"Time is over {delta.boots} runs of one build each; code layout was not controlled."
-            )
+            if delta.metric == bench.objective.metric or not how:
+                how = _how(delta)
         else:
             lines.append(f"  {delta.metric}: {change} ({bench.plan.workload})")
     if evaluation.text_bytes is not None:
@@ -49,6 +45,17 @@ def _numbers(bench: Bench, evaluation: EvaluationRecord) -> list[str]:
         check.detail for check in evaluation.checks if check.name in ("tests", "outputs") and check.passed
     )
     return ["\n".join(lines), how, f"Tested: {tested}." if tested else ""]
+
+
+def _how(delta: Delta) -> str:
+    name = delta.metric[:1].upper() + delta.metric[1:]
+    interval = f"in brackets the {100 * float(delta.confidence or 0):.4g} % interval"
+    if delta.layout_controlled:
+        return (
+            f"{name} is the mean over {delta.layouts} code layouts, paired by layout, {delta.boots} boots each; "
+            f"{interval}."
+        )
+    return f"{name} is over {delta.boots} runs of one build each, code layout not controlled; {interval}."
 
 
 def _trailers(bench: Bench, state: RunState, strategy: str) -> list[str]:

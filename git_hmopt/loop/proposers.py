@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from git_hmopt.agents.patches import CommitPatch, open_patches
+from git_hmopt.agents.patches import CommitPatch, is_patch, open_patches
 from git_hmopt.agents.playbook.proposer import PlaybookProposer
 from git_hmopt.agents.proposer import Proposer
 from git_hmopt.errors import RepositoryError, UsageError
@@ -24,15 +24,22 @@ def kept(spec: str, place: Path) -> str:
     this machine. Branches and `playbook` are returned as they are.
     """
     where = Path(spec.removeprefix(_PATCHES))
-    if not spec.startswith(_PATCHES) or not where.exists():
+    if not spec.startswith(_PATCHES) or spec == _PATCHES or not where.exists():
         return spec
+    open_patches(str(where), directory=Path(), commits=lambda name: None)  # refused by the name that was typed
     name = where.resolve().name
     target = place / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    if where.is_dir():
-        shutil.copytree(where, target)
-    else:
+    if not where.is_dir():
         shutil.copyfile(where, target)
+        return f"{_PATCHES}{name}"
+    target.mkdir()
+    for entry in where.iterdir():
+        if is_patch(entry):
+            shutil.copyfile(entry, target / entry.name)
+        else:
+            # What is no patch is counted by its name alone: beside patches may lie a whole kernel.
+            (target / entry.name).touch()
     return f"{_PATCHES}{name}"
 
 

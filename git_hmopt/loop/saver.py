@@ -45,12 +45,12 @@ class JournalSaver(BaseCheckpointSaver[int]):
         """Publish the pending records and this checkpoint together."""
         record = _to_record(checkpoint, metadata)
         outcome, self.pending = self.pending, None
-        # The step counts up for ever, also across a resume, so it is the attempt that makes the identity unique.
+        # The step counts up for ever from -1, also across a resume, so it is what makes the identity unique.
         draft = OpDraft(
             op="checkpoint",
             node="checkpoint",
             iter=record.state.iteration if record.state else 0,
-            attempt=record.step,
+            attempt=record.step + 1,
             data={"checkpoint": record.model_dump(mode="json")},
         )
         if outcome is None:

@@ -19,7 +19,7 @@ from git_hmopt.adapters import BuildResult, Image, Reading, WorkCase
 from git_hmopt.config.schema import Inputs, Measure
 from git_hmopt.errors import MeasurementError
 from git_hmopt.measure.layouts import derived_seed, layout_seeds
-from git_hmopt.measure.sampling import Arm, Samples, SamplingPlan, sample
+from git_hmopt.measure.sampling import MIN_READINGS, Arm, Samples, SamplingPlan, sample
 from git_hmopt.measure.statistics import (
     BOOT_LOOKS,
     LAYOUT_LOOKS,
@@ -229,6 +229,7 @@ class _Stage:
     binaries: int
     rounds: int
     look: Look
+    min_readings: int = MIN_READINGS
 
 
 def _layout_stages(
@@ -252,7 +253,8 @@ def _boot_stages(base: Side, candidate: Side, plan: Plan) -> list[_Stage]:
     stages: list[_Stage] = []
     done = 0
     for look in looks(plan.layouts * plan.boots, plan.confidence, BOOT_LOOKS if plan.early_stop else ()):
-        stages.append(_Stage(arms, 2, look.units - done, look))
+        # A boot is a unit here: a stage may be a single round.
+        stages.append(_Stage(arms, 2, look.units - done, look, min_readings=0))
         done = look.units
     return stages
 
@@ -320,7 +322,7 @@ class _Session:
         part = sample(
             stage.arms(),
             self._read,
-            SamplingPlan(stage.rounds),
+            SamplingPlan(stage.rounds, min_readings=stage.min_readings),
             self._rng,
             stage=self._stage,
             first_round=self._round,

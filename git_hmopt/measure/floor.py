@@ -77,10 +77,11 @@ def floor_of(sources: Sequence[FloorSource], *, host: str, workload: str, metric
 
     The truth of every source is zero. Their root mean square is the standard deviation of what nulls report. A null
     patch is measured as a candidate is, paired by seed, so its half-width at the floor's number of layouts is what a
-    candidate's interval will have there. The floor is the larger of the root mean square and HALF_WIDTH_SHARE of the
-    half-width: the gate's bound, twice that, then leaves room for a null's narrower interval after twice as many
-    layouts, around whatever a null reports; with a bound below the half-width a change of nothing could never be told
-    to be none. An A/A comparison is unpaired and much wider; its estimate counts alone.
+    candidate's interval will have there. The floor is the largest of the root mean square, half of the largest null
+    (so that the gate's bound, twice the floor, is above every null that was seen) and HALF_WIDTH_SHARE of the
+    half-width: the bound then leaves room for a null's narrower interval after twice as many layouts, around whatever
+    a null reports; with a bound below the half-width a change of nothing could never be told to be none. An A/A
+    comparison is unpaired and much wider; its estimate counts alone.
     Raises MeasurementError without a source.
     """
     if not sources:

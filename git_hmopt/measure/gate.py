@@ -24,6 +24,8 @@ ONE_LAYOUT = 0.05
 """One build an arm decides nothing below about this (PRACTICE), whatever its interval over boots says."""
 
 GuardState = Literal["holds", "broken", "undecided"]
+Direction = Literal["lower", "higher"]
+"""Which way a metric gets better."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,13 @@ def bound_of(objective: Objective, floor: Floor | None, *, layout_controlled: bo
         return margin
     bound = max(margin, FLOOR_FACTOR * floor.ratio) if floor else margin
     if not layout_controlled:
-        return max(WIDENING * bound, ONE_LAYOUT)
+        return _one_layout(bound)
     return bound if floor else WIDENING * bound
+
+
+def _one_layout(bound: float) -> float:
+    """Return what a bound becomes where each arm is one layout that nobody controls."""
+    return max(WIDENING * bound, ONE_LAYOUT)
 
 
 def decided(objective: Objective, floor: Floor | None, *, layout_controlled: bool) -> Callable[[Estimate], bool]:
@@ -141,6 +148,11 @@ def rejected(rule: str, detail: str) -> Judgement:
     return Judgement(Verdict.REJECTED, f"Rejected by the rule '{rule}': {detail}.", None, accepted=False, rule=rule)
 
 
+def unmeasured(why: str) -> Judgement:
+    """Return the judgement on a candidate that passed every check and then gave no readings."""
+    return _no(0, Verdict.CANNOT_TELL, f"It could not be measured: {why}.")
+
+
 def incorrect(differences: Sequence[str]) -> Judgement:
     """Return the judgement on a candidate that does not build cleanly, fails tests or answers differently."""
     more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
@@ -148,26 +160,53 @@ def incorrect(differences: Sequence[str]) -> Judgement:
 
 
 def guard_from_estimate(
-    name: str, estimate: Estimate, margin: float, direction: Literal["lower", "higher"] = "lower"
+    name: str,
+    estimate: Estimate,
+    margin: float,
+    direction: Direction = "lower",
+    *,
+    layout_controlled: bool = True,
 ) -> GuardResult:
     """Say whether a measured guard is non-inferior: its interval's worse end may not pass the margin.
 
     It is broken when the interval lies entirely on the worse side of zero and the estimate is past the margin; what is
-    neither is undecided.
+    neither is undecided. Where layouts are not controlled the margin is widened as the objective's bound is, and
+    "zero" is the margin.
     """
     seen = estimate if direction == "lower" else _flipped(estimate)
-    detail = f"{name} changed by {interval_text(estimate)}, its margin is {percent(margin, sign=False)}"
-    if seen.high <= margin:
+    limit = margin if layout_controlled else _one_layout(margin)
+    widened = "" if layout_controlled else " (widened: layouts are not controlled)"
+    detail = f"{name} changed by {interval_text(estimate)}, its margin is {percent(limit, sign=False)}{widened}"
+    if seen.high <= limit:
         return GuardResult(name, "holds", detail)
-    broken = seen.low > 0 and seen.ratio_minus_one > margin
+    broken = seen.low > (0 if layout_controlled else limit) and seen.ratio_minus_one > limit
     return GuardResult(name, "broken" if broken else "undecided", detail)
 
 
-def guard_from_count(name: str, base: float, candidate: float, margin: float) -> GuardResult:
-    """Say whether an exact count stayed within its margin."""
+def guard_decided(
+    margin: float, direction: Direction = "lower", *, layout_controlled: bool
+) -> Callable[[Estimate], bool]:
+    """Return the stopping rule of a guard's own comparison: its interval lies on one side of the margin."""
+    limit = margin if layout_controlled else _one_layout(margin)
+
+    def rule(estimate: Estimate) -> bool:
+        seen = estimate if direction == "lower" else _flipped(estimate)
+        return seen.high <= limit or seen.low > limit
+
+    return rule
+
+
+def guard_from_count(
+    name: str, base: float, candidate: float, margin: float, direction: Direction = "lower"
+) -> GuardResult:
+    """Say whether an exact count stayed within its margin; from 0 on base, whether it stayed 0 or got better."""
+    if base <= 0:
+        better = candidate <= base if direction == "lower" else candidate >= base
+        return GuardResult(name, "holds" if better else "broken", f"{name} changed from {base:g} to {candidate:g}")
     change = exact_estimate(base, candidate).ratio_minus_one
+    worse = change if direction == "lower" else -change
     detail = f"{name} changed by {percent(change)}, its margin is {percent(margin, sign=False)}"
-    return GuardResult(name, "holds" if change <= margin else "broken", detail)
+    return GuardResult(name, "holds" if worse <= margin else "broken", detail)
 
 
 def guard_from_text(growth: int | None, limit: int) -> GuardResult:
@@ -185,10 +224,14 @@ def percent(ratio: float, *, sign: bool = True) -> str:
 
 
 def interval_text(estimate: Estimate) -> str:
-    """Return an estimate with its interval, `-76.52 % [-76.61, -76.40]`; an exact one without."""
+    """Return an estimate with its interval, `-76.52 % [-76.61, -76.40] at 99.75 %`; an exact one without.
+
+    The confidence is said because it differs from look to look (`statistics.looks`).
+    """
     if estimate.low == estimate.high:
         return percent(estimate.ratio_minus_one)
-    return f"{percent(estimate.ratio_minus_one)} [{100 * estimate.low:+.2f}, {100 * estimate.high:+.2f}]"
+    ends = f"[{100 * estimate.low:+.2f}, {100 * estimate.high:+.2f}]"
+    return f"{percent(estimate.ratio_minus_one)} {ends} at {100 * estimate.confidence:.4g} %"
 
 
 @dataclass(frozen=True)
@@ -232,8 +275,9 @@ def _count_against_time(facts: _Facts) -> Judgement | None:
             continue
         seen = _oriented(facts.objective, estimate) if is_objective else estimate
         if seen.low > facts.zero:
+            worse = f"the {metric} got worse" if is_objective and facts.objective.kind == "kpi" else "time rose"
             reason = (
-                f"The {count[0]} fell by {percent(-count[1], sign=False)}, yet time rose: "
+                f"The {count[0]} fell by {percent(-count[1], sign=False)}, yet {worse}: "
                 f"{_measured(metric, estimate)}, all of it beyond {percent(facts.zero, sign=False)}."
             )
             return _no(2, Verdict.REGRESSED, reason)

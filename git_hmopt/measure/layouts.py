@@ -11,8 +11,8 @@ import hashlib
 
 from git_hmopt.records.words import Seed
 
-STREAMS = ("floor", "floor-second", "nulls", "compare", "confirmation", "final", "guards", "spare")
-"""The purposes of layout seeds. A stream may carry a suffix after `/`, as in `confirmation/3`."""
+STREAMS = ("floor", "floor-second", "nulls", "compare", "confirmation", "final")
+"""The purposes of layout seeds, at most eight. A stream may carry a suffix after `/`, as in `confirmation/3`."""
 
 
 def layout_seeds(run_seed: int, n: int, *, stream: str) -> tuple[Seed, ...]:

@@ -50,6 +50,7 @@ def measured_delta(
         layouts=estimate.layouts,
         boots=estimate.boots,
         layout_controlled=layout_controlled,
+        confidence=decimal_text(estimate.confidence),
         floor=floor.value if floor else None,
         layout_sd=_decimal(estimate.layout_sd),
         boot_sd=_decimal(estimate.boot_sd),

@@ -24,7 +24,7 @@ Runner = Callable[[Image, int], float]
 """Runs an image once; the number is the round's, so that all binaries of a round can be given the same input."""
 
 MIN_READINGS = 2
-"""Fewer readings of a binary than this say nothing about how much its readings vary."""
+"""Fewer readings of a layout than this say nothing about how much its readings vary."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class SamplingPlan:
     """How often one run is tried before it counts as failed."""
     max_failed: float = 0.1
     """The share of runs that may fail; beyond it the measurement is none."""
+    min_readings: int = MIN_READINGS
+    """How many readings of a binary are the fewest that are taken."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,6 @@ class Samples:
             failures=self.failures + later.failures,
             retried=self.retried + later.retried,
             stopped=later.stopped,
-        )
-
-    def stage(self, number: int) -> Samples:
-        """Return the readings of one stage."""
-        return Samples(
-            rows=tuple(row for row in self.rows if row.stage == number),
-            failures=tuple(failure for failure in self.failures if failure.stage == number),
         )
 
     def to_bytes(self) -> bytes:
@@ -163,7 +158,7 @@ def sample(
             else:
                 rows.append(Row(stage, round_, arm, seed, order, value))
                 retried += tries > 1
-    _refuse_thin(binaries, rows)
+    _refuse_thin(binaries, rows, plan.min_readings)
     return Samples(tuple(rows), tuple(failures), retried)
 
 
@@ -195,11 +190,11 @@ def _refuse_failures(failures: Sequence[FailedRun], rows: Sequence[Row], allowed
         raise MeasurementError(f"{where} never gave a reading in {len(same)} rounds: {last.reason}")
 
 
-def _refuse_thin(binaries: Sequence[tuple[str, Seed, Image]], rows: Sequence[Row]) -> None:
+def _refuse_thin(binaries: Sequence[tuple[str, Seed, Image]], rows: Sequence[Row], fewest: int) -> None:
     counts = Counter((row.arm, row.seed) for row in rows)
     for arm, seed, _ in binaries:
-        if counts[arm, seed] < MIN_READINGS:
+        if counts[arm, seed] < fewest:
             raise MeasurementError(
-                f"arm '{arm}', layout {seed} gave {counts[arm, seed]} readings, at least {MIN_READINGS} are needed",
+                f"arm '{arm}', layout {seed} gave {counts[arm, seed]} readings, at least {fewest} are needed",
                 next_step="raise measure.boots in .hmopt.yaml",
             )

@@ -3,7 +3,7 @@
 
 The steps (LAYOUT.md, "The estimate"), all on logarithms of readings:
 
-1. Block: subtract from every reading its round's median over all binaries; the host's drift is gone.
+1. Block: subtract from every reading how far its round lies above the binaries' own medians; the host's drift is gone.
 2. Take the median over boots of every binary (arm x layout).
 3. Paired: one difference a layout seed. Unpaired: two groups of layouts.
 4. Mean over layouts; Student's t over layouts (Welch's for unpaired groups) gives the interval.
@@ -232,10 +232,19 @@ def smallest_detectable(estimate: Estimate, bound: float) -> float:
 
 
 def blocked(samples: Samples) -> dict[Cell, list[float]]:
-    """Return the log readings of every binary, each less its round's median over all binaries."""
+    """Return the log readings of every binary, each less its round's level.
+
+    The level is the median over all binaries of how far each lies above its own median (one step of Tukey's median
+    polish). The median of the readings themselves would jump by half the arms' distance in a round where one run of
+    a four times faster candidate failed, and be taken for the host's drift.
+    """
+    readings: dict[Cell, list[float]] = defaultdict(list)
+    for row in samples.rows:
+        readings[row.arm, row.seed].append(math.log(row.value))
+    centres = {cell: median(values) for cell, values in readings.items()}
     rounds: dict[int, list[float]] = defaultdict(list)
     for row in samples.rows:
-        rounds[row.round].append(math.log(row.value))
+        rounds[row.round].append(math.log(row.value) - centres[row.arm, row.seed])
     levels = {number: median(values) for number, values in rounds.items()}
     cells: dict[Cell, list[float]] = defaultdict(list)
     for row in samples.rows:

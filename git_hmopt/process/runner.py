@@ -154,9 +154,18 @@ def live_children() -> frozenset[int]:
 
 
 def kill_live() -> None:
-    """End every program that runs now; for the main thread's Ctrl-C, which other threads do not see."""
-    for pgid in live_children():
-        kill_group(pgid)
+    """End every program that runs now; for the main thread's Ctrl-C, which other threads do not see.
+
+    Safe in a signal handler: while the main thread starts a program, its handlers wait (`_held_back`).
+    """
+    # Another thread may be just between a fork and its note of the process; but never wait for it for good.
+    known = _starting.acquire(timeout=1.0)
+    try:
+        for pgid in live_children():
+            kill_group(pgid)
+    finally:
+        if known:
+            _starting.release()
 
 
 def kill_group(pgid: int) -> None:
@@ -236,22 +245,25 @@ class _Lines:
     def add(self, data: bytes, arrived_ns: int) -> None:
         *lines, rest = data.split(b"\n")
         for line in lines:
-            self._partial += line
-            self._pass(bytes(self._partial), arrived_ns)
-            self._partial.clear()
-        self._partial += rest
-        while len(self._partial) >= LINE_BYTES:
-            self._sink(bytes(self._partial[:LINE_BYTES]), arrived_ns)
-            del self._partial[:LINE_BYTES]
+            self._take(line, arrived_ns)
+            self._end_line(arrived_ns)
+        self._take(rest, arrived_ns)
 
     def finish(self) -> None:
         """Pass on what stands after the last newline."""
         if self._partial:
-            self._pass(bytes(self._partial), time.monotonic_ns())
-            self._partial.clear()
+            self._end_line(time.monotonic_ns())
 
-    def _pass(self, line: bytes, arrived_ns: int) -> None:
-        self._sink(line.rstrip(b"\r"), arrived_ns)
+    def _take(self, data: bytes, arrived_ns: int) -> None:
+        self._partial += data
+        while len(self._partial) > LINE_BYTES:
+            self._sink(bytes(self._partial[:LINE_BYTES]), arrived_ns)
+            del self._partial[:LINE_BYTES]
+
+    def _end_line(self, arrived_ns: int) -> None:
+        line = bytes(self._partial.rstrip(b"\r"))
+        self._partial.clear()
+        self._sink(line, arrived_ns)
 
 
 class _Log:
@@ -385,6 +397,9 @@ def _held_back() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        # Inherited from whoever started us; with it the kernel reaps children itself and their exit codes are lost.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     caught: list[int] = []
     before: dict[int, Any] = {}
     try:

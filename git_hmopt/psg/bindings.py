@@ -64,6 +64,7 @@ _SIGNATURES: tuple[tuple[str, type | None, tuple[type, ...]], ...] = (
     ("clang_getCursorSemanticParent", Cursor, (Cursor,)),
     ("clang_isCursorDefinition", c_uint, (Cursor,)),
     ("clang_getCursorLinkage", c_int, (Cursor,)),
+    ("clang_Cursor_getStorageClass", c_int, (Cursor,)),
     ("clang_Cursor_isFunctionInlined", c_uint, (Cursor,)),
     ("clang_Cursor_isNull", c_int, (Cursor,)),
     ("clang_Cursor_getNumArguments", c_int, (Cursor,)),

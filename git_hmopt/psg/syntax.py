@@ -18,7 +18,7 @@ from git_hmopt.psg import bindings
 from git_hmopt.psg.bindings import Cursor, position
 from git_hmopt.psg.unit import Function, Unit
 
-Scope = Literal["", "global", "local", "parameter", "function", "enumerator", "field"]
+Scope = Literal["", "global", "static", "local", "parameter", "function", "enumerator", "field"]
 
 _FUNCTION, _VARIABLE, _FIELD, _ENUMERATOR, _PARAMETER = 8, 9, 6, 7, 10
 _FIRST_EXPRESSION, _LAST_EXPRESSION = 100, 199
@@ -44,7 +44,10 @@ class Node:
     name: str = ""
     """What a declaration declares or a reference names."""
     scope: Scope = ""
-    """What kind of thing a reference names."""
+    """What kind of thing a reference names; `static` is a function's own variable that outlives the call.
+
+    Of declarations only that one is told.
+    """
     type: str = ""
     """The type with typedefs resolved."""
     written_type: str = ""
@@ -142,15 +145,21 @@ class _Build:
 
     def _name(self, cursor: Cursor, kind: str) -> tuple[str, Scope]:
         if kind not in ("DECL_REF_EXPR", "MEMBER_REF_EXPR", "CALL_EXPR", "GOTO_STMT", "LABEL_REF", "TYPE_REF"):
-            return bindings.text(self._clang.clang_getCursorSpelling(cursor)), ""
+            name = bindings.text(self._clang.clang_getCursorSpelling(cursor))
+            return name, "static" if kind == "VAR_DECL" and self._variable(cursor) == "static" else ""
         target = self._clang.clang_getCursorReferenced(cursor)
         if self._clang.clang_Cursor_isNull(target):
             return bindings.text(self._clang.clang_getCursorSpelling(cursor)), ""
         name = bindings.text(self._clang.clang_getCursorSpelling(target))
         if target.kind == _VARIABLE:
-            # CXLinkage_NoLinkage is 1; a static local has none either, and lives on between calls.
-            return name, "local" if self._clang.clang_getCursorLinkage(target) <= 1 else "global"
+            return name, self._variable(target)
         return name, _SCOPES.get(target.kind, "")
+
+    def _variable(self, declaration: Cursor) -> Scope:
+        if self._clang.clang_getCursorLinkage(declaration) > 1:  # CXLinkage_NoLinkage
+            return "global"
+        # A function's static variable has no linkage either: 3 is CX_SC_Static.
+        return "static" if self._clang.clang_Cursor_getStorageClass(declaration) == 3 else "local"
 
     def _operator(self, cursor: Cursor, kind: str) -> str:
         if kind in ("BINARY_OPERATOR", "COMPOUND_ASSIGNMENT_OPERATOR"):
@@ -167,7 +176,9 @@ class _Build:
             return None
         # A reference to a variable folds to its initialiser, which is not its value once something assigns to it.
         if any(
-            inner.scope in ("local", "global", "parameter", "field") for child in children for inner in child.walk()
+            inner.scope in ("local", "static", "global", "parameter", "field")
+            for child in children
+            for inner in child.walk()
         ):
             return None
         if _kind_name(cursor.kind) in ("DECL_REF_EXPR", "MEMBER_REF_EXPR", "CALL_EXPR", "STRING_LITERAL", "StmtExpr"):
@@ -193,9 +204,10 @@ def _covers(child: Node, start: int, end: int) -> bool:
 
 
 def _semicolons(source: bytes, start: int, end: int) -> list[int]:
-    """Return the offsets of the two semicolons in a for statement's parentheses."""
+    """Return the offsets of the two semicolons in a for statement's parentheses; none where the text is not known."""
+    opening = source.find(b"(", start, end)
     depth, found = 0, []
-    for offset in range(source.find(b"(", start, end), end):
+    for offset in range(opening, end) if opening >= 0 else ():
         byte = source[offset]
         if byte == ord("("):
             depth += 1

@@ -42,7 +42,7 @@ class Attempt(Record):
 
 
 class LineCount(Record):
-    """How often a source line's first instruction ran in the counted window."""
+    """How often a source line's most executed instruction ran in the counted window."""
 
     line: int
     count: int

@@ -129,7 +129,7 @@ class PatchRecord(Record):
 
 
 class Delta(Record):
-    """A candidate's change of one metric, as a ratio minus one, with its 95 % interval."""
+    """A candidate's change of one metric, as a ratio minus one, with its interval."""
 
     metric: str
     kind: Literal["time", "count", "kpi", "size"]
@@ -140,6 +140,12 @@ class Delta(Record):
     layouts: int
     boots: int
     layout_controlled: bool
+    # Left out where there is none, so that what was stored before it was is still written as the same bytes.
+    confidence: Decimal | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="of the interval, 0..1; null for an exact number",
+    )
     floor: Decimal | None = None
     layout_sd: Decimal | None = None
     boot_sd: Decimal | None = None

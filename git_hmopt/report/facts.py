@@ -117,6 +117,13 @@ class DeltaFacts:
     layout_sd: str | None
     boot_sd: str | None
     samples: str | None
+    confidence: str | None = None
+    """Of the interval; None for an exact number, and where it was not recorded."""
+
+    @property
+    def exact(self) -> bool:
+        """Say whether it is a number without noise: a count, a size."""
+        return self.kind in ("count", "size")
 
 
 @dataclass(frozen=True)
@@ -270,6 +277,7 @@ def read_delta(data: Fields) -> DeltaFacts:
         layout_sd=data.maybe_decimal("layout_sd"),
         boot_sd=data.maybe_decimal("boot_sd"),
         samples=data.maybe_text("samples"),
+        confidence=data.maybe_decimal("confidence"),
     )
 
 

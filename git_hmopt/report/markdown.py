@@ -11,6 +11,7 @@ from git_hmopt.report.next_steps import next_commands
 from git_hmopt.report.story import Iteration, RunStory
 from git_hmopt.report.wording import (
     UNKNOWN,
+    at_confidence,
     delta_of,
     floor_line,
     how_measured,
@@ -23,6 +24,7 @@ from git_hmopt.report.wording import (
     share,
     skipped_line,
     text_size,
+    time_head,
     verdict_label,
     verdict_sentence,
 )
@@ -64,7 +66,7 @@ def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _head(story: RunStory) -> str:
     reason = f": {_md(story.status_reason)}" if story.status_reason else ""
-    open_run = " (it has not ended: it runs, or was killed)" if is_open(story) else ""
+    open_run = " (it has not ended)" if is_open(story) else ""
     return f"# Run {_md(story.run.name)}\n\nStatus: **{_md(story.status)}**{reason}{open_run}."
 
 
@@ -116,7 +118,7 @@ def _hotspots(story: RunStory) -> str:
 def _table(story: RunStory) -> str:
     if not story.iterations:
         return "## Iterations\n\nNone."
-    head = ("#", "strategy", "symbol", "time [95 %]", "count", "text", "verdict", "on best")
+    head = ("#", "strategy", "symbol", time_head(story), "count", "text", "verdict", "on best")
     return "## Iterations\n\n" + _rows(head, (_row(one) for one in story.iterations))
 
 
@@ -157,7 +159,7 @@ def _patch(patch: PatchFacts) -> str:
 def _judged(evaluation: EvaluationFacts) -> list[str]:
     parts = [f"Reason: {_md(evaluation.reason)}"]
     if evaluation.deltas:
-        head = ("metric", "kind", "against", "change [95 %]", "measured over", "floor", "layout sd", "boot sd")
+        head = ("metric", "kind", "against", "change [interval]", "measured over", "floor", "layout sd", "boot sd")
         parts.append(_rows(head, (_delta(delta) for delta in evaluation.deltas)))
     if evaluation.checks:
         rows = [
@@ -174,7 +176,7 @@ def _delta(delta: DeltaFacts) -> Sequence[str]:
         _md(delta.metric),
         _md(delta.kind),
         _md(delta.against),
-        _md(interval(delta)),
+        _md(at_confidence(delta)),
         how_measured(delta),
         *(UNKNOWN if value is None else percent(value).lstrip("+") for value in spreads),
     )

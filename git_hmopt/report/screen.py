@@ -21,6 +21,7 @@ from git_hmopt.report.wording import (
     share,
     skipped_line,
     text_size,
+    time_head,
     verdict_label,
 )
 
@@ -57,11 +58,13 @@ def _what(story: RunStory) -> list[str]:
     run = story.run
     reason = f": {plain(story.status_reason)}" if story.status_reason else ""
     parent = f", continues {run.parent}" if run.parent else ""
-    dirty = ", dirty tree" if run.dirty else ""
+    # Most runs record the base commit itself as the revision; said once is enough.
+    more = [run.revision] * (run.revision != run.base_commit) + ["dirty tree"] * run.dirty
+    base = f"{run.base_commit[:12]} ({', '.join(more)})" if more else run.base_commit[:12]
     return [
         f"run {run.name}  {story.status}{reason}",
         f"  workload {run.workload} on {run.device}, proposer {run.proposer}, seed {run.seed}{parent}",
-        f"  base {run.base_commit[:12]} ({run.revision}{dirty}) of {run.uri}, started {run.created}",
+        f"  base {base} of {run.uri}, started {run.created}",
     ]
 
 
@@ -81,7 +84,7 @@ def _hotspots(story: RunStory) -> list[str]:
 def _iterations(story: RunStory, room: int) -> list[str]:
     if not story.iterations:
         return ["no iterations"]
-    lines = [_row(("#", "strategy", "symbol", "time [95 %]", "count", "text"), "verdict (* on best)")]
+    lines = [_row(("#", "strategy", "symbol", time_head(story), "count", "text"), "verdict (* on best)")]
     shown = list(story.iterations)
     if len(shown) + 1 > room:
         # One line goes to saying how many are missing; the latest tell most.

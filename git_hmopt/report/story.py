@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from git_hmopt.errors import CorruptRecordError
@@ -23,6 +23,7 @@ from git_hmopt.report.facts import (
     RunFacts,
 )
 from git_hmopt.report.fields import Fields, MalformedError
+from git_hmopt.store.journal import JournalReading
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class _Fold:
         self.floor: FloorFacts | None = None
         self.confirmations: dict[str, DeltaFacts] = {}
         self.notes: dict[str, None] = {}
+        self.toolchain: dict[str, str] = {}
         self.last_at = ""
         self.skipped: Counter[str] = Counter()
         self.handlers: dict[str, Callable[[_Step, Fields], None]] = {
@@ -124,6 +126,7 @@ class _Fold:
             "decision": self._decision,
             "confirmation": self._confirmation,
             "notes": self._notes,
+            "builds": self._builds,
         }
 
     def take(self, operation: Fields) -> None:
@@ -161,9 +164,7 @@ class _Fold:
 
     def _floor(self, step: _Step, data: Fields) -> None:
         floor = data.inner("floor")
-        sources = floor.data.get("sources", ())
-        texts = sources if isinstance(sources, list | tuple) else [f"{key}: {sources[key]}" for key in sorted(sources)]
-        self.floor = FloorFacts(floor.decimal("value"), tuple(str(text) for text in texts))
+        self.floor = FloorFacts(floor.decimal("value"), floor.texts("sources"))
 
     def _decision(self, step: _Step, data: Fields) -> None:
         step.decision = data.text_map("decision")
@@ -175,11 +176,21 @@ class _Fold:
     def _notes(self, step: _Step, data: Fields) -> None:
         self.notes.update(dict.fromkeys(data.texts("notes")))
 
+    def _builds(self, step: _Step, data: Fields) -> None:
+        # A run is created before anything is built: what built it is known of the base's builds.
+        builds = data.inner("builds")
+        found = {
+            f"{name} {tool}": version
+            for name in sorted(builds.data)
+            for tool, version in builds.inner(name).text_map("toolchain").items()
+        }
+        self.toolchain = self.toolchain or found
+
     def story(self) -> RunStory:
         if self.run is None:
             raise CorruptRecordError("this journal does not say which run it belongs to: it holds no 'run' record")
         return RunStory(
-            run=self.run,
+            run=replace(self.run, toolchain={**self.run.toolchain, **self.toolchain}),
             status=self.status,
             status_reason=self.reason,
             hotspots=self.hotspots,
@@ -226,6 +237,12 @@ def _iteration(number: int, step: _Step, evidence: str | None) -> Iteration:
         artifacts=tuple(step.artifacts),
         evidence=evidence,
     )
+
+
+def story_of(reading: JournalReading) -> RunStory:
+    """Return the story that a reading of a run's journals tells; what the reading could not read is in `skipped`."""
+    story = fold([operation.model_dump(mode="json") for operation in reading.operations])
+    return replace(story, skipped=dict(Counter(reading.skipped) + Counter(story.skipped)))
 
 
 def fold(operations: Iterable[Mapping[str, Any]]) -> RunStory:

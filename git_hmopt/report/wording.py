@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from git_hmopt.records.words import RunStatus, Verdict
 from git_hmopt.report.facts import DeltaFacts, EvaluationFacts, HotspotFacts
@@ -33,11 +33,41 @@ def percent(ratio: str) -> str:
 
 
 def interval(delta: DeltaFacts) -> str:
-    """Return estimate and 95 % interval, `-76.5 % [-76.6, -76.4]`; an exact value has no interval."""
+    """Return estimate and interval, `-76.5 % [-76.6, -76.4]`; an exact value has no interval.
+
+    Its confidence stands beside it (`at_confidence`) or over the column (`interval_head`).
+    """
     values = [float(value) for value in (delta.estimate, delta.low, delta.high)]
     digits = _digits(*values)
     estimate, low, high = (_number(value, digits) for value in values)
     return f"{estimate} %" if values[1] == values[2] else f"{estimate} % [{low}, {high}]"
+
+
+def at_confidence(delta: DeltaFacts) -> str:
+    """Return the same with the interval's confidence, `-76.5 % [-76.6, -76.4] at 99.75 %`."""
+    if delta.low == delta.high:
+        return interval(delta)
+    known = UNKNOWN if delta.confidence is None else f"{_confidence(delta.confidence)} %"
+    return f"{interval(delta)} at {known}"
+
+
+def interval_head(name: str, deltas: Iterable[DeltaFacts]) -> str:
+    """Return the head of a column of intervals with their confidence; comparisons that end early have more of it."""
+    known = sorted({float(delta.confidence) for delta in deltas if delta.confidence is not None})
+    if not known:
+        return f"{name} [interval]"
+    ends = dict.fromkeys(_confidence(str(value)) for value in (known[0], known[-1]))
+    return f"{name} [{'-'.join(ends)} %]"
+
+
+def time_head(story: RunStory) -> str:
+    """Return the head of the column of times."""
+    judged = [delta_of(one.evaluation.deltas, ("time", "kpi")) for one in story.iterations if one.evaluation]
+    return interval_head("time", [delta for delta in judged if delta])
+
+
+def _confidence(share: str) -> str:
+    return f"{100 * float(share):.4g}"
 
 
 def _digits(*ratios: float) -> int:
@@ -113,26 +143,34 @@ def verdict_sentence(one: Iteration) -> str:
         Verdict.REGRESSED: "Regressed: it is measurably worse.",
         Verdict.INCORRECT: "Incorrect: it does not do what the baseline does; its speed means nothing.",
         Verdict.REJECTED: f"Rejected by rule '{plain(evaluation.rule or UNKNOWN)}'.",
-        Verdict.CANNOT_TELL: "Cannot tell: the measurement is too coarse to decide; the smallest change it would "
-        f"have shown is {_smallest(evaluation)}.",
+        Verdict.CANNOT_TELL: "Cannot tell: what was measured does not decide."
+        if evaluation.smallest_detectable is None
+        else "Cannot tell: the measurement is too coarse to decide; the smallest change it would have shown is "
+        f"{_smallest(evaluation)}.",
     }
     known = {str(verdict): text for verdict, text in said.items()}
     return f"{known.get(evaluation.verdict, f'Verdict: {plain(evaluation.verdict)}.')} {kept}"
 
 
 _CLAIMS = {"time": ("faster", "slower"), "count": ("fewer", "more"), "size": ("smaller", "larger")}
+_ONE_LAYOUT = 0.05
+"""One build of each side differs by up to this for its layout alone (Mytkowicz et al., ASPLOS 2009, and our own
+measurements): nothing below it is a claim."""
 
 
 def confirmed(delta: DeltaFacts) -> str:
     """Return the claim about best against base, in the words its interval allows."""
     lower, higher = _CLAIMS.get(delta.kind, ("lower", "higher"))
     low, high = float(delta.low), float(delta.high)
-    word = lower if high < 0 else higher if low > 0 else "no difference shown"
-    return f"{plain(delta.metric)} {interval(delta)}: {word}"
+    least = 0.0 if delta.exact or delta.layout_controlled else _ONE_LAYOUT
+    word = lower if high < -least else higher if low > least else "no difference shown"
+    return f"{plain(delta.metric)} {at_confidence(delta)}: {word}"
 
 
 def how_measured(delta: DeltaFacts) -> str:
-    """Return how a delta was measured: layouts, boots, and whether layouts were controlled."""
+    """Return how a delta was measured: once, or over layouts and boots, and whether layouts were controlled."""
+    if delta.exact:
+        return "one exact reading each"
     control = "paired by seed" if delta.layout_controlled else "layout NOT controlled"
     return f"{_several(delta.layouts, 'layout')} ({control}), {_several(delta.boots, 'boot')} each"
 
@@ -157,7 +195,7 @@ def outcome(story: RunStory) -> list[str]:
 
 
 def is_open(story: RunStory) -> bool:
-    """Say whether the run may still take operations (it runs, or was killed)."""
+    """Say whether the run may still take operations (it runs, or was interrupted)."""
     return story.status not in {str(status) for status in RunStatus if status.closed}
 
 

@@ -20,7 +20,7 @@ from git_hmopt.errors import StoreError
 from git_hmopt.records.words import JOURNALS, Oid, RefName
 from git_hmopt.store.repository import Repository
 
-VERSION = 1
+VERSION = 2
 TABLES = frozenset(
     {
         *("meta", "journal_heads", "skipped", "operations", "runs", "artifacts", "metrics", "hotspots", "graphs"),
@@ -28,6 +28,10 @@ TABLES = frozenset(
     }
 )
 """What `schema.sql` makes."""
+
+
+_DAMAGED = (apsw.CorruptError, apsw.NotADBError)
+_UNWRITABLE = (apsw.BusyError, apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError)
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,9 @@ class Cache:
 
     def refresh(self) -> Refreshed:
         """Read what the journals have that the cache has not; rebuild a missing, damaged or older cache."""
-        heads = self._heads()
+        standing = self._standing(self._heads())
         with self._locked(fcntl.LOCK_SH), self._usable(writable=False) as database:
-            if not isinstance(database, str) and _is_current(database, heads):
+            if not isinstance(database, str) and _is_current(database, standing):
                 return Refreshed(0, None)
         with self._locked(fcntl.LOCK_EX):
             with self._usable(writable=True) as database:
@@ -66,9 +70,9 @@ class Cache:
                 if not isinstance(database, str):
                     try:
                         return Refreshed(self._update(database), None)
-                    except (apsw.CorruptError, apsw.NotADBError) as error:
+                    except _DAMAGED as error:
                         reason = f"damaged ({error})"
-                    except (apsw.BusyError, apsw.FullError, apsw.IOError, apsw.ReadOnlyError) as error:
+                    except _UNWRITABLE as error:
                         raise self._refused(error) from error
             return Refreshed(self._rebuild(), reason)
 
@@ -79,13 +83,21 @@ class Cache:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[apsw.Connection]:
-        """Bring the cache up to date and give a read-only connection to it."""
+        """Bring the cache up to date and give a read-only connection to it.
+
+        StoreError when what is asked of it meets damage: that a file is whole cannot be seen without reading it all.
+        """
         for _ in range(5):
             self.refresh()
             with self._locked(fcntl.LOCK_SH), self._usable(writable=False) as database:
                 # Between the two somebody may have deleted the file.
                 if not isinstance(database, str):
-                    yield database
+                    try:
+                        yield database
+                    except _DAMAGED as error:
+                        raise StoreError(
+                            f"the cache '{self.path}' is damaged ({error})", next_step="run: git hmopt cache rebuild"
+                        ) from error
                     return
         raise StoreError(f"'{self.path}' vanishes as soon as it is written", next_step="see who deletes it")
 
@@ -106,7 +118,7 @@ class Cache:
                 reason = _reason_against(database)
             except apsw.CantOpenError:
                 reason = "missing"
-            except (apsw.CorruptError, apsw.NotADBError) as error:
+            except _DAMAGED as error:
                 reason = f"damaged ({error})"
             yield reason or database
 
@@ -127,7 +139,7 @@ class Cache:
             _remove(self.path)
             compact.replace(self.path)
             _remove(fresh)
-        except (OSError, apsw.FullError, apsw.IOError, apsw.CantOpenError) as error:
+        except (OSError, *_UNWRITABLE) as error:
             raise self._refused(error) from error
         return count
 
@@ -136,7 +148,14 @@ class Cache:
         from git_hmopt.store.cache_rows import update
 
         heads = self._heads()
-        return update(database, self.repository, heads, _digest(heads))
+        return update(database, self.repository, heads, self._standing(heads))
+
+    def _standing(self, heads: Mapping[RefName, Oid]) -> str:
+        """Return a digest of all that the cache depends on: where the journals stand, and where this clone is cut."""
+        listing = "\n".join(f"{oid} {ref}" for ref, oid in sorted(heads.items()))
+        shallow = self.repository.common_dir / "shallow"
+        cuts = shallow.read_bytes() if shallow.is_file() else b""
+        return hashlib.sha256(listing.encode("utf-8", "surrogateescape") + b"\0" + cuts).hexdigest()
 
     def _refused(self, error: Exception) -> StoreError:
         return StoreError(
@@ -149,7 +168,9 @@ class Cache:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             opened = self.path.with_name("cache.lock").open("a")
         except OSError as error:
-            raise StoreError(f"no cache can be kept at '{self.path}': {error.strerror}") from error
+            raise StoreError(
+                f"no cache can be kept at '{self.path}': {error.strerror}", next_step="make its directory writable"
+            ) from error
         with opened as lock:
             fcntl.flock(lock, how)
             yield
@@ -177,13 +198,8 @@ def _reason_against(database: apsw.Connection) -> str | None:
     return None if tables >= TABLES else "incomplete"
 
 
-def _is_current(database: apsw.Connection, heads: Mapping[RefName, Oid]) -> bool:
+def _is_current(database: apsw.Connection, standing: str) -> bool:
     try:
-        return bool(database.execute("SELECT value FROM meta WHERE key = 'heads'").get == _digest(heads))
-    except (apsw.CorruptError, apsw.NotADBError):
+        return bool(database.execute("SELECT value FROM meta WHERE key = 'standing'").get == standing)
+    except _DAMAGED:
         return False
-
-
-def _digest(heads: Mapping[RefName, Oid]) -> str:
-    listing = "\n".join(f"{oid} {ref}" for ref, oid in sorted(heads.items()))
-    return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import apsw
 
 from git_hmopt.records.words import Oid, RefName, RunId
-from git_hmopt.store.chain import Chain, JournalName, Wanted, read_chains
+from git_hmopt.store.chain import CUT, Chain, JournalName, Wanted, read_chains
 from git_hmopt.store.fold import TABLES, Row, Value, fold
 from git_hmopt.store.repository import Repository
 
@@ -17,14 +18,16 @@ _NO_JOURNAL = "not a journal's name"
 _TABLES_BY_RUN = tuple(dict.fromkeys(table.name for table in TABLES))
 
 
-def update(database: apsw.Connection, repository: Repository, heads: Mapping[RefName, Oid], digest: str) -> int:
+def update(database: apsw.Connection, repository: Repository, heads: Mapping[RefName, Oid], standing: str) -> int:
     """Fold what is new into the database, all or nothing; return how many operations were read.
 
-    `digest` of the `heads` is what the next reader compares.
+    `standing` is what the next reader compares.
     """
-    with database:
+    with _transaction(database):
         known = {RefName(ref): Oid(oid) for ref, oid in database.execute("SELECT ref, oid FROM journal_heads")}
         gone = {name.run for ref in known.keys() - heads.keys() if (name := JournalName.of(ref))}
+        # What a shallow clone was cut of may have been fetched meanwhile, below what is known.
+        gone |= {RunId(run) for (run,) in database.execute("SELECT run FROM skipped WHERE reason = ?", (CUT,))}
         moved = [ref for ref, oid in heads.items() if known.get(ref) != oid and JournalName.of(ref)]
         count = 0
         wanted = [Wanted(ref, heads[ref], known.get(ref)) for ref in sorted(moved)]
@@ -37,8 +40,20 @@ def update(database: apsw.Connection, repository: Repository, heads: Mapping[Ref
                 count += _fold_chain(database, chain)
         count += _fold_again(database, repository, gone, heads)
         _finish(database, heads, {_name(ref).run for ref in moved} | gone)
-        database.execute("INSERT OR REPLACE INTO meta VALUES ('heads', ?)", (digest,))
+        database.execute("INSERT OR REPLACE INTO meta VALUES ('standing', ?)", (standing,))
     return count
+
+
+@contextlib.contextmanager
+def _transaction(database: apsw.Connection) -> Iterator[None]:
+    database.execute("BEGIN")
+    try:
+        yield
+        database.execute("COMMIT")
+    finally:
+        # A full disk ends the transaction by itself; apsw's own context manager then hides why.
+        if database.in_transaction:
+            database.execute("ROLLBACK")
 
 
 def _name(ref: RefName) -> JournalName:

@@ -5,7 +5,7 @@ What a reader can meet, and what becomes of it (the words are the keys of `Chain
 1. a sound operation: an entry;
 2. an `op` this version does not know: an entry like any other, for a newer reader's sake;
 3. a `v` this version does not know: that operation alone is skipped, "unknown version";
-4. no `op.json`, no JSON, or fields of the wrong type: skipped, "malformed";
+4. no `op.json` here, no JSON, JSON nested too deep, or fields of the wrong type: skipped, "malformed";
 5. an operation that names another run or writer than its ref: skipped, "of another journal";
 6. the chain's older part is not in this clone (shallow): read so far, "older part not in this clone".
 """
@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from git_hmopt.errors import CorruptRecordError
 from git_hmopt.records.words import JOURNALS, Oid, RefName, RunId, is_run_id
 from git_hmopt.store.objects import Commit, ObjectStore, TreeEntry, tree_entries
 
@@ -26,6 +27,8 @@ CHAINS_AT_ONCE = 500
 """How many journals are read together: bounds the memory of a cache rebuild."""
 
 _LARGEST_LAMPORT = 2**53
+# Ours are nested ten deep; some hundreds make pydantic and sqlite's JSON functions give up on what they are fed.
+_DEEPEST = 64
 _FIELDS: dict[str, type] = {
     **dict.fromkeys(("op", "run", "writer", "node", "at"), str),
     **dict.fromkeys(("v", "iter", "attempt", "lamport"), int),
@@ -91,12 +94,11 @@ def read_chains(objects: ObjectStore, wanted: Sequence[Wanted]) -> Iterator[Chai
 
 
 def _read_some(objects: ObjectStore, wanted: Sequence[Wanted]) -> Iterator[Chain]:
-    stops = {chain.known for chain in wanted if chain.known}
-    commits = objects.first_parents([chain.head for chain in wanted], stops)
-    trees = _trees(objects, commits)
+    commits = objects.first_parents([(chain.head, chain.known) for chain in wanted])
+    paths = [_path(commits, chain) for chain in wanted]
+    trees = _trees(objects, {oid: commits[oid].tree for path, _ in paths for oid in path})
     blobs = _operations(objects, trees)
-    for chain in wanted:
-        path, end = _path(commits, chain)
+    for chain, (path, end) in zip(wanted, paths, strict=True):
         skipped: Counter[str] = Counter()
         entries = []
         for oid in reversed(path):
@@ -121,21 +123,24 @@ def _path(commits: Mapping[Oid, Commit], chain: Wanted) -> tuple[list[Oid], Oid 
     return path, at
 
 
-def _trees(objects: ObjectStore, commits: Mapping[Oid, Commit]) -> dict[Oid, list[TreeEntry]]:
-    oids = [commit.tree for commit in commits.values()]
-    found = objects.read_many(oids)
-    return {
-        commit: tree_entries(tree, oid, objects.object_format)
-        for commit, oid, tree in zip(commits, oids, found, strict=True)
-    }
+def _trees(objects: ObjectStore, wanted: Mapping[Oid, Oid]) -> dict[Oid, list[TreeEntry]]:
+    """Return the entries of trees by the commits that have them; none for a tree that is not here or is no tree."""
+    oids = list(wanted.values())
+    trees: dict[Oid, list[TreeEntry]] = {}
+    for commit, oid, found in zip(wanted, oids, objects.find_many(oids), strict=True):
+        try:
+            trees[commit] = tree_entries(found, oid, objects.object_format) if found else []
+        except CorruptRecordError:
+            trees[commit] = []
+    return trees
 
 
 def _operations(objects: ObjectStore, trees: Mapping[Oid, list[TreeEntry]]) -> dict[Oid, bytes]:
     files = {
         commit: entry.oid for commit, entries in trees.items() for entry in entries if entry.name == OPERATION_FILE
     }
-    found = objects.read_many(list(files.values()))
-    return {commit: blob.data for commit, blob in zip(files, found, strict=True)}
+    found = objects.find_many(list(files.values()))
+    return {commit: blob.data for commit, blob in zip(files, found, strict=True) if blob}
 
 
 def _entry(oid: Oid, commit: Commit, tree: Sequence[TreeEntry], blob: bytes | None, ref: RefName) -> ChainEntry | str:
@@ -157,7 +162,7 @@ def _fields(blob: bytes | None) -> dict[str, Any] | str:
             json.dumps(record, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return MALFORMED
-    if not isinstance(record, dict):
+    if not isinstance(record, dict) or is_deep(record):
         return MALFORMED
     if record.get("v") != 1 and isinstance(record.get("v"), int):
         return UNKNOWN_VERSION
@@ -169,6 +174,17 @@ def _fields(blob: bytes | None) -> dict[str, Any] | str:
         return MALFORMED
     numbers = (record["lamport"], record["iter"], record["attempt"])
     return record if all(0 <= number < _LARGEST_LAMPORT for number in numbers) else MALFORMED
+
+
+def is_deep(value: Any) -> bool:
+    """Say whether JSON is nested too deep for a reader."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        inner = (each for one in level for each in (one.values() if isinstance(one, dict) else one))
+        level = [each for each in inner if isinstance(each, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def order(entry: ChainEntry) -> tuple[int, str]:

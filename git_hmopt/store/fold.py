@@ -124,8 +124,8 @@ def fold(entry: ChainEntry) -> Folded:
     if status is not None and not isinstance(status, str):
         skipped.append("malformed status")
         status = None
-    if status is None and run is not None:
-        status = str(run["status"])
+    if status is None and run is not None and isinstance(run["status"], str):
+        status = run["status"]
     return Folded(status, run, tuple(rows), tuple(skipped))
 
 

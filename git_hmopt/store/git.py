@@ -9,7 +9,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from git_hmopt.errors import HmoptError, MissingProgramError, RepositoryError, StoreError
+from git_hmopt.errors import HmoptError, MissingProgramError, ProgramError, RepositoryError, StoreError
 from git_hmopt.process.runner import Limits, run
 
 # The runner builds the environment from nothing, so this list is all of the caller's shell that git sees. Missing on
@@ -53,6 +53,7 @@ _QUIET = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
 
 _DUBIOUS = re.compile(r"detected dubious ownership in repository at '([^']*)'")
 _FULL = ("No space left on device", "Disk quota exceeded", "File too large")
+FREE_SPACE = "free space there and run it again"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,11 @@ class GitOutput:
                 if line.startswith(prefix):
                     return line.removeprefix(prefix)
         return lines[0] if lines else f"exit code {self.returncode}"
+
+    @property
+    def disk_full(self) -> bool:
+        """Say whether git complained of a disk, quota or file size that is used up."""
+        return any(words in self.errors.decode("utf-8", "replace") for words in _FULL)
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,9 @@ class Git:
             )
         except MissingProgramError as error:
             raise MissingProgramError("git", lost="everything is kept in git", install="apt-get install git") from error
+        except ProgramError as error:
+            # A git that hangs or cannot start says nothing about the source under test.
+            raise StoreError(error.what, next_step=error.next_step) from error
         answer = GitOutput(finished.returncode, finished.output, finished.errors)
         if finished.returncode not in ok:
             subcommand = next((word for word in arguments if not word.startswith("-")), arguments[0])
@@ -135,6 +144,6 @@ def _translated(answer: GitOutput, subcommand: str, cwd: Path) -> HmoptError:
             f"'{cwd.absolute()}' is not in a git repository",
             next_step="run it inside a checkout, or make one: git init",
         )
-    if any(words in text for words in _FULL):
-        return StoreError(f"git {subcommand}: {answer.complaint}", next_step="free space there and run it again")
-    return StoreError(f"git {subcommand} failed: {answer.complaint}")
+    return StoreError(
+        f"git {subcommand} failed: {answer.complaint}", next_step=FREE_SPACE if answer.disk_full else None
+    )

@@ -25,12 +25,12 @@ from typing import Any
 from git_hmopt.errors import StoreError
 from git_hmopt.records.operation import Operation
 from git_hmopt.records.words import JOURNALS, Oid, RefName, RunId, is_run_id, journal_ref, utc_now
-from git_hmopt.store.chain import OPERATION_FILE, ChainEntry, JournalName, Wanted, order, read_chains
+from git_hmopt.store.chain import OPERATION_FILE, ChainEntry, JournalName, Wanted, is_deep, order, read_chains
 from git_hmopt.store.notes import NoteDraft, Notes
 from git_hmopt.store.objects import FILE, TOOL, ObjectBatch, TreeEntry, format_commit
 from git_hmopt.store.redaction import redact_file, redact_values
 from git_hmopt.store.repository import MovedRefsError, RefUpdate, Repository
-from git_hmopt.store.retry import retried
+from git_hmopt.store.retry import WRITERS_QUEUE, retried
 
 LARGEST_ATTACHMENT = 1 << 20
 """Bytes; what is larger belongs into the artifact store, and only its manifest into the journal."""
@@ -78,13 +78,6 @@ class JournalReading:
         known = any(entry.commit == commit and name in entry.attachments for entry in self.entries)
         return self._repository.read_path(commit, name) if known else None
 
-    def latest_attachment(self, name: str) -> bytes | None:
-        """Return the newest attachment of that name in the run, or None."""
-        for entry in reversed(self.entries):
-            if name in entry.attachments:
-                return self._repository.read_path(entry.commit, name)
-        return None
-
 
 @dataclass
 class _Own:
@@ -127,7 +120,8 @@ class Journal:
             raise StoreError(f"{run!r} is no name of a run")
         step = _Step(drafts, dict(attachments or {}), tuple(keep), tuple(refs), dict(notes or {}))
         step.check()
-        return retried(lambda: self._publish(run, step), transient=(_LostRaceError,))
+        queue = self._repository.home / WRITERS_QUEUE
+        return retried(lambda: self._publish(run, step), transient=(_LostRaceError,), queue=queue)
 
     def _publish(self, run: RunId, step: _Step) -> list[Operation]:
         own = self._own.get(run) or self._load(run)
@@ -268,6 +262,8 @@ def _build(batch: ObjectBatch, run: RunId, writer: str, own: _Own, step: _Step) 
 
 def _operation(draft: OpDraft, run: RunId, writer: str, lamport: int, at: str, attached: Counter[str]) -> Operation:
     data, counts = redact_values(dict(draft.data))
+    if is_deep(data):
+        raise StoreError(f"the data of '{draft.op}' is nested too deep to be read again")
     counts += attached
     if counts:
         data["redacted"] = dict(sorted(counts.items()))

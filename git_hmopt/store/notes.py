@@ -19,7 +19,7 @@ from git_hmopt.records.words import NOTES_METRICS, NOTES_VERDICTS, Oid, RefName
 from git_hmopt.store.objects import FILE, TOOL, TREE, ObjectBatch, TreeEntry, format_commit
 from git_hmopt.store.redaction import redact_values
 from git_hmopt.store.repository import MovedRefsError, RefUpdate, Repository
-from git_hmopt.store.retry import retried
+from git_hmopt.store.retry import WRITERS_QUEUE, retried
 
 FLAT_UNTIL = 256
 """How many notes one directory of a notes tree may hold before it is fanned out by two more digits."""
@@ -71,7 +71,7 @@ class Notes:
                 raise
             self.published(update)
 
-        retried(step, transient=(MovedRefsError,))
+        retried(step, transient=(MovedRefsError,), queue=self.repository.home / WRITERS_QUEUE)
 
     def prepare(self, batch: ObjectBatch, drafts: Sequence[NoteDraft]) -> RefUpdate | None:
         """Build the notes in `batch` and return the move that publishes them; None when nothing is new.
@@ -79,6 +79,8 @@ class Notes:
         For publishing together with other refs: flush the batch, move the refs, then call `published`, or `forget`
         when the move was refused, and prepare again.
         """
+        if not drafts:
+            return None
         if not self._known:
             self._head = self.repository.read_ref(self.ref)
             self._known = True

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -25,6 +26,7 @@ GITLINK = "160000"
 PACK_FROM = 200
 """From this many objects on one pack is written instead of a loose file each."""
 
+_OID = re.compile(rb"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _PACK_TYPE = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
 
 
@@ -81,12 +83,16 @@ class ObjectStore(Protocol):
         """Return the objects in the order asked for; MissingObjectError names the first that is not there."""
         ...
 
+    def find_many(self, oids: Sequence[Oid]) -> list[GitObject | None]:
+        """Return the objects in the order asked for, None for one that is not in this clone."""
+        ...
+
     def write_many(self, objects: Sequence[GitObject]) -> None:
         """Write objects; writing one that is there already changes nothing."""
         ...
 
-    def first_parents(self, heads: Sequence[Oid], stops: AbstractSet[Oid]) -> dict[Oid, Commit]:
-        """Return the commits on the first-parent chains from `heads`, at least down to (without) `stops`.
+    def first_parents(self, chains: Sequence[tuple[Oid, Oid | None]]) -> dict[Oid, Commit]:
+        """Return the commits on first-parent chains, each from a head at least down to (without) its end.
 
         A chain whose next commit is not in this clone, or is no commit, ends there.
         """
@@ -141,10 +147,13 @@ def zero_oid(object_format: str) -> Oid:
 
 
 def tree_entries(found: GitObject, oid: Oid, object_format: str) -> list[TreeEntry]:
-    """Return the entries of a tree object; CorruptRecordError when it is none."""
+    """Return the entries of a tree object; CorruptRecordError when it is none, or its bytes are no tree's."""
     if found.kind != "tree":
         raise CorruptRecordError(f"object {oid} is a {found.kind}, not a tree")
-    return list(_parse_tree(found.data, hashlib.new(object_format).digest_size))
+    try:
+        return list(_parse_tree(found.data, hashlib.new(object_format).digest_size))
+    except ValueError as error:
+        raise CorruptRecordError(f"tree {oid} is malformed", next_step="check with: git fsck") from error
 
 
 def _parse_tree(data: bytes, width: int) -> Iterator[TreeEntry]:
@@ -155,6 +164,8 @@ def _parse_tree(data: bytes, width: int) -> Iterator[TreeEntry]:
         mode = data[at:space].decode().zfill(6)
         name = data[space + 1 : end].decode("utf-8", "surrogateescape")
         at = end + 1 + width
+        if at > len(data):
+            raise ValueError("cut in an object id")
         yield TreeEntry(mode, Oid(data[end + 1 : at].hex()), name)
 
 
@@ -168,20 +179,18 @@ def format_tree(entries: Iterable[TreeEntry]) -> bytes:
 
 
 def commit_of(found: GitObject, oid: Oid) -> Commit:
-    """Return what a commit object says; CorruptRecordError when it is none."""
+    """Return what a commit object says; CorruptRecordError when it is none, or its bytes are no commit's."""
     if found.kind != "commit":
         raise CorruptRecordError(f"object {oid} is a {found.kind}, not a commit")
     head, _, message = found.data.partition(b"\n\n")
-    tree, parents = "", []
-    for line in head.split(b"\n"):
-        word, _, value = line.partition(b" ")
-        if word == b"tree":
-            tree = value.decode()
-        elif word == b"parent":
-            parents.append(Oid(value.decode()))
-        else:
-            break
-    return Commit(Oid(tree), tuple(parents), message.decode("utf-8", "replace"))
+    # git's own order: the tree, then the parents, then who wrote it.
+    first, *rest = (line.partition(b" ") for line in head.split(b"\n"))
+    parents = [value for word, _, value in itertools.takewhile(lambda line: line[0] == b"parent", rest)]
+    if first[0] != b"tree" or not all(_OID.fullmatch(value) for value in (first[2], *parents)):
+        raise CorruptRecordError(f"commit {oid} is malformed", next_step="check with: git fsck")
+    return Commit(
+        Oid(first[2].decode()), tuple(Oid(value.decode()) for value in parents), message.decode("utf-8", "replace")
+    )
 
 
 def format_commit(tree: Oid, parents: Sequence[Oid], message: str, author: Signature, seconds: int) -> bytes:

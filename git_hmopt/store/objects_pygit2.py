@@ -7,7 +7,6 @@ Only the object database is opened: configuration, refs and ownership stay git's
 from __future__ import annotations
 
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import pygit2
@@ -43,6 +42,16 @@ class Pygit2Objects:
         """Return the objects; see ObjectStore."""
         return [self._read(oid) for oid in oids]
 
+    def find_many(self, oids: Sequence[Oid]) -> list[GitObject | None]:
+        """Return the objects that are here; see ObjectStore."""
+        return [self._find(oid) for oid in oids]
+
+    def _find(self, oid: Oid) -> GitObject | None:
+        try:
+            return self._read(oid)
+        except MissingObjectError:
+            return None
+
     def _read(self, oid: Oid) -> GitObject:
         try:
             number, data = self._odb.read(oid)
@@ -65,15 +74,16 @@ class Pygit2Objects:
                 f"cannot write objects in {self._path}: {error}", next_step="check free space and permissions there"
             ) from error
 
-    def first_parents(self, heads: Sequence[Oid], stops: AbstractSet[Oid]) -> dict[Oid, Commit]:
+    def first_parents(self, chains: Sequence[tuple[Oid, Oid | None]]) -> dict[Oid, Commit]:
         """Return the commits of the chains; see ObjectStore."""
         found: dict[Oid, Commit] = {}
-        for head in heads:
+        for head, end in chains:
             at: Oid | None = head
-            while at is not None and at not in found and at not in stops:
-                try:
-                    found[at] = commit_of(self._read(at), at)
-                except (MissingObjectError, CorruptRecordError):
-                    break
+            while at is not None and at != end:
+                if at not in found:
+                    try:
+                        found[at] = commit_of(self._read(at), at)
+                    except (MissingObjectError, CorruptRecordError):
+                        break
                 at = next(iter(found[at].parents), None)
         return found

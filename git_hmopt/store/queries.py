@@ -3,19 +3,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import apsw
 
 from git_hmopt.errors import UsageError
 from git_hmopt.records.words import RunId
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-R = TypeVar("R", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -39,18 +32,20 @@ class RunRow:
     accepted: int
 
 
-RUNS = """
-SELECT runs.*, coalesce(judged.iterations, 0) AS iterations, coalesce(judged.accepted, 0) AS accepted
-FROM runs LEFT JOIN (
-    SELECT run, count(DISTINCT iteration) AS iterations, sum(accepted) AS accepted FROM evaluations {where} GROUP BY run
-) AS judged ON judged.run = runs.name
+_RUNS = f"""
+SELECT {", ".join(field.name for field in fields(RunRow))} FROM (
+    SELECT runs.*, coalesce(judged.iterations, 0) AS iterations, coalesce(judged.accepted, 0) AS accepted
+    FROM runs LEFT JOIN (
+        SELECT run, count(DISTINCT iteration) AS iterations, sum(accepted) AS accepted FROM evaluations GROUP BY run
+    ) AS judged ON judged.run = runs.name
+)
 """
 
 
 def list_runs(database: apsw.Connection, *, workload: str | None = None, limit: int | None = None) -> list[RunRow]:
     """Return the runs, newest first."""
-    statement = RUNS.format(where="") + " WHERE ?1 IS NULL OR workload = ?1 ORDER BY created DESC, name DESC LIMIT ?2"
-    return rows_of(database, RunRow, statement, (workload, -1 if limit is None else limit))
+    statement = f"{_RUNS} WHERE ?1 IS NULL OR workload = ?1 ORDER BY created DESC, name DESC LIMIT ?2"
+    return [RunRow(*line) for line in database.execute(statement, (workload, -1 if limit is None else limit))]
 
 
 def skipped_in_all(database: apsw.Connection) -> dict[str, int]:
@@ -82,29 +77,3 @@ def find_run(database: apsw.Connection, text: str | None = None) -> RunId:
     near = difflib.get_close_matches(text, names, n=1, cutoff=0.4)
     step = f"did you mean '{near[0]}'?" if near else "see: git hmopt list"
     raise UsageError(f"no run is called '{text}'", next_step=step)
-
-
-def rows_of(database: apsw.Connection, row: type[R], statement: str, bindings: tuple[Any, ...]) -> list[R]:
-    """Return what a statement selects as dataclasses whose fields are named like its columns."""
-    cursor = database.execute(statement, bindings)
-    try:
-        columns = {column[0]: index for index, column in enumerate(cursor.get_description())}
-    except apsw.ExecutionCompleteError:
-        return []
-    hints = get_type_hints(row)
-    wanted = [(field.name, columns[field.name], _reader(hints[field.name])) for field in fields(row)]
-    return [row(**{name: read(line[index]) for name, index, read in wanted}) for line in cursor]
-
-
-def _reader(hint: Any) -> Any:
-    """Return what turns a column into a field of that type."""
-    text = str(hint)
-    if text.startswith("collections.abc.Mapping"):
-        return json.loads
-    if text.startswith("tuple"):
-        return lambda value: tuple(json.loads(value))
-    return bool if hint is bool else _same
-
-
-def _same(value: Any) -> Any:
-    return value

@@ -51,24 +51,30 @@ _TOKENS = "|".join(
         r"xox[abeoprs]-[A-Za-z0-9-]{10,}",
         r"xapp-[0-9]-[A-Za-z0-9-]{10,}",
         r"AIza[0-9A-Za-z_-]{35}",
-        r"sk-(?:[A-Za-z0-9]+-)*[A-Za-z0-9_]{20,}",
+        r"(?<!-)sk-(?=[A-Za-z_-]{0,200}[0-9])[A-Za-z0-9_-]{20,}",
         r"npm_[A-Za-z0-9]{36}",
         r"pypi-AgE[A-Za-z0-9_-]{40,}",
         r"hf_[A-Za-z0-9]{30,}",
-        r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
+        r"(?<!-)eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
     )
 )
+_PASSWORD = r"pass(?:words?|wd|phrase)"
 _SECRET_WORD = (
-    r"(?:pass(?:word|wd|phrase)|secret|token|credentials?|api[_-]?key|access[_-]?key(?:[_-]?id)?|private[_-]?key"
-    r"|client[_-]?secret|auth[_-]?key)"
+    rf"(?:{_PASSWORD}|secrets?|token|credentials?|api[_-]?keys?|access[_-]?key(?:[_-]?id)?|private[_-]?key"
+    r"|auth[_-]?key)"
 )
+_IS = r"[\"']?\s*(?:=>|:=|[:=])\s*"
 # Numbers, addresses and calls are what logs and code say after `token:`; a credential is longer than five and mixed.
 _SECRET_VALUE = (
     r"(?!<redacted:|[0-9]+\b|0x[0-9a-fA-F]+\b|[*.x]+(?:\s|$)|(?:none|null|true|false)\b)[^\s\"',;<>()\[\]{}]{6,}"
 )
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _DOMAIN = r"(?:internal|intranet|corp|lan|localdomain|home\.arpa)"
+_MAIL_LABEL = r"(?:[^\W_]|-){1,63}"
+# A path begins where no other goes on; `-I/home/alice` is how compilers are told one.
+_PATH_BEGINS = r"(?:(?<![\w.~-])|(?<=-[A-Za-z]))"
 
+# No part of a pattern that can begin at every character may run without a bound: a line may be a megabyte long.
 _RULES = (
     _rule(
         "private-key",
@@ -81,7 +87,8 @@ _RULES = (
     _rule("token", r"https://hooks\.slack\.com/services/[A-Za-z0-9/]+", code=True),
     _rule(
         "userinfo",
-        r"\b([a-z][a-z0-9+.-]*://)(?!<redacted:)[^\s/@:\"'<>]+(?::[^\s/@\"'<>]*)?@",
+        # Up to the last `@` of the authority: a password may hold one.
+        r"\b([a-z][a-z0-9+.-]{1,20}://)(?!<redacted:)[^\s/\"'<>]{1,256}@",
         r"\1<redacted:userinfo>@",
         code=True,
         flags=re.IGNORECASE,
@@ -94,33 +101,65 @@ _RULES = (
     ),
     _rule("token", r"\b(bearer\s+)[A-Za-z0-9._~+/=-]{16,}", r"\1<redacted:token>", flags=re.IGNORECASE),
     _rule(
+        "token",
+        r"\b((?:set-)?cookie\s*:\s*)(?!<redacted:)[^\s=;\"'<>]{1,64}=[^\r\n\"'<>]+",
+        r"\1<redacted:token>",
+        flags=re.IGNORECASE,
+    ),
+    _rule(
         "secret",
-        rf"((?:^|(?<![A-Za-z]))[A-Za-z0-9_.-]{{0,40}}?{_SECRET_WORD}[\"']?\s*(?:=>|:=|[:=])\s*[\"']?){_SECRET_VALUE}",
+        rf"({_SECRET_WORD}{_IS})([\"'])(?!<redacted:)(?:\\.|(?!\2)[^\n\\]){{6,200}}\2",
+        r"\1\2<redacted:secret>\2",
+        flags=re.IGNORECASE,
+    ),
+    _rule("secret", rf"({_SECRET_WORD}{_IS}[\"']?){_SECRET_VALUE}", r"\1<redacted:secret>", flags=re.IGNORECASE),
+    _rule("secret", rf"({_PASSWORD}{_IS}[\"']?)[0-9]{{6,}}\b", r"\1<redacted:secret>", flags=re.IGNORECASE),
+    _rule(
+        "secret",
+        rf"((?<![\w-])--[\w-]{{0,40}}?{_SECRET_WORD}[ \t]+)(?!-){_SECRET_VALUE}",
         r"\1<redacted:secret>",
-        flags=re.IGNORECASE | re.MULTILINE,
+        flags=re.IGNORECASE,
     ),
     _rule(
         "device-id",
         r"\b((?:imei|meid|imsi|iccid|udid|serial(?:[ _-]?(?:no|number|num))?|serialno)[\"']?\s*(?:[:=]|is)\s*[\"']?)"
-        r"(?!<redacted:)(?=[A-Za-z0-9:-]*[0-9])[A-Za-z0-9][A-Za-z0-9:-]{5,}",
+        r"(?!<redacted:)(?=[A-Za-z:-]{0,64}[0-9])[A-Za-z0-9][A-Za-z0-9:-]{5,}",
         r"\1<redacted:device-id>",
         flags=re.IGNORECASE,
     ),
-    _rule("device-id", r"(?<![0-9A-Fa-f:])(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}(?![0-9A-Fa-f:])"),
+    _rule(
+        "device-id",
+        r"(?<![0-9A-Fa-f])(?<![0-9A-Fa-f]{2}[:-])[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}"
+        r"(?![0-9A-Fa-f]|[:-][0-9A-Fa-f])",
+    ),
     # `git@host:path` is an address of a repository, not of a person; its host is judged by the next rules.
-    _rule("email", r"(?<![A-Za-z0-9._%+-])(?!git@)[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}\b"),
+    _rule("email", rf"(?<![\w.%+-])(?!git@)[\w.%+-]{{1,64}}(?:@|%40)(?:{_MAIL_LABEL}\.)+[^\W\d_]{{2,24}}\b"),
+    # What a kernel says of who built it, and where.
+    _rule("host", r"(\bLinux version \S{1,80} \()(?!<redacted:)[^()\s@]{1,64}@[^()\s]{1,255}", r"\1<redacted:host>"),
     # One label before the domain may be a file (`config.internal`): then a scheme, an `@` or a port must say host.
-    _rule("host", rf"(?<![A-Za-z0-9._-])(?:[A-Za-z0-9-]{{1,63}}\.){{2,8}}{_DOMAIN}\b(?![A-Za-z0-9_(-])"),
-    _rule("host", rf"((?:://|@))[A-Za-z0-9-]{{1,63}}\.(?:{_DOMAIN}|local)\b", r"\1<redacted:host>"),
-    _rule("host", rf"(?<![A-Za-z0-9._/-])[A-Za-z0-9-]{{1,63}}\.(?:{_DOMAIN}|local)(?=:\d)"),
+    _rule(
+        "host",
+        rf"(?<![A-Za-z0-9._-])(?:[A-Za-z0-9-]{{1,63}}\.){{2,8}}(?:{_DOMAIN}|local)\b(?![A-Za-z0-9_(-])",
+        flags=re.IGNORECASE,
+    ),
+    _rule("host", rf"(://|@)[A-Za-z0-9-]{{1,63}}\.(?:{_DOMAIN}|local)\b", r"\1<redacted:host>", flags=re.IGNORECASE),
+    _rule("host", rf"(?<![A-Za-z0-9._/-])[A-Za-z0-9-]{{1,63}}\.(?:{_DOMAIN}|local)(?=:\d)", flags=re.IGNORECASE),
     _rule(
         "private-ip",
         rf"(?<![\w.])(?:10(?:\.{_OCTET}){{3}}|192\.168(?:\.{_OCTET}){{2}}|169\.254(?:\.{_OCTET}){{2}}"
-        rf"|172\.(?:1[6-9]|2\d|3[01])(?:\.{_OCTET}){{2}})(?![\w]|\.\d)",
+        rf"|172\.(?:1[6-9]|2\d|3[01])(?:\.{_OCTET}){{2}}"
+        rf"|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])(?:\.{_OCTET}){{2}})(?![\w]|\.\d)",
     ),
-    _rule("private-ip", r"(?<![\w:])f[cd][0-9a-f]{2}(?::[0-9a-f]{0,4}){2,7}(?![\w:])", flags=re.IGNORECASE),
-    _rule("home", r"(?<![\w.~-])(?:/home/|/Users/)(?!<)[A-Za-z0-9._-]+|(?<![\w.~/-])/root(?=[/\s:\"',;)\]]|$)", "~"),
-    _rule("home", r"\b[A-Za-z]:\\Users\\[A-Za-z0-9._-]+", "~"),
+    # Unique local, and link-local, which is made of the device's hardware address.
+    _rule(
+        "private-ip",
+        r"(?<![\w:])(?:f[cd][0-9a-f]{2}|fe[89ab][0-9a-f])(?::[0-9a-f]{0,4}){2,7}(?![\w:])",
+        flags=re.IGNORECASE,
+    ),
+    # Homes may lie deeper, on a share or another system's disk: /data/home/alice, /mnt/c/Users/alice.
+    _rule("home", rf"{_PATH_BEGINS}(?:/[\w.+-]{{1,64}}){{0,4}}?/(?:home|Users)/[\w.-]+", "~"),
+    _rule("home", rf"{_PATH_BEGINS}(?<!/)/root(?=[/\s:\"',;)\]]|$)", "~"),
+    _rule("home", r"\b[A-Za-z]:\\{1,2}Users\\{1,2}[\w.-]+", "~"),
 )
 
 # Most strings of a record are names and digests, and no rule matches so little, or hex digits alone.
@@ -163,35 +202,37 @@ def redact_file(name: str, data: bytes) -> tuple[bytes, Mapping[str, int]]:
 def redact_values(value: Any) -> tuple[Any, Counter[str]]:
     """Return a JSON value with every string redacted, and what was removed.
 
-    A string under a key like `password` goes as a whole, whatever it looks like.
+    A string anywhere below a key like `password` goes as a whole, whatever it looks like; numbers stay, since `token`
+    may count them.
     """
-    if isinstance(value, str):
-        # Half characters (undecodable bytes of some log) cannot stand in UTF-8.
-        redacted = redact(value.encode("utf-8", "replace").decode())
-        return redacted.text, Counter(redacted.counts)
     counts: Counter[str] = Counter()
+    return _clean(value, counts, secret=False), counts
+
+
+def _clean(value: Any, counts: Counter[str], *, secret: bool) -> Any:
+    if isinstance(value, str):
+        return _blotted(value, counts) if secret else _clean_text(value, counts)
     if isinstance(value, Mapping):
         changed: dict[str, Any] = {}
         for key, inner in value.items():
-            name, removed = redact_values(str(key))
-            counts += removed
+            name = _clean_text(str(key), counts)
             while name in changed:  # two keys that differ only in what was removed
                 name += "'"
-            changed[name], removed = _redact_item(str(key), inner)
-            counts += removed
-        return changed, counts
+            changed[name] = _clean(inner, counts, secret=secret or bool(_SECRET_KEY.search(str(key))))
+        return changed
     if isinstance(value, list | tuple):
-        items = []
-        for inner in value:
-            item, removed = redact_values(inner)
-            items.append(item)
-            counts += removed
-        return items, counts
-    return value, counts
+        return [_clean(inner, counts, secret=secret) for inner in value]
+    return value
 
 
-def _redact_item(key: str, value: Any) -> tuple[Any, Counter[str]]:
-    if isinstance(value, str) and value and _SECRET_KEY.search(key):
-        known = value.startswith("<redacted:")
-        return ("<redacted:secret>", Counter() if known else Counter({"secret": 1}))
-    return redact_values(value)
+def _clean_text(text: str, counts: Counter[str]) -> str:
+    # Half characters (undecodable bytes of some log) cannot stand in UTF-8.
+    redacted = redact(text.encode("utf-8", "replace").decode())
+    counts.update(redacted.counts)
+    return redacted.text
+
+
+def _blotted(text: str, counts: Counter[str]) -> str:
+    if text and not text.startswith("<redacted:"):
+        counts["secret"] += 1
+    return "<redacted:secret>" if text else text

@@ -18,7 +18,7 @@ from typing import Literal
 from git_hmopt.errors import ConfigError, PatchError, RefConflictError, RepositoryError, StoreError
 from git_hmopt.records.words import BRANCHES, Oid, RefName, RunId, is_run_id
 from git_hmopt.store.edit import check_path, edit_tree, filter_tree, load_trees, walk
-from git_hmopt.store.git import Git
+from git_hmopt.store.git import FREE_SPACE, Git, GitOutput
 from git_hmopt.store.objects import (
     GITLINK,
     SYMLINK,
@@ -109,6 +109,13 @@ class Repository:
             raise RepositoryError(f"git cannot read the repository at '{path}': {answer.complaint}")
         if len(lines) not in (6, 7) or not lines[0].startswith("/"):
             raise RepositoryError(f"git answered {lines[0]!r} about '{path}'", next_step="git 2.31 or later is needed")
+        try:
+            lines[1].encode()
+        except UnicodeEncodeError as error:  # sqlite and libgit2 know paths in UTF-8 only
+            raise RepositoryError(
+                f"the path of the repository {lines[1]!r} is not UTF-8",
+                next_step="rename that directory, or clone elsewhere",
+            ) from error
         worktree = Path(lines[6]) if len(lines) == 7 and lines[5] == "true" else None
         return cls(
             git=Git(worktree or Path(lines[0])),
@@ -275,9 +282,10 @@ class Repository:
             ok=(0, 1, 128),
         )
         if answer.returncode != 0:
-            raise self._refused(updates, answer.complaint)
+            raise self._refused(updates, answer)
 
-    def _refused(self, updates: Sequence[RefUpdate], complaint: str) -> StoreError:
+    def _refused(self, updates: Sequence[RefUpdate], answer: GitOutput) -> StoreError:
+        complaint = answer.complaint
         # Whether we lost a race is asked of the refs, not of the sentence.
         now = self.list_refs(*(update.ref for update in updates))
         moved = tuple(update.ref for update in updates if now.get(update.ref) != update.old)
@@ -293,7 +301,7 @@ class Repository:
                 f"'{blocking}' stands where git needs a directory for 'hmopt/...'",
                 next_step=f"rename it: git update-ref refs/heads/NEW-NAME {blocking} && git update-ref -d {blocking}",
             )
-        return StoreError(f"refs cannot be moved: {complaint}")
+        return StoreError(f"refs cannot be moved: {complaint}", next_step=FREE_SPACE if answer.disk_full else None)
 
     # -- objects ----------------------------------------------------------------------------------------------------
 
@@ -336,13 +344,6 @@ class Repository:
     def _as_tree(self, tree_or_commit: Oid) -> Oid:
         found = self.objects.read_many([tree_or_commit])[0]
         return commit_of(found, tree_or_commit).tree if found.kind == "commit" else tree_or_commit
-
-    def write_blob(self, data: bytes) -> Oid:
-        """Write a blob and return its id."""
-        batch = ObjectBatch(self.objects)
-        oid = batch.add("blob", data)
-        batch.flush()
-        return oid
 
     def write_tree(self, base_tree: Oid | None, changes: Mapping[str, bytes | None]) -> Oid:
         """Return `base_tree` with new contents by path (None deletes); PatchError as `edit.edit_tree` says."""

@@ -110,7 +110,7 @@ class BuildTree:
         self._write(_State(tree))
 
     def _recover(self, state: _State) -> _State:
-        self._index.with_name(self._index.name + ".lock").unlink(missing_ok=True)
+        self._index_lock.unlink(missing_ok=True)
         if state.tree is None or not self._index.is_file():
             self._wipe()
             return _State(None)
@@ -135,7 +135,7 @@ class BuildTree:
 
     def _wipe(self) -> None:
         # The state goes first: a directory without one counts as a leftover.
-        for path in (self._state_file, self._index):
+        for path in (self._state_file, self._index, self._index_lock):
             path.unlink(missing_ok=True)
         try:
             if self.root.is_dir():
@@ -151,6 +151,11 @@ class BuildTree:
     @property
     def _index(self) -> Path:
         return self.root.with_name(self.root.name + ".index")
+
+    @property
+    def _index_lock(self) -> Path:
+        """What a killed git leaves behind; only for whoever has the tree alone."""
+        return self._index.with_name(self._index.name + ".lock")
 
     @property
     def _state_file(self) -> Path:
@@ -233,10 +238,10 @@ def copy_build_tree(source: BuildTree, target: BuildTree) -> None:
 
     Blocks are shared where the file system can. What `target` was before is gone; killed half-way, it is empty.
     """
-    state = source._state()
-    if state.moving or state.tree is None:
-        raise StoreError(f"the build tree '{source.root}' is not complete", next_step="check it out first")
     with source._alone(), target._alone():
+        state = source._state()
+        if state.moving or state.tree is None:
+            raise StoreError(f"the build tree '{source.root}' is not complete", next_step="check it out first")
         target._wipe()
         target._write(_State(None, moving=True))
         try:

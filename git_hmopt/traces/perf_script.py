@@ -2,7 +2,7 @@
 """Parse the text of `perf script` (perf 6.1 and the older dialects stack collapsers know).
 
 A record is `comm pid/tid [cpu] time: period event:` and then one indented `ip symbol+offset (object)` a frame, leaf
-first, ended by a blank line. What our own perf adapter asks for is FIELDS; thread id, cpu, time and period may be
+first, ended by a blank line. FIELDS is what to ask perf for; thread id, cpu, time and period may be
 missing. Without a call graph the only frame stands on the header's own line.
 """
 

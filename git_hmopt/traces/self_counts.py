@@ -3,7 +3,7 @@
 
 Header `hmopt-self-counts 1`, then rows `symbol TAB file TAB line TAB instructions TAB executions`; file and line may
 be empty or `?`. `instructions` were executed on that line inside the symbol, `executions` is how often the line's
-first instruction ran.
+most executed instruction ran: 0 for a line of a hot function that never ran.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class SelfCounts:
-    """Exact counts by source line: instructions executed there, and how often the line's first one ran."""
+    """Exact counts by source line: instructions executed there, and how often its most executed one ran."""
 
     symbol: tuple[str, ...]
     file: tuple[str | None, ...]

@@ -15,7 +15,6 @@ from hmopt_adapters.guest import (
     CASES_PER_BOOT,
     GuestListener,
     GuestLog,
-    case_of,
     collect_outputs,
     command_line,
     command_line_checks,
@@ -30,6 +29,13 @@ Linux version 6.1.0
 [    0.070000] hmopt: output toy seed=7 size=100 offset=1 digest=00000000000000ff
 [    0.070000] hmopt: done toy
 reboot: System halted"""
+
+
+def case_of(seed: int, size: int, offset: int = 0) -> WorkCase:
+    """Return a case from plain numbers."""
+    return WorkCase(seed=Seed(seed), size=size, offset=offset)
+
+
 CASE = case_of(7, 100, 1)
 
 
@@ -116,6 +122,10 @@ def test_a_log_cut_anywhere_is_never_a_measurement(cut: int) -> None:
             ),
             "hmopt: mismatch toy seed=7 size=100 offset=1 not in order; ",
         ),
+        (
+            WHOLE.replace(b"hmopt: end", b"BUG: KASAN: slab-out-of-bounds in x\n[    0.060000] hmopt: end"),
+            "BUG: KASAN: slab-out-of-bounds in x; last console line: ",
+        ),
         (WHOLE.replace(b"begin", b"begins"), "its window never began"),
         (WHOLE.replace(b"hmopt: begin toy", b"hmopt: begin to[    0.060000] y"), "its window never began"),
     ],
@@ -199,14 +209,16 @@ def test_all_cases_answered() -> None:
          ("hmopt: mismatch toy seed=2 size=65 offset=3 keys lost",)),
         (ANSWERS.replace(b"hmopt: done toy\n", b"BUG: KASAN: use-after-free in crc_release\n"),
          ("all cases were answered, but the suite did not reach its end: BUG: KASAN: use-after-free in crc_release",)),
+        (b"BUG: scheduling while atomic: swapper/1\n" + ANSWERS,
+         ("all cases were answered, but the kernel reported: BUG: scheduling while atomic: swapper/1",)),
         (ANSWERS.replace(b"hmopt: done toy\n", b""),
          ("all cases were answered, but the suite did not reach its end: the log ends",)),
         (ANSWERS + ANSWERS.replace(b"00aa", b"00ab"),
          ("two answers to seed=1 size=0 offset=0: 00000000000000aa, 00000000000000ab",)),
         (ANSWERS.replace(b"00aa", b"00aa55"), ("no output for seed=1 size=0 offset=0: the suite ended without it",)),
     ],
-    ids=["empty", "other case", "cut in a digest", "panic", "mismatch", "bug at the end", "cut at the end",
-         "two answers", "too many digits"],
+    ids=["empty", "other case", "cut in a digest", "panic", "mismatch", "bug at the end", "bug before",
+         "cut at the end", "two answers", "too many digits"],
 )  # fmt: skip
 def test_what_is_wrong_with_outputs_is_said(text: bytes, failures: tuple[str, ...]) -> None:
     assert collect_outputs(read(text), TWO, text).failures == failures

@@ -169,7 +169,35 @@ def test_a_source_outside_the_tree_has_no_place(tmp_path: Path, fake_perf: Path)
 )
 def test_the_symbol_of_a_frame(line: str, symbol: str | None, tmp_path: Path) -> None:
     (tmp_path / "script").write_bytes(line.encode("latin-1") + b"\n")
-    assert sampled_symbols(tmp_path / "script") == ({symbol} if symbol else set())
+    assert sampled_symbols(tmp_path / "script").keys() == ({symbol} if symbol else set())
+
+
+def test_static_functions_that_share_a_name_are_told_apart_by_address(tmp_path: Path, fake_perf: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.c").write_text(
+            f"static __attribute__((noinline)) int same(int x)\n{{\n\treturn x * 3;\n}}\n\nint {name}(int x)\n{{\n"
+            "\treturn same(x) + 1;\n}\n"
+        )
+    (tmp_path / "main.c").write_text(
+        "int one(int x);\nint two(int x);\nint same_data;\nint main(void) { return one(1) + two(2); }\n"
+    )
+    build = tmp_path / "build"
+    build.mkdir()
+    sources = ["../one.c", "../two.c", "../main.c"]
+    subprocess.run(["gcc", "-g", "-O1", "-no-pie", "-o", "linux", *sources], cwd=build, check=True)
+    listed = subprocess.run(["nm", "linux"], cwd=build, capture_output=True, text=True, check=True).stdout
+    starts = [int(line.split()[0], 16) for line in listed.splitlines() if line.split()[-1] == "same"]
+    assert len(starts) == 2
+    image = replace(fake_kernel(tmp_path / "boot", CONSOLE), symbols=build / "linux")
+    files = []
+    for addresses in (starts[:1], starts[1:], starts, [0x99]):
+        (fake_perf / "frames").write_text("".join(f"\t{start + 2:x} same+0x2 (x)\n" for start in addresses))
+        profiler(tmp_path).profile(built(image, tmp_path), CASE, into=tmp_path / "into")
+        rows = (tmp_path / "into" / "symbols.tsv").read_text().splitlines()[1:]
+        files.append({row.split("\t")[1] for row in rows})
+    first, second, both, elsewhere = files
+    assert {*first, *second} == both == elsewhere == {"one.c", "two.c"}
+    assert len(first) == len(second) == 1
 
 
 # -- what can go wrong ----------------------------------------------------------------------------------------------

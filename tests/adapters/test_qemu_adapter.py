@@ -180,7 +180,18 @@ def test_the_profile_says_which_lines_ran_how_often(tmp_path: Path) -> None:
     assert sum(int(insns) * int(count) for _, insns, count in blocks) == WORK_INSTRUCTIONS
     assert blocks == sorted(blocks, key=lambda block: (int(block[0], 16), int(block[1])))
     assert f"exact counts of {WORK_INSTRUCTIONS} instructions" in notes[0]
+    assert not [row for row in rows if row[3] == "0"]
     assert not any(tmp_path.joinpath("scratch").glob("boot-*"))
+
+
+@needs_qemu
+def test_lines_of_a_hot_function_that_never_ran_are_counted_as_zero(tmp_path: Path) -> None:
+    rows, _ = profile(tmp_path, guest(tmp_path, extra="test %ecx, %ecx\n\tjz 2f\n\tmov $7, %eax\n\tnot %eax\n2:\tnop"))
+    source = (tmp_path / "toy.S").read_text().splitlines()
+    idle = {source[int(row[2]) - 1].strip(): row for row in rows if row[3] == "0"}
+    assert idle.keys() == {"mov $7, %eax", "not %eax"}
+    assert [row[0] for row in idle.values()] == ["work", "work"]
+    assert idle["not %eax"][4] == "0"
 
 
 @needs_qemu
@@ -219,9 +230,9 @@ def test_a_guest_that_hangs_is_ended_and_named(tmp_path: Path) -> None:
 
 @needs_qemu
 def test_a_guest_that_prints_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qemu, "_CONSOLE_LIMIT_BYTES", 5000)
+    monkeypatch.setattr(qemu, "CONSOLE_LIMIT_BYTES", 5000)
     image = guest(tmp_path, extra="1:\tmov $said_first, %esi\n\tcall say\n\tjmp 1b")
-    with pytest.raises(MeasurementError, match="printed more than 5000 bytes, inside its window"):
+    with pytest.raises(MeasurementError, match=r"printed more than 5000 bytes and was killed.*, inside its window"):
         workload(tmp_path).measure(image, CASE)
     checked = workload(tmp_path).outputs(image, [CASE])
     assert "printed more than 5000 bytes" in checked.failures[0]

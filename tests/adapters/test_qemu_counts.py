@@ -23,6 +23,7 @@ from hmopt_adapters.qemu_counts import (
     parse_window,
     require_one_window,
     self_counts_text,
+    with_idle,
 )
 
 TOTALS = "hmopt-window 1\nwindows 1\nopen 0\nstray 0\ninstructions 12\nblocks 2\nblock-instructions 12\nend\n"
@@ -164,6 +165,21 @@ def test_lines_get_their_instructions_and_executions() -> None:
     assert self_counts_text(rows[:2]) == (
         "hmopt-self-counts 1\ndo_swap\tlib/swap.h\t9\t9\t9\nsort_r\tlib/sort.c\t5\t7\t5\n"
     )
+
+
+def test_what_never_ran_is_known_of_hot_functions_and_their_cold_parts() -> None:
+    symbols = SymbolTable("1000 8 T hot\n1008 8 t warm\n1010 4 t hot.cold\n1014 4 t warm.cold\n1018 t label\n")
+    counted = with_idle({0x1000: 990, 0x1003: 9, 0x1008: 1}, symbols)
+    assert {address for address, count in counted.items() if not count} == {
+        0x1001, 0x1002, 0x1004, 0x1005, 0x1006, 0x1007, 0x1010, 0x1011, 0x1012, 0x1013
+    }  # fmt: skip
+    assert (counted[0x1000], counted[0x1003], counted[0x1008]) == (990, 9, 1)
+    places = {0x1000: ("/t/a.c", 1), 0x1004: ("/t/a.c", 2), 0x1010: ("/t/a.c", 3)}
+    rows = count_lines(counted, symbols, places, SourcePaths(Path("/t"), Path("/t/build"), ()))
+    # The byte at 0x1003 is without a line and ran; those that neither ran nor have one are no news.
+    assert [(row.symbol, row.line, row.instructions, row.executions) for row in rows] == [
+        ("hot", 1, 990, 990), ("hot", 0, 9, 9), ("warm", 0, 1, 1), ("hot", 2, 0, 0), ("hot.cold", 3, 0, 0)
+    ]  # fmt: skip
 
 
 def test_the_hosts_binutils_speak_the_language_we_read(tmp_path: Path) -> None:

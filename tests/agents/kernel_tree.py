@@ -58,7 +58,8 @@ static inline unsigned long read_word_at_a_time(const void *p)
 """,
     "linux/align.h": "#define IS_ALIGNED(x, a) (((x) & ((__typeof__(x))(a) - 1)) == 0)\n",
     "linux/cache.h": "#define __ro_after_init\n#define ____cacheline_aligned\n",
-    "linux/init.h": """#define __init
+    "linux/init.h": """#include <linux/compiler.h>
+#define __init
 #define __exit
 #define early_initcall(fn) int run_initcalls(void); int run_initcalls(void) { return fn(); }
 #define module_init(fn) int run_module_init(void); int run_module_init(void) { return fn(); }

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from git_hmopt.agents.playbook.crc_slicing import CrcSlicing
 from git_hmopt.agents.playbook.strategy import Miss
+from git_hmopt.psg.unit import parse_unit
 from tests.agents.kernel_tree import Tree, judge, make_tree, rewritten, view
 
 HEAD = "// SPDX-License-Identifier: GPL-2.0\n#include <linux/types.h>\n#include <linux/module.h>\n\n"
@@ -230,7 +232,47 @@ AROUND = {
         "declared 2 times",
     ),
     "it counts by two": ("for (; len; len -= 2)\n\t\tSTEP;", "something else moves"),
-    "its bound shrinks": ("for (i = 0; i < len; i++) {\n\t\tSTEP;\n\t\tlen = 3;\n\t}", "bound"),
+    "its bound is another variable": (
+        "for (i = 0; i < len; i++) {\n\t\tSTEP;\n\t\tlen = more;\n\t}",
+        "'len' goes from turn to turn",
+    ),
+    "its pointer is set anew": (
+        "for (i = 0; i < len; i++) {\n\t\tcrc = (crc >> 8) ^ table[(crc ^ p[i]) & 0xff];\n\t\tp = q;\n\t}",
+        "'p' goes from turn to turn",
+    ),
+    "it stands under a condition": ("if (more)\n\t\twhile (len--)\n\t\t\tSTEP;", "no statement of a block"),
+    "it stands under an else": (
+        "if (more)\n\t\tcrc++;\n\telse\n\t\twhile (len--)\n\t\t\tSTEP;",
+        "no statement of a block",
+    ),
+    "it stands behind other code": ("crc++; while (len--)\n\t\tSTEP;", "begins in the middle of a line"),
+    "the state before is used after": (
+        "u32 before = 0;\n\n\twhile (len--) {\n\t\tbefore = crc;\n\t\tSTEP;\n\t}\n\tcrc += before;",
+        "'before' is used after the loop",
+    ),
+    "the last byte is used after": (
+        "u8 b = 0;\n\n\twhile (len--) {\n\t\tb = *p++;\n"
+        "\t\tcrc = (crc >> 8) ^ table[(crc ^ b) & 0xff];\n\t}\n\tcrc += b;",
+        "'b' is used after the loop",
+    ),
+    "its bytes lie at a distance": (
+        "const u8 *end = p + len;\n\n\twhile (p < end) {\n"
+        "\t\tcrc = (crc >> 8) ^ table[(crc ^ p[more]) & 0xff];\n\t\tp++;\n\t}",
+        "at a distance",
+    ),
+    "its buffer is an array": (
+        "u8 own[64];\n\n\tfor (i = 0; i < len; i++)\n\t\tcrc = (crc >> 8) ^ table[(crc ^ own[i]) & 0xff];",
+        "'own' cannot be moved",
+    ),
+    "its byte is mixed": (
+        "while (len--) {\n\t\tu8 b = *p++;\n\n\t\tcrc = (crc >> 8) ^ table[(crc ^ b ^ (b >> 1)) & 0xff];\n\t}",
+        "are not the index's bits",
+    ),
+    "another kernel has another loop": (
+        "while (len--) {\n#ifdef FOLD\n\t\tcrc++;\n#endif\n\t\tSTEP;\n\t}",
+        "preprocessor line",
+    ),
+    "its bound shrinks": ("for (i = 0; i < len; i++) {\n\t\tSTEP;\n\t\tlen = 3;\n\t}", "'len' goes from turn to turn"),
 }
 
 
@@ -240,7 +282,7 @@ def test_loops_whose_surroundings_would_notice_are_left_alone(tree: Tree, why: s
     body = body.replace("STEP", "crc = (crc >> 8) ^ table[(crc ^ *p++) & 0xff]")
     text = (
         f"{HEAD}static const u32 table[256] = {{ 0 }};\nvoid other(u32 x);\n"
-        f"u32 sum(u32 crc, const u8 *p, size_t len, const u8 *q, u32 *r)\n{{\n\tsize_t i = 0;\n\n\t{body}\n"
+        f"u32 sum(u32 crc, const u8 *p, size_t len, const u8 *q, u32 *r)\n{{\n\tsize_t i = 0, more = crc;\n\n\t{body}\n"
         f"\treturn crc + i;\n}}\n"
     )
     if "i < len" in body:
@@ -264,6 +306,21 @@ def test_files_that_cannot_carry_the_tables(tree: Tree, more: str, reason: str) 
     found = CrcSlicing().match(view(tree, "lib/sum.c", "sum"))
     assert isinstance(found, Miss)
     assert reason in found.reason
+
+
+@pytest.mark.parametrize("licence", [True, False])
+def test_one_of_several_objects_of_a_module(tree: Tree, licence: bool) -> None:
+    """A module has one init function; which of its objects states the licence says nothing about which has it."""
+    text = source(32, REFLECTED["while"], high=False)
+    tree.write("lib/sum.c", text if licence else text.replace('MODULE_LICENSE("GPL");\n', ""))
+    command = tree.command("lib/sum.c")
+    words = tuple(word.replace('KBUILD_MODNAME="sum"', 'KBUILD_MODNAME="many"') for word in command.arguments)
+    unit = parse_unit(replace(command, arguments=words))
+    function = unit.function("sum")
+    assert function is not None
+    found = CrcSlicing().match(replace(view(tree, "lib/sum.c", "sum"), unit=unit, function=function))
+    assert isinstance(found, Miss)
+    assert "one of several objects of a module" in found.reason
 
 
 def test_table_given_as_a_parameter(tree: Tree) -> None:

@@ -27,12 +27,16 @@ int run(int a)
 {
 	return twist(a, 2, 3) + twist(a, 4, 5);
 }
-""".replace("@@", "\t\t      ")
+"""
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
     return make_tree(tmp_path)
+
+
+def callee(text: str, head: str) -> str:
+    return text.replace("@@", "\t\t      ").replace(" HEAD", head)
 
 
 def compiles(tree: Tree, path: str, text: bytes) -> None:
@@ -42,7 +46,7 @@ def compiles(tree: Tree, path: str, text: bytes) -> None:
 
 @pytest.mark.parametrize("head", ["", "inline"])
 def test_hot_callee_of_a_hot_caller_is_inlined(tree: Tree, head: str) -> None:
-    tree.write(FILE, CALLEE.replace(" HEAD", f" {head}" if head else ""))
+    tree.write(FILE, callee(CALLEE, f" {head}" if head else ""))
     new = rewritten(ForceInline(), view(tree, FILE, "twist", hot=["run"])).edits[FILE]
     compiles(tree, FILE, new)
     first, second = new.decode().splitlines()[3:5]
@@ -52,6 +56,24 @@ def test_hot_callee_of_a_hot_caller_is_inlined(tree: Tree, head: str) -> None:
     assert tree.unit(FILE).function("twist") is not None
 
 
+def test_a_head_that_grows_too_long_is_broken_at_its_commas(tree: Tree) -> None:
+    long = "static int twist(int (*first_of_two)(int, int), int second_argument, const void *third_one)"
+    assert 84 < len(long) <= 100
+    body = "\n{\n\treturn first_of_two(second_argument, !third_one);\n}\n"
+    tree.write(
+        FILE,
+        f"#include <linux/compiler.h>\n\n{long}{body}\nint run(int (*f)(int, int))\n{{\n\treturn twist(f, 1, 0);\n}}\n",
+    )
+    new = rewritten(ForceInline(), view(tree, FILE, "twist", hot=["run"])).edits[FILE]
+    compiles(tree, FILE, new)
+    column = " " * len("static __always_inline int twist(")
+    assert new.decode().splitlines()[2:5] == [
+        "static __always_inline int twist(int (*first_of_two)(int, int),",
+        "\t" * 4 + column[32:] + "int second_argument, const void *third_one)",
+        "{",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "hot", "callers", "reason"),
     [
@@ -59,6 +81,7 @@ def test_hot_callee_of_a_hot_caller_is_inlined(tree: Tree, head: str) -> None:
         (("static HEAD", "static __always_inline"), ["run"], [], "__always_inline already"),
         (("static HEAD", ""), ["run"], [], "not a static function"),
         (("static HEAD", "static"), [], [], "no hot function"),
+        (("@@int c)", "@@int c, ...)"), ["run"], [], "variable arguments"),
         (("static HEAD", "static"), [], ["elsewhere"], "no hot function"),
         (("return a * b + c;", "return a ? twist(a - 1, b, c) : c;"), ["run"], [], "calls itself"),
     ],
@@ -66,20 +89,26 @@ def test_hot_callee_of_a_hot_caller_is_inlined(tree: Tree, head: str) -> None:
 def test_callees_that_are_left_alone(
     tree: Tree, change: tuple[str, str], hot: list[str], callers: list[str], reason: str
 ) -> None:
-    tree.write(FILE, CALLEE.replace(*change).replace(" HEAD", ""))
+    tree.write(FILE, callee(CALLEE.replace(*change), ""))
     found = ForceInline().match(view(tree, FILE, "twist", hotspot("twist", FILE, callers=callers), hot))
     assert isinstance(found, Miss)
     assert reason in found.reason
 
 
 def test_caller_from_the_runtime_graph_counts_and_clones_have_their_source_name(tree: Tree) -> None:
-    tree.write(FILE, CALLEE.replace(" HEAD", ""))
+    tree.write(FILE, callee(CALLEE, ""))
     evidence = hotspot("twist.constprop.0", FILE, callers=["run"])
     assert not isinstance(ForceInline().match(view(tree, FILE, "twist", evidence)), Miss)
 
 
+def test_two_callers_are_named_together(tree: Tree) -> None:
+    tree.write(FILE, callee(CALLEE, "") + "\nint walk(int a)\n{\n\treturn twist(a, 1, 1);\n}\n")
+    (words,) = rewritten(ForceInline(), view(tree, FILE, "twist", hot=["run", "walk"])).paragraphs
+    assert "its hot callers run() and walk() stand in the same file" in words
+
+
 def test_callee_that_the_compiler_inlined_is_left_alone(tree: Tree) -> None:
-    tree.write(FILE, CALLEE.replace(" HEAD", ""))
+    tree.write(FILE, callee(CALLEE, ""))
     found = ForceInline().match(view(tree, FILE, "twist", hotspot("run", FILE), ["run"]))
     assert isinstance(found, Miss)
     assert "inlined it" in found.reason
@@ -123,6 +152,39 @@ def test_one_sided_branches_are_hinted(tree: Tree) -> None:
     compiles(tree, FILE, new)
     expected = BRANCHES.replace("if (a < 0)", "if (unlikely(a < 0))").replace("if (a > b)", "if (likely(a > b))")
     assert new.decode() == expected
+
+
+def test_the_header_of_the_hints_is_included_where_it_is_not(tree: Tree) -> None:
+    tree.write(
+        FILE, BRANCHES.replace("#include <linux/compiler.h>", "#include <linux/types.h>").replace("likely(b)", "b")
+    )
+    counts = {5: 1000, 6: 0}
+    new = rewritten(BranchHints(), view(tree, FILE, "run", hotspot("run", FILE, counts=counts))).edits[FILE]
+    compiles(tree, FILE, new)
+    assert new.decode().splitlines()[:2] == ["#include <linux/compiler.h>", "#include <linux/types.h>"]
+
+
+def test_a_tree_without_likely_takes_no_hint(tree: Tree) -> None:
+    tree.write(FILE, BRANCHES.replace("#include <linux/compiler.h>\n", "").replace("likely(b)", "b"))
+    (tree.root / "include/linux/compiler.h").unlink()
+    found = BranchHints().match(view(tree, FILE, "run", hotspot("run", FILE, counts={4: 1000, 5: 0})))
+    assert isinstance(found, Miss)
+    assert "likely()" in found.reason
+
+
+@pytest.mark.parametrize(
+    "condition", ["unlikely(a < 0)", "!static_branch_likely(&key)", "b++, a < 0", "sizeof(int) > 1"]
+)
+def test_conditions_that_take_no_hint(tree: Tree, condition: str) -> None:
+    text = BRANCHES.replace("a < 0", condition).replace("int run", "extern int key;\nint run")
+    text = text.replace("\n\n", "\n#define static_branch_likely(x) (*(x) != 0)\n\n", 1)
+    tree.write(FILE, text)
+    at = lines(text)
+    counts = {at[f"if ({condition})"]: 1000, at["return -1;"]: 0}
+    assert isinstance(BranchHints().match(view(tree, FILE, "run", hotspot("run", FILE, counts=counts))), Miss)
+    plain = text.replace(condition, "key < 0")
+    tree.write(FILE, plain)
+    assert not isinstance(BranchHints().match(view(tree, FILE, "run", hotspot("run", FILE, counts=counts))), Miss)
 
 
 @pytest.mark.parametrize("counts", [{}, {5: 1000}, {6: 10}, {5: 1000, 6: 500}, {5: 1000, 6: 2000}, {5: 20, 6: 0}])

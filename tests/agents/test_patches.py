@@ -124,6 +124,14 @@ def test_mailbox_with_a_cover_letter(repository: Path, tmp_path: Path) -> None:
     assert proposer.skipped == ("series.mbox#0001: a cover letter",)
 
 
+@pytest.mark.parametrize("removed", ["-", "- "])
+@pytest.mark.parametrize("last", ["+y\n", " y\n", "\\ No newline at end of file\n"])
+def test_a_removed_dash_is_no_signature(removed: str, last: str) -> None:
+    diff = f"diff --git a/a b/a\n--- a/a\n+++ b/a\n@@ -1,2 +1,2 @@\n x\n-{removed}\n{last}".encode()
+    assert parse_patch("a.patch", diff).diff == diff
+    assert parse_patch("a.patch", diff + b"-- \n2.39.2\n\n").diff == diff
+
+
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "8bit"])
 def test_mail_that_was_encoded_on_its_way(repository: Path, tmp_path: Path, encoding: str) -> None:
     import email

@@ -11,7 +11,13 @@ from git_hmopt.agents.playbook.strategy import Miss
 from git_hmopt.agents.playbook.word_at_a_time import HELPER, WordAtATime
 from tests.agents.kernel_tree import Tree, judge, make_tree, rewritten, view
 
-HEAD = "// SPDX-License-Identifier: GPL-2.0\n#include <linux/types.h>\n\n"
+HEAD = """// SPDX-License-Identifier: GPL-2.0
+#include <linux/types.h>
+
+#define EX 'x'
+#define IS_X(value) ((value) == EX)
+
+"""
 SIGNATURE = "const void *seek(const u8 *p, const u8 *q, int c, size_t n)"
 # Buffers of two values, so that runs are long; one that ends at a page nobody may read, and a length that lies.
 DRIVER = f"""
@@ -95,6 +101,27 @@ SCANS = {
         "\t\tfor (m = n; m; m--) {\n\t\t\tif (*s == (u8)c)\n\t\t\t\tbreak;\n\t\t\ts++;\n\t\t}\n"
             "\t\tfound = s;\n\t}\n\treturn found;"
     ),
+    "byte that is not minus one": (
+        "const signed char *s = (const void *)p;\n\n\tfor (; n; n--, s++)\n\t\tif (*s != -13)\n"
+            "\t\t\tbreak;\n\treturn s;"
+    ),
+    "bound that is no single word": (
+        "int i, m = n;\n\n\tif (m < (32 | 7))\n\t\treturn p;\n\tfor (i = 0; i < (32 | 7); i++)\n"
+            "\t\tif (p[i] == 'x')\n\t\t\tbreak;\n\treturn p + i;"
+    ),
+    "constant in a macro": (
+        "while (n--) {\n\t\tif (IS_X(*p))\n\t\t\treturn p;\n\t\tp++;\n\t}\n\treturn NULL;"
+    ),
+    "named constant": (
+        "for (; n; n--, p++)\n\t\tif (*p != EX)\n\t\t\tbreak;\n\treturn p;"
+    ),
+    "comment beside the brace": (
+        "while (n--) { /* all */\n\t\tif (*p == 'x')\n\t\t\treturn p;\n\t\tp++;\n\t}\n\treturn NULL;"
+    ),
+    "last byte seen": (
+        "u8 seen = 0;\n\n\twhile (n--) {\n\t\tseen = *p;\n\t\tif (seen == 'x')\n\t\t\tbreak;\n"
+            "\t\tp++;\n\t}\n\treturn p + seen;"
+    ),
     "through a copy": (
         "while (n--) {\n\t\tu8 seen;\n\n\t\tseen = *p;\n\t\tif (seen == 'x')\n\t\t\tbreak;\n\t\tp++;\n\t}\n\treturn p;"
     ),
@@ -117,6 +144,24 @@ def test_scans_give_the_same_answers(tree: Tree, scan: str) -> None:
     new = rewritten(WordAtATime(), view(tree, "lib/seek.c", "seek")).edits["lib/seek.c"]
     printed = judge(tree, "lib/seek.c", text.encode(), new, DRIVER, rename="seek")
     assert int(printed) > 1_000  # words were read, many of them
+
+
+@pytest.mark.parametrize(
+    ("condition", "value"),
+    [
+        ("*p != 'x'", "'x'"), ("*p != EX", "EX"), ("(signed char)*p != -13", "0xf3"), ("*p != 200", "200"),
+        ("(signed char)*p != '\\xf3'", "0xf3"), ("!IS_X(*p)", None), ("*p != (unsigned char)c", "(unsigned char)c"),
+        ("*p != (c & 0x7f)", "(u8)(c & 0x7f)"),
+    ],
+)  # fmt: skip
+def test_the_value_is_repeated_as_a_byte(tree: Tree, condition: str, value: str | None) -> None:
+    """REPEAT_BYTE multiplies: of -13 it makes a word that no thirteen, negative or not, is found in."""
+    tree.write("lib/seek.c", source(f"for (; n; n--, p++)\n\t\tif ({condition})\n\t\t\tbreak;\n\treturn p;"))
+    seen = view(tree, "lib/seek.c", "seek")
+    if value is None:
+        assert isinstance(WordAtATime().match(seen), Miss)
+    else:
+        assert f" == REPEAT_BYTE({value})" in rewritten(WordAtATime(), seen).edits["lib/seek.c"].decode()
 
 
 def test_length_that_lies_stays_within_the_page(tree: Tree) -> None:
@@ -186,6 +231,56 @@ MISSES = {
     "a narrow counter": (
         "u8 m = n;\n\n\tfor (; m; m--, p++)\n\t\tif (*p == 'x')\n\t\t\tbreak;", "wrap around",
     ),
+    "a byte remembered from the turn before": (
+        "u8 before = 0, now = 0;\n\n\twhile (n--) {\n\t\tbefore = now;\n\t\tnow = *p;\n\t\tif (now == 'x')\n"
+            "\t\t\treturn p + before;\n\t\tp++;\n\t}", "'now' goes from turn to turn",
+    ),
+    "a sum of the bytes": (
+        "u8 sum = 0;\n\n\twhile (n--) {\n\t\tsum ^= *p;\n\t\tif (*p == 'x')\n"
+            "\t\t\treturn p + sum;\n\t\tp++;\n\t}", "'sum' goes from turn to turn",
+    ),
+    "a pointer that is set anew": (
+        "int i = 0;\n\n\twhile (n--) {\n\t\tif (p[i] == 'x')\n\t\t\treturn p + i;\n"
+            "\t\ti++;\n\t\tp = q;\n\t}", "'p' goes from turn to turn",
+    ),
+    "a bound that is set anew": (
+        "size_t i;\n\n\tfor (i = 0; i < n; i++) {\n\t\tif (p[i] == 'x')\n\t\t\tbreak;\n"
+            "\t\tn = c;\n\t}", "'n' goes from turn to turn",
+    ),
+    "two buffers that are extended differently": (
+        "const signed char *s = (const void *)q;\n\n\twhile (n--) {\n\t\tif (*p != *s)\n\t\t\treturn p;\n"
+            "\t\tp++;\n\t\ts++;\n\t}", "are not of one type",
+    ),
+    "a truth value": (
+        "bool any;\n\n\twhile (n--) {\n\t\tany = *p;\n\t\tif (any == 1)\n\t\t\treturn p;\n\t\tp++;\n\t}",
+        "turns an integer into a truth value",
+    ),
+    "a comparison in a macro": (
+        "while (n--) {\n\t\tif (IS_C(*p))\n\t\t\treturn p;\n\t\tp++;\n\t}", "stands in a macro",
+    ),
+    "a condition in a macro": (
+        "int i;\n\n\tfor (i = 0; MORE; i++)\n\t\tif (p[i] == 'x')\n\t\t\treturn p;", "condition stands in a macro",
+    ),
+    "code beside the brace": (
+        "while (n--) { if (*p == 'x')\n\t\t\treturn p;\n\t\tp++;\n\t}", "begins on the line of its brace",
+    ),
+    "code beside the last declaration": (
+        "while (n--) {\n\t\tu8 seen; seen = *p;\n\t\tif (seen == 'x')\n\t\t\treturn p;\n\t\tp++;\n\t}",
+        "begins on the line of its brace",
+    ),
+    "a comment to the end of the line": (
+        "while (n--) // all\n\t\tif (*p++ == 'x')\n\t\t\treturn p;", "begins on the line of its brace",
+    ),
+    "another branch of an #if": (
+        "while (n--) {\n#ifdef FOLD\n\t\tif (p[1] == 'x')\n#else\n\t\tif (*p == 'x')\n#endif\n"
+            "\t\t\treturn p;\n\t\tp++;\n\t}", "preprocessor",
+    ),
+    "a call that returns nothing": (
+        "while (n--) {\n\t\tnothing();\n\t\tif (*p == 'x')\n\t\t\treturn p;\n\t\tp++;\n\t}", "returns nothing",
+    ),
+    "a call that remembers": (
+        "while (n--) {\n\t\tif (lastly(*p) == 'x')\n\t\t\treturn p;\n\t\tp++;\n\t}", "outlives the call",
+    ),
     "words": (
         "const u32 *w = (const void *)p;\n\n\twhile (n--) {\n\t\tif (*w == 3)\n\t\t\treturn w;\n"
             "\t\tw++;\n\t}", "not a byte",
@@ -193,10 +288,17 @@ MISSES = {
 }  # fmt: skip
 
 
+AROUND = """void call(void);
+#define IS_C(x) ((x) == (u8)c)
+#define MORE i < 64
+static inline void nothing(void) { return; }
+static inline u8 lastly(u8 x) { static u8 was = 0; was ^= x; return was; }"""
+
+
 @pytest.mark.parametrize("why", MISSES)
 def test_what_is_no_scan_is_left_alone(tree: Tree, why: str) -> None:
     body, reason = MISSES[why]
-    tree.write("lib/seek.c", source(f"{body}\n\treturn p;").replace("/* Seek. */", "void call(void);"))
+    tree.write("lib/seek.c", source(f"{body}\n\treturn p;").replace("/* Seek. */", AROUND))
     found = WordAtATime().match(view(tree, "lib/seek.c", "seek"))
     assert isinstance(found, Miss)
     assert reason in found.reason

@@ -97,6 +97,12 @@ def test_a_file_of_megabytes_is_refused() -> None:
     )
 
 
+def test_a_section_that_must_hold_something_says_so() -> None:
+    assert complaint("version: 1\nbuilds: {}\nworkloads: {}\n") == (
+        ".hmopt.yaml:2: builds: got a mapping, expected 1 or more entries (and 1 more)"
+    )
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -115,6 +121,7 @@ def test_a_file_of_megabytes_is_refused() -> None:
         ("version: 1", "version: true", "1: version: got true, expected 1"),
         ("version: 1", "version: 0", "1: version: got the number 0, expected 1"),
         ("version: 1\n", "", "1: version: is missing, expected 1"),
+        ("version: 1\n", "version: 1\ntests: []\n", "2: tests: got a list, expected a mapping"),
         (
             "version: 1",
             "version: 7\nnews: 1",

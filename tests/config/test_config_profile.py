@@ -47,6 +47,7 @@ def test_an_unknown_profile_names_the_nearest(installed: Path) -> None:
 
 
 def test_every_installed_profile_is_a_configuration_we_accept() -> None:
+    assert "linux" in profile.profile_names()
     for name in profile.profile_names():
         loaded = load_config(profile.profile_bytes(name), origin=f"profile {name}")
         assert loaded.config.workloads

@@ -26,6 +26,7 @@ def test_every_candidate_has_a_verdict_with_a_reason(story: dict[str, Any]) -> N
     for evaluation in judged:
         print(f"{story['run']['workload']}: {evaluation['verdict']}: {evaluation['reason']}")
         assert evaluation["reason"]
+        assert evaluation["rule"] not in ("build", "checkpatch"), "the playbook writes what builds and reads well"
         if evaluation["verdict"] in ("improved", "regressed", "cannot-tell"):
             assert evaluation["deltas"], "a verdict about time without a time"
 

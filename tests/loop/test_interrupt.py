@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C amid a build, a measurement and a sleep: the run is closed as stopped, and nothing is left running."""
+"""Ctrl-C or SIGTERM amid a build or a measurement: the run is closed as stopped, and nothing is left running."""
 
 from __future__ import annotations
 
 import json
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -15,7 +16,7 @@ import yaml
 
 from tests.loop.conftest import users_side
 from tests.loop.project import Project, configuration
-from tests.loop.recorded import recorded_run
+from tests.loop.recorded import recorded_run, run_names
 
 
 def processes_with(marker: str) -> list[str]:
@@ -48,14 +49,12 @@ def sleep_in(project: Project, where: str, marker: str) -> None:
     assert project.hmopt("trust").returncode == 0
 
 
-@pytest.mark.parametrize("confined", ["sandbox", "no-sandbox"])
-@pytest.mark.parametrize("where", ["build", "workload"])
-def test_ctrl_c_stops_the_run_and_everything_it_started(project: Project, where: str, confined: str) -> None:
-    marker = f"hmopt-test-{uuid.uuid4()}"
-    sleep_in(project, where, marker)
-    before = users_side(project)
+def interrupted(
+    project: Project, marker: str, number: signal.Signals, *arguments: str, times: int = 1
+) -> tuple[int, str, str]:
+    """Start a run, send it a signal once something sleeps, and return how it ended."""
     child = subprocess.Popen(
-        ["git-hmopt", "optimize", "--workload", "scan-blocks", *(["--no-sandbox"] if confined == "no-sandbox" else [])],
+        ["git-hmopt", "optimize", "--workload", "scan-blocks", *arguments],
         cwd=project.root,
         env=project.environment,
         stdout=subprocess.PIPE,
@@ -65,12 +64,33 @@ def test_ctrl_c_stops_the_run_and_everything_it_started(project: Project, where:
     )
     try:
         wait_for_process(marker, child)
-        child.send_signal(signal.SIGINT)
+        for _ in range(times):
+            child.send_signal(number)
         output, errors = child.communicate(timeout=60)
     finally:
         child.kill()
-    assert child.returncode == 130, errors
-    assert output == ""
+    return child.returncode, output, errors
+
+
+@pytest.mark.parametrize(
+    ("where", "number", "arguments"),
+    [
+        ("build", signal.SIGINT, ()),
+        ("build", signal.SIGINT, ("--no-sandbox",)),
+        ("workload", signal.SIGINT, ()),
+        ("workload", signal.SIGINT, ("--no-sandbox",)),
+        ("build", signal.SIGTERM, ()),
+        ("workload", signal.SIGTERM, ("--no-sandbox",)),
+    ],
+)
+def test_an_interrupt_stops_the_run_and_everything_it_started(
+    project: Project, where: str, number: signal.Signals, arguments: tuple[str, ...]
+) -> None:
+    marker = f"hmopt-test-{uuid.uuid4()}"
+    sleep_in(project, where, marker)
+    before = users_side(project)
+    code, output, errors = interrupted(project, marker, number, *arguments)
+    assert (code, output) == (130, ""), errors
     run = recorded_run(project)
     assert errors == (
         f"git hmopt: run {run.name} was interrupted and is closed as stopped; "
@@ -92,7 +112,47 @@ def test_ctrl_c_stops_the_run_and_everything_it_started(project: Project, where:
     assert [row["status"] for row in listed["runs"]] == ["stopped"]
     assert f"run {run.name}  stopped: interrupted" in project.hmopt("show").stdout
     resumed = project.hmopt("resume")
-    assert (resumed.returncode, "is closed (stopped: interrupted)" in resumed.stderr) == (128, True)
+    head = project.git("rev-parse", "HEAD")[:12]
+    assert resumed.stderr == (
+        f"git hmopt: run {run.name} is closed (stopped: interrupted); look at it with: git hmopt show {run.name}; "
+        f"start another from where it stood: git hmopt optimize --workload scan-blocks --base {head}\n"
+    )
+    assert (resumed.returncode, resumed.stdout) == (128, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_impatient_interrupt_still_closes_the_run_once(project: Project, number: signal.Signals) -> None:
+    marker = f"hmopt-test-{uuid.uuid4()}"
+    sleep_in(project, "build", marker)
+    code, _, errors = interrupted(project, marker, number, "--no-sandbox", times=20)
+    assert (code, errors.count("\n")) == (130, 1), errors
+    (closed,) = recorded_run(project).named("run.closed")
+    assert closed["status"] == "stopped"
+    assert processes_with(marker) == []
+
+
+# Ctrl-C at the one moment at which there is a run and nothing is known of it.
+BEFORE_ANYTHING = """
+import sys
+from git_hmopt.cli.main import main
+from git_hmopt.loop.saver import JournalSaver
+
+def put(*arguments, **named):
+    raise KeyboardInterrupt
+
+JournalSaver.put = put
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_an_interrupt_before_anything_was_recorded_leaves_no_half_a_run(project: Project) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BEFORE_ANYTHING, "optimize", "--workload", "scan-blocks"],
+        cwd=project.root, env=project.environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "git hmopt: interrupted before anything of the run was recorded\n")
+    assert list(run_names(project)) == []
+    assert project.hmopt("list").stdout.startswith("no runs yet")
 
 
 def wait_for_process(marker: str, child: subprocess.Popen[str]) -> None:

@@ -6,16 +6,22 @@ The workload is judged by an exact count, so every number of two runs with one s
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from git_hmopt.loop.lock import alone
 from git_hmopt.loop.state import NODES
+from git_hmopt.records.words import RunId
+from git_hmopt.store.repository import Repository
 from tests.loop.conftest import SEED, Finished, users_side
 from tests.loop.project import Project
 from tests.loop.recorded import Recorded, recorded_run, run_names
@@ -128,6 +134,71 @@ def wait_for_line(project: Project, text: str, child: subprocess.Popen[bytes], *
                 return log
         time.sleep(0.002)
     raise AssertionError(f"no '{text}' in the log of the run (exit code {child.poll()})")
+
+
+def test_a_killed_run_is_called_interrupted_until_somebody_goes_on_with_it(project: Project, tmp_path: Path) -> None:
+    killed(project, "start", "conductor_decide", *START)
+    name = recorded_run(project).name
+    base = project.git("rev-parse", "HEAD")[:12]
+    listed = project.hmopt("list")
+    assert listed.stdout == f"{name}  interrupted  {base}  no candidate  (go on with: git hmopt resume {name})\n"
+    assert json.loads(project.hmopt("list", "--json").stdout)["runs"][0]["status"] == "interrupted"
+    shown = project.hmopt("show").stdout
+    assert shown.startswith(f"run {name}  interrupted\n") and f"  git hmopt resume {name}\n" in shown
+    assert project.hmopt("report").stdout.startswith(f"# Run {name}\n\nStatus: **interrupted** (it has not ended).")
+    # Of a run that was fetched nobody can tell from here whether it is at work; it is no clone's that looks first.
+    clone = Project(tmp_path / "clone", project.home)
+    project.git("clone", "-q", str(project.root), str(clone.root))
+    clone.git("fetch", "-q", "origin", "refs/hmopt/runs/*:refs/hmopt/runs/*")
+    for _ in range(2):
+        assert clone.hmopt("list").stdout == f"{name}  running    {base}  no candidate\n"
+    resumed = clone.hmopt("resume")
+    assert resumed.stderr == (
+        f"git hmopt: run {name} was made in another clone and only goes on there; "
+        "start a run of your own on its best branch\n"
+    )
+    # While it is at work, it runs; another one that was killed meanwhile does not.
+    killed(project, "start", "init_run", *START)
+    child = subprocess.Popen(
+        ["git-hmopt", "resume", name], cwd=project.root, env=project.environment, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        wait_for_line(project, "start", child, node="coder_generate_patch")
+        statuses = {row["name"]: row["status"] for row in json.loads(project.hmopt("list", "--json").stdout)["runs"]}
+        assert statuses.pop(name) == "running"
+        assert list(statuses.values()) == ["interrupted"]
+    finally:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def test_reading_the_list_refuses_no_run(project: Project) -> None:
+    """Hold the lock as a reader does, for longer than one ever will, while a run begins."""
+    (project.root / ".git/hmopt").mkdir(exist_ok=True)
+    with (project.root / ".git/hmopt/trees.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        threading.Timer(0.05, fcntl.flock, (lock, fcntl.LOCK_UN)).start()
+        with alone(Repository.open(project.root), RunId("20260131-scan-0a1b2c")):
+            assert (project.root / ".git/hmopt/trees.lock").read_text().startswith("run 20260131-scan-0a1b2c (pid ")
+
+
+def test_a_run_that_failed_is_not_resumed_and_says_how_to_go_on(project: Project) -> None:
+    project.write("lib/scan.c", (project.root / "lib/scan.c").read_text() + "this is no C\n")
+    head = project.commit("broken")
+    failed = project.hmopt(*START)
+    assert failed.returncode == 125, failed.stderr
+    name = recorded_run(project).name
+    again = project.hmopt("resume")
+    assert again.returncode == 128
+    assert again.stderr.startswith(
+        f"git hmopt: run {name} is closed (failed: build 'count' of commit {head[:12]} fails"
+    )
+    assert again.stderr.endswith(
+        f"; look at it with: git hmopt show {name}; "
+        f"start another from where it stood: git hmopt optimize --workload scan-blocks --base {head[:12]}\n"
+    )
+    assert again.stderr.count("\n") == 1
 
 
 def test_a_run_that_ended_is_not_resumed(played: Finished) -> None:

@@ -53,6 +53,12 @@ def test_what_was_improved_was_improved_by_time_over_layouts(judged: Finished) -
     confirmed = {one["confirmation"]["metric"]: one["confirmation"] for one in judged.run.named("best.confirmed")}
     assert float(confirmed["time"]["high"]) < -0.2
     assert confirmed["time"]["against"] == "baseline"
+    # A candidate may be decided early, at more confidence; what is claimed has all layouts and the configured one.
+    assert (confirmed["time"]["confidence"], confirmed["time"]["layouts"]) == ("0.95", 4)
+    assert float(deltas["time"]["confidence"]) > 0.95
+    assert "confidence" not in deltas["blocks"]
+    # The floor is of the time alone.
+    assert deltas["time"]["floor"] is not None and deltas["blocks"]["floor"] is None
 
 
 def test_a_comment_changes_no_built_object_and_is_not_even_run(judged: Finished) -> None:
@@ -106,13 +112,23 @@ def test_every_node_ran_and_logged_its_start_and_end(played: Finished) -> None:
     assert {line["run_id"] for line in lines} == {played.run.name}
 
 
+def test_every_line_of_an_iteration_carries_its_number(played: Finished) -> None:
+    starts = [(line["node"], line["iteration"]) for line in played.run.log() if line.get("event") == "start"]
+    for number in ("1", "2"):
+        first = [node for node, iteration in starts if iteration == number][:3]
+        assert first == ["build_evidence_pack", "conductor_decide", "coder_generate_patch"]
+    assert [node for node, iteration in starts if iteration == "0"] == list(NODES[:6])
+
+
 def test_no_record_holds_a_float(judged: Finished) -> None:
     def refuse(text: str) -> float:
         raise AssertionError(f"a float: {text}")
 
     project = judged.project
-    for commit in project.git("rev-list", "--first-parent", judged.run.journal).split():
-        json.loads(project.git("show", f"{commit}:op.json"), parse_float=refuse)
+    commits = project.git("rev-list", "--first-parent", judged.run.journal).split()
+    assert len(commits) > len(CANDIDATES)
+    for commit in commits:
+        assert json.loads(project.git("show", f"{commit}:op.json"), parse_float=refuse)["run"] == judged.run.name
 
 
 def test_best_is_a_branch_on_the_base_and_other_candidates_branches_are_gone(judged: Finished) -> None:
@@ -130,7 +146,7 @@ def test_the_accepted_commit_says_what_why_how_much_and_who(judged: Finished) ->
     assert lines[0] == "lib: slices"
     assert "Why it should be so." in lines
     assert re.search(r"^  time: -\d\d\.\d\d % \[-\d\d\.\d\d, -\d\d\.\d\d\] \(scan\)$", message, re.MULTILINE)
-    assert "over 4 code layouts" in message.replace("\n", " ")
+    assert re.search(r"over 4 code layouts, .*; in brackets the 9\d\.?\d* % interval\.", message.replace("\n", " "))
     assert "Tested: 6 tests end as on best" in message.replace("\n", " ")
     trailers = dict(
         line.split(": ", 1)

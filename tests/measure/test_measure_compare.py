@@ -88,6 +88,17 @@ def test_without_layout_control_the_boot_is_the_unit() -> None:
     assert {row.seed for row in found.samples.rows} == {0} and found.bootstrap() is None
 
 
+@pytest.mark.parametrize(("layouts", "boots"), [(8, 3), (12, 2), (24, 10), (5, 11)])
+def test_without_layout_control_a_look_may_add_a_single_boot(layouts: int, boots: int) -> None:
+    host = _host(-0.02, controlled=False)
+    found = compare(
+        BASE, CANDIDATE, host, host, CASE, Plan(layouts, boots), metric="time", run_seed=1, stream="compare",
+        decided=lambda estimate: False,
+    )  # fmt: skip
+    assert found.stopped == "exhausted" and host.runs == 2 * layouts * boots
+    assert found.estimate is not None and found.estimate.boots == layouts * boots
+
+
 class _Clock:
     """A clock that moves one second a run."""
 

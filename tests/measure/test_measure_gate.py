@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -14,12 +15,14 @@ from git_hmopt.measure.gate import (
     bound_of,
     confirm,
     decided,
+    guard_decided,
     guard_from_count,
     guard_from_estimate,
     guard_from_text,
     incorrect,
     judge,
     rejected,
+    unmeasured,
 )
 from git_hmopt.measure.statistics import Estimate
 from git_hmopt.records.run import Objective
@@ -81,7 +84,7 @@ def test_case_2_the_count_fell_and_time_rose() -> None:
     found = _judge(0.1, 0.5, counts=FELL)
     _expect(found, 2, Verdict.REGRESSED)
     assert found.reason == (
-        "The insns fell by 13.10 %, yet time rose: the time changed by +0.30 % [+0.10, +0.50] "
+        "The insns fell by 13.10 %, yet time rose: the time changed by +0.30 % [+0.10, +0.50] at 95 % "
         "over 12 layouts of 10 boots, all of it beyond 0.00 %."
     )
 
@@ -107,8 +110,8 @@ def test_case_5_improved() -> None:
     found = _judge(-76.61, -76.39, guards=(HOLDS,))
     _expect(found, 5, Verdict.IMPROVED, accepted=True)
     assert found.reason == (
-        "The time changed by -76.50 % [-76.61, -76.39] over 12 layouts of 10 boots, all of it beyond "
-        "the bound of 1.00 %; every guard holds (1)."
+        "The time changed by -76.50 % [-76.61, -76.39] at 95 % over 12 layouts of 10 boots, all of it "
+        "beyond the bound of 1.00 %; every guard holds (1)."
     )
 
 
@@ -140,8 +143,8 @@ def test_case_8_count_only() -> None:
     _expect(found, 8, Verdict.IMPROVED_COUNT)
     assert found.smallest_detectable == pytest.approx(0.01 + 0.0205 + 0.00084, rel=1e-3)
     assert found.reason == (
-        "The insns fell by 13.10 % while the time changed by +0.25 % [-1.80, +2.30] over 12 layouts of 10 boots, "
-        "which is undecided against the bound of 1.00 %; a count alone is not accepted."
+        "The insns fell by 13.10 % while the time changed by +0.25 % [-1.80, +2.30] at 95 % over 12 layouts of "
+        "10 boots, which is undecided against the bound of 1.00 %; a count alone is not accepted."
     )
     _expect(_judge(-0.2, 0.2, counts=FELL), 8, Verdict.IMPROVED_COUNT)
 
@@ -261,6 +264,64 @@ def test_guards_are_non_inferiority() -> None:
     assert guard_from_count("insns", 100, 102, 0.02).state == "holds"
     assert [guard_from_text(n, 64).state for n in (-10, 64, 65, None)] == ["holds", "holds", "broken", "undecided"]
     assert guard_from_text(65, 64).detail == "text grew by +65 bytes, 64 are allowed"
+
+
+def test_a_guard_that_should_rise_is_broken_by_falling() -> None:
+    assert guard_from_count("frames", 100, 97, 0.02, "higher").state == "broken"
+    assert guard_from_count("frames", 100, 150, 0.02, "higher").state == "holds"
+
+
+def test_a_guard_that_counted_nothing_on_base_may_count_nothing_more() -> None:
+    assert guard_from_count("janks", 0, 0, 0.02).state == "holds"
+    worse = guard_from_count("janks", 0, 1, 0.02)
+    assert (worse.state, worse.detail) == ("broken", "janks changed from 0 to 1")
+    assert guard_from_count("frames", 0, 1, 0.02, "higher").state == "holds"
+
+
+def test_a_guard_without_layout_control_is_held_against_what_one_layout_can_fake() -> None:
+    def state(low: float, high: float) -> str:
+        return guard_from_estimate("g", _estimate(low, high), 0.02, layout_controlled=False).state
+
+    assert [state(1, 4.9), state(4, 7), state(5.1, 7)] == ["holds", "undecided", "broken"]
+    assert "5.00 % (widened: layouts are not controlled)" in (
+        guard_from_estimate("g", _estimate(1, 4.9), 0.02, layout_controlled=False).detail
+    )
+
+
+@pytest.mark.parametrize("margin", [0.005, 0.02, 0.1])
+@pytest.mark.parametrize("controlled", [True, False])
+@pytest.mark.parametrize("direction", ["lower", "higher"])
+def test_a_guards_comparison_stops_only_where_the_guard_is_decided(
+    margin: float, controlled: bool, direction: Literal["lower", "higher"]
+) -> None:
+    stops = guard_decided(margin, direction, layout_controlled=controlled)
+    stopped = set()
+    for low in range(-250, 250, 7):
+        for width in (1, 10, 60):
+            estimate = _estimate(low / 10, (low + width) / 10)
+            if stops(estimate):
+                found = guard_from_estimate("g", estimate, margin, direction, layout_controlled=controlled)
+                stopped.add(found.state)
+    assert stopped == {"holds", "broken"}
+
+
+def test_what_gave_no_readings_cannot_be_told() -> None:
+    found = unmeasured("arm 'candidate', layout 7 never gave a reading in 2 rounds: panic")
+    _expect(found, 0, Verdict.CANNOT_TELL)
+    assert found.reason == (
+        "It could not be measured: arm 'candidate', layout 7 never gave a reading in 2 rounds: panic."
+    )
+
+
+def test_the_interval_says_its_confidence() -> None:
+    early = replace(_estimate(-10, -8), confidence=0.9975)
+    assert "[-10.00, -8.00] at 99.75 % over" in judge(TIME, {"time": early}, {}, _floor(0.3)).reason
+
+
+def test_case_2_of_a_kpi_does_not_speak_of_time() -> None:
+    found = judge(FPS, {"fps": _estimate(-7, -5)}, FELL, _floor(0.3))
+    _expect(found, 2, Verdict.REGRESSED)
+    assert "yet the fps got worse" in found.reason and "time" not in found.reason
 
 
 def test_a_confirmation_reports_the_fresh_number_only() -> None:

@@ -35,6 +35,8 @@ def test_an_evaluation_is_canonical_and_comes_back() -> None:
     assert (record.verdict, record.smallest_detectable, record.accepted) == (Verdict.CANNOT_TELL, "1.21", False)
     assert (delta.estimate, delta.low, delta.high, delta.floor) == ("-0.28", "-0.31", "-0.25", "0.28")
     assert (delta.layout_sd, delta.boot_sd, delta.layouts, delta.boots) == ("0.16", "0.0175", 12, 10)
+    assert (delta.confidence, count.confidence) == ("0.95", None)
+    assert "confidence" not in count.canonical()
     assert (count.estimate, count.low, count.high, count.floor) == ("-0.131", "-0.131", "-0.131", None)
     assert [(c.name, c.passed, c.detail) for c in record.checks] == [
         ("build", True, "no new warnings"),

@@ -79,6 +79,18 @@ def test_drift_common_to_a_round_changes_nothing() -> None:
     assert drifting.low == pytest.approx(still.low) and drifting.boot_sd == pytest.approx(0, abs=1e-9)
 
 
+def test_a_failed_run_of_a_much_faster_candidate_is_not_taken_for_drift() -> None:
+    rng = random.Random(4)
+    fast = {("base", n): [v + rng.gauss(0, 0.02) for _ in range(10)] for n, v in enumerate(BASE)}
+    fast |= {("candidate", n): [v - 1.4 + rng.gauss(0, 0.02) for _ in range(10)] for n, v in enumerate(BASE)}
+    whole = _samples(fast)
+    holed = Samples(tuple(row for row in whole.rows if (row.arm, row.seed, row.round) != ("base", 3, 4)))
+    before, after = estimate_layouts(whole), estimate_layouts(holed)
+    assert after.boot_sd == pytest.approx(before.boot_sd, rel=0.1) == pytest.approx(0.02, rel=0.2)
+    assert after.layout_sd == pytest.approx(before.layout_sd, rel=0.1)
+    assert after.ratio_minus_one == pytest.approx(before.ratio_minus_one, rel=0.01)
+
+
 def test_one_wild_boot_does_not_move_the_median() -> None:
     cells = {("base", n): [v] * 9 for n, v in enumerate(BASE)}
     cells |= {("candidate", n): [v] * 9 for n, v in enumerate(BASE)}

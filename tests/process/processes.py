@@ -8,7 +8,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _numbers = itertools.count(1)
@@ -31,24 +31,24 @@ def alive(marked: str) -> list[int]:
     return found
 
 
-def gone(marked: str, *, within_s: float = 5.0) -> bool:
+def gone(marked: str) -> bool:
     """Say whether no process with the mark is left; a killed one takes a moment to disappear."""
-    deadline = time.monotonic() + within_s
-    while alive(marked):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+    return until(lambda: not alive(marked))
 
 
-def appeared(marked: str, *, within_s: float = 10.0) -> bool:
-    """Say whether a process with the mark came to be."""
+def until(condition: Callable[[], bool], *, within_s: float = 60.0) -> bool:
+    """Say whether something came true in time; the machine may be busy, so the time is long."""
     deadline = time.monotonic() + within_s
-    while not alive(marked):
+    while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)
     return True
+
+
+def appeared(marked: str, *, within_s: float = 60.0) -> bool:
+    """Say whether a process with the mark came to be."""
+    return until(lambda: bool(alive(marked)), within_s=within_s)
 
 
 @contextlib.contextmanager

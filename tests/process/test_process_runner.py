@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import resource
 import signal
@@ -17,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from git_hmopt.errors import MissingProgramError, ProgramError, StoreError, TimeLimitError
+from git_hmopt.process import runner
 from git_hmopt.process.runner import (
     LINE_BYTES,
     TAIL_BYTES,
@@ -30,7 +32,7 @@ from git_hmopt.process.runner import (
     run,
 )
 from git_hmopt.process.sandbox import Sandbox, sandbox_missing
-from tests.process.processes import alive, appeared, gone, mark, swept
+from tests.process.processes import alive, appeared, gone, mark, swept, until
 
 SANDBOXES = [
     pytest.param(None, id="unconfined"),
@@ -70,14 +72,15 @@ def test_lines_lose_their_ends_and_the_last_needs_none() -> None:
     seen: list[tuple[bytes, int]] = []
     before = time.monotonic_ns()
     run(
-        ["sh", "-c", r"printf 'one\r\n\ntwo\n'; sleep 0.05; printf 'half'; sleep 0.05; printf ' line\r'"],
+        ["sh", "-c", r"printf 'one\r\n\ntwo\n'; sleep 0.5; printf 'half'; sleep 0.05; printf ' line\r'"],
         on_line=lambda line, when: seen.append((line, when)),
     )
     assert [line for line, _ in seen] == [b"one", b"", b"two", b"half line"]
     times = [when for _, when in seen]
     assert times == sorted(times)
     assert times[0] >= before
-    assert times[3] - times[2] >= 50e6
+    # Not half a second exactly: a busy machine may bring the earlier lines late.
+    assert times[3] - times[2] >= 100e6
 
 
 def test_lines_are_those_of_stdout_when_errors_are_split() -> None:
@@ -87,14 +90,30 @@ def test_lines_are_those_of_stdout_when_errors_are_split() -> None:
     assert finished.errors == b"no\n"
 
 
-def test_a_line_without_an_end_is_cut_in_pieces_and_costs_linear_time() -> None:
-    size = 24 << 20
+def test_a_line_without_an_end_is_cut_in_pieces() -> None:
     pieces: list[bytes] = []
-    finished = run(["sh", "-c", f"head -c {size} /dev/zero; echo end"], on_line=lambda line, _: pieces.append(line))
-    assert max(map(len, pieces)) <= LINE_BYTES
-    assert b"".join(pieces) == finished.output.rstrip(b"\n")
-    # Joined anew at every read, this line would cost minutes.
-    assert finished.wall_s < 20
+    script = f"head -c {5 * LINE_BYTES - 1} /dev/zero; echo end; head -c {LINE_BYTES} /dev/zero; echo; echo more"
+    finished = run(["sh", "-c", script], on_line=lambda line, _: pieces.append(line))
+    assert [len(piece) for piece in pieces] == [*[LINE_BYTES] * 5, 2, LINE_BYTES, 4]
+    assert b"".join(pieces) == finished.output.replace(b"\n", b"")
+
+
+@given(st.lists(st.text("ab\r\n", max_size=9)))
+def test_how_a_stream_arrives_does_not_show_in_its_lines(reads: list[str]) -> None:
+    whole = "".join(reads)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "LINE_BYTES", 4)
+        seen: list[list[bytes]] = []
+        for chunks in (reads, [whole]):
+            pieces: list[bytes] = []
+            lines = runner._Lines(lambda line, _, pieces=pieces: pieces.append(line))  # type: ignore[misc]
+            for chunk in chunks:
+                lines.add(chunk.encode(), 0)
+            lines.finish()
+            seen.append(pieces)
+    assert seen[0] == seen[1]
+    assert all(len(piece) <= 4 and b"\n" not in piece for piece in seen[0])
+    assert b"".join(seen[0]).replace(b"\r", b"").decode() == whole.replace("\n", "").replace("\r", "")
 
 
 def test_the_end_of_the_output_alone_is_kept_in_bounded_memory() -> None:
@@ -233,16 +252,20 @@ def test_output_held_open_by_a_left_over_process_ends_with_the_program() -> None
 
 
 def test_a_left_over_process_that_keeps_printing_does_not_look_like_a_hang() -> None:
+    before = time.monotonic()
     finished = run(
         ["sh", "-c", "(while :; do echo noise; sleep 0.02; done) & sleep 0.1; echo done"], limits=Limits(wall_s=30)
     )
+    whole = time.monotonic() - before
     assert finished.ok
     assert b"done\n" in finished.output
     # The program's own end, not that of the second in which its left-over was listened to.
-    assert finished.wall_s < 1.0
+    assert 0.1 <= finished.wall_s <= whole - 1.0
 
 
-def test_what_a_left_over_process_prints_soon_is_still_taken() -> None:
+def test_what_a_left_over_process_prints_soon_is_still_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a busy machine "soon" may be late; its end is what ends the waiting anyway.
+    monkeypatch.setattr(runner, "_DRAIN_S", 60.0)
     assert run(["sh", "-c", "(sleep 0.2; echo late) & echo early"]).output == b"early\nlate\n"
 
 
@@ -256,12 +279,12 @@ def test_the_time_limit_kills_children_that_ignore_signals_and_keeps_what_was_pr
         with pytest.raises(TimeLimitError) as caught:
             run(
                 ["sh", "-c", f'echo early; printf half; sh -c "{stubborn}" & sh -c "{stubborn}"'],
-                limits=Limits(wall_s=0.5),
+                limits=Limits(wall_s=2.0),
                 log=tmp_path / "log",
                 on_line=lambda line, _: lines.append(line),
             )
         assert gone(marked)
-    assert "ran past its limit of 0.5 s and was killed (log: " in str(caught.value)
+    assert "ran past its limit of 2 s and was killed (log: " in str(caught.value)
     assert caught.value.tail == b"early\nhalf"
     assert (tmp_path / "log").read_bytes() == b"early\nhalf"
     assert lines == [b"early", b"half"]
@@ -271,7 +294,7 @@ def test_an_unconfined_program_can_leave_its_group_and_outlive_the_limit() -> No
     """Not wished for, but what POSIX gives: the documentation says so, and the sandbox is the answer."""
     with swept(mark()) as marked:
         with pytest.raises(TimeLimitError):
-            run(["sh", "-c", f"setsid sleep {marked} & sleep 60"], limits=Limits(wall_s=0.5))
+            run(["sh", "-c", f"setsid sleep {marked} & sleep 60"], limits=Limits(wall_s=2.0))
         assert alive(marked)
 
 
@@ -283,9 +306,9 @@ def test_a_sandboxed_program_cannot_outlive_the_limit(script: str) -> None:
         with pytest.raises(TimeLimitError):
             run(
                 ["sh", "-c", f"{script.format(marked).replace('&', '& echo up;', 1)}"],
-                limits=Limits(wall_s=1.0),
+                limits=Limits(wall_s=3.0),
                 sandbox=Sandbox(writable=()),
-                on_line=lambda *_: ready.set() if appeared(marked, within_s=0.5) else None,
+                on_line=lambda *_: ready.set() if appeared(marked, within_s=2.5) else None,
             )
         assert ready.is_set()
         assert gone(marked)
@@ -466,11 +489,35 @@ def test_the_cpu_time_of_another_threads_program_is_not_counted() -> None:
 
 
 def test_kill_live_ends_the_programs_of_all_threads() -> None:
-    with swept(mark()) as marked, ThreadPoolExecutor(max_workers=3) as pool:
+    # The pool outside: when this fails, it waits for programs that are swept by then.
+    with ThreadPoolExecutor(max_workers=3) as pool, swept(mark()) as marked:
         running = [pool.submit(run, ["sleep", marked]) for _ in range(3)]
-        for _ in itertools.takewhile(lambda _: len(alive(marked)) < 3, range(500)):
-            time.sleep(0.02)
-        assert len(live_children()) == 3
+        # A program runs a moment before the thread that started it has taken note of it.
+        assert until(lambda: len(alive(marked)) == len(live_children()) == 3)
         kill_live()
-        assert [one.result(timeout=10).returncode for one in running] == [-9, -9, -9]
+        assert [one.result(timeout=60).returncode for one in running] == [-9, -9, -9]
     assert live_children() == frozenset()
+
+
+def test_kill_live_takes_a_program_that_is_just_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    forked, go_on = threading.Event(), threading.Event()
+    popen = subprocess.Popen
+
+    def slow(*arguments: Any, **keywords: Any) -> Any:
+        child = popen(*arguments, **keywords)
+        forked.set()
+        go_on.wait(0.3)
+        return child
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    with ThreadPoolExecutor(max_workers=1) as pool, swept(mark()) as marked:
+        running = pool.submit(run, ["sleep", marked])
+        assert forked.wait(60)
+        kill_live()
+        assert running.result(timeout=60).returncode == -9
+
+
+def test_exit_codes_are_known_when_the_caller_ignores_the_end_of_children() -> None:
+    """`trap '' CHLD` in a script, or a daemon that starts us: the setting is inherited."""
+    code = "import sys; from git_hmopt.process.runner import run; sys.exit(run(['sh', '-c', 'exit 7']).returncode)"
+    assert subprocess.run(["env", "--ignore-signal=CHLD", sys.executable, "-c", code], check=False).returncode == 7

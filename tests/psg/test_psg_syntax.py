@@ -13,6 +13,7 @@ from git_hmopt.psg.unit import Unit, parse_unit
 
 HEADER = (
     "static inline int twice(int x) { return x * 2; }\nint declared(int);\n"
+    "static inline int spin(int x) { for (; x; x--) ; return x; }\n"
     "#define EACH(i, n) for (i = 0; i < (n); i++)\n"
 )
 BITS = {"char": 1, "unsigned char": 1, "int": 4, "unsigned long long": 8}
@@ -72,8 +73,15 @@ def test_references_say_what_they_name(tmp_path: Path) -> None:
     _, tree = parse(tmp_path, "\tstatic int kept;\n\tint own = a;\n\n\treturn own + global + kept + twice(FOUR);")
     found = {node.name: node.scope for node in tree.walk() if node.kind == "DECL_REF_EXPR"}
     assert found == {
-        "a": "parameter", "own": "local", "global": "global", "kept": "local", "twice": "function", "FOUR": "enumerator"
+        "a": "parameter", "own": "local", "global": "global", "kept": "static", "twice": "function",
+        "FOUR": "enumerator",
     }  # fmt: skip
+
+
+def test_a_variable_that_outlives_the_call_is_told_by_its_declaration(tmp_path: Path) -> None:
+    _, tree = parse(tmp_path, "\tstatic int kept;\n\tint own = a;\n\n\treturn own + kept;")
+    found = {node.name: node.scope for node in tree.walk() if node.kind == "VAR_DECL"}
+    assert found == {"kept": "static", "own": ""}
 
 
 def test_types_and_conversions(tmp_path: Path) -> None:
@@ -111,6 +119,9 @@ def test_function_of_a_header(tmp_path: Path) -> None:
     found = definition(unit, "twice")
     assert found is not None
     assert only(found, "BINARY_OPERATOR").operator == "*"
+    looping = definition(unit, "spin")
+    assert looping is not None
+    assert len(only(looping, "FOR_STMT").children) == 3  # which part is missing is not known without the header's text
     assert definition(unit, "declared") is None
     assert definition(unit, "nowhere") is None
 

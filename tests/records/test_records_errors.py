@@ -31,7 +31,6 @@ def test_exit_codes_are_those_of_git_and_bisect() -> None:
         "AdapterError": 125,
         "MeasurementError": 125,
         "PatchError": 1,
-        "BudgetError": 1,
         "InterruptedRunError": 130,
     }
     assert [int(code) for code in ExitCode] == [0, 1, 125, 128, 129, 130]

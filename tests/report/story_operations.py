@@ -89,7 +89,14 @@ def hotspot_data(*symbols: str) -> Data:
 
 
 def delta(
-    estimate: str, low: str, high: str, *, kind: str = "time", against: str = "best", controlled: bool = True
+    estimate: str,
+    low: str,
+    high: str,
+    *,
+    kind: str = "time",
+    against: str = "best",
+    controlled: bool = True,
+    confidence: str | None = "0.95",
 ) -> Delta:
     """Return a delta as the gate records it."""
     return Delta.model_validate(
@@ -103,6 +110,7 @@ def delta(
             "layouts": 12,
             "boots": 10,
             "layout_controlled": controlled,
+            "confidence": None if low == high else confidence,
             "floor": "0.004",
             "layout_sd": "0.011",
             "boot_sd": "0.017",
@@ -187,11 +195,13 @@ def good_run() -> Journal:
     journal.add("conductor_decide", {"decision": {"strategy": "word-at-a-time", "symbol": "digest"}}, iteration=1)
     journal.add("coder_generate_patch", patch_data(1), iteration=1)
     counted = delta("-0.7012", "-0.7012", "-0.7012", kind="count")
-    improved = evaluation_data(1, Verdict.IMPROVED, delta("-0.7649", "-0.766", "-0.7641"), counted)
+    improved = evaluation_data(1, Verdict.IMPROVED, delta("-0.7649", "-0.766", "-0.7641", confidence="0.9975"), counted)
     journal.add("evaluate", improved, iteration=1)
     journal.add("coder_generate_patch", patch_data(2, strategy="forced-inline"), iteration=2)
     counted = delta("-0.1315", "-0.1315", "-0.1315", kind="count")
-    undecided = evaluation_data(2, Verdict.IMPROVED_COUNT, delta("0.0025", "-0.018", "0.023"), counted)
+    undecided = evaluation_data(
+        2, Verdict.IMPROVED_COUNT, delta("0.0025", "-0.018", "0.023", confidence="0.9675"), counted
+    )
     journal.add("evaluate", undecided, iteration=2)
     journal.add("coder_generate_patch", patch_data(3, strategy="flags"), iteration=3)
     refused = evaluation_data(3, Verdict.REJECTED, rule="build-flags", text_bytes=None)

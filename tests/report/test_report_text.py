@@ -76,7 +76,7 @@ def test_numbers_carry_their_sign_and_interval(numbers: tuple[str, str, str], te
             "cannot-tell(3.1 %)",
             "the smallest change it would have shown is 3.1 %",
         ),
-        (judged(Verdict.CANNOT_TELL), "cannot-tell(unknown)", "would have shown is unknown"),
+        (judged(Verdict.CANNOT_TELL), "cannot-tell(unknown)", "what was measured does not decide"),
     ],
 )
 def test_every_verdict_says_what_it_claims_and_no_more(one: Iteration, label: str, claim: str) -> None:
@@ -115,7 +115,7 @@ def test_one_screen_of_a_good_run() -> None:
     assert "2   forced-inline   digest         +0.2 % [-1.8, +2.3]     -13.2 % +4096 B  improved(count only)" in lines
     assert "3   flags           digest         unknown                 unknown unknown  rejected(build-flags)" in lines
     assert "1 of 3 judged candidates accepted; best is 111111111111." in lines
-    assert "Best against base, measured afresh: time -76.5 % [-76.6, -76.4]: faster." in lines
+    assert "Best against base, measured afresh: time -76.5 % [-76.6, -76.4] at 95 %: faster." in lines
     assert "Measured over 12 layouts (paired by seed), 10 boots each." in lines
     assert "Noise floor 0.40 % from A/A over 12 layouts; 2 null patches." in lines
     assert "note: bwrap is not installed: programs run unconfined" in lines
@@ -194,11 +194,44 @@ def test_layouts_that_were_not_controlled_are_said() -> None:
     assert "12 layouts (layout NOT controlled), 10 boots each" in text
 
 
-@pytest.mark.parametrize("status", list(RunStatus))
-def test_a_run_that_has_not_ended_is_offered_to_be_resumed(status: RunStatus) -> None:
+def test_a_claim_without_layout_control_must_clear_what_one_layout_can_fake() -> None:
+    small, large = delta("-0.03", "-0.04", "-0.02", controlled=False), delta("-0.2", "-0.3", "-0.1", controlled=False)
+    assert wording.confirmed(facts(small)).endswith(": no difference shown")
+    assert wording.confirmed(facts(large)).endswith(": faster")
+
+
+def test_every_interval_says_its_confidence_and_an_unrecorded_one_is_unknown() -> None:
+    measured = delta("-0.1", "-0.2", "-0.05", confidence="0.9675")
+    assert wording.at_confidence(facts(measured)) == "-10.0 % [-20.0, -5.0] at 96.75 %"
+    old = delta("-0.1", "-0.2", "-0.05", confidence=None)
+    assert wording.at_confidence(facts(old)) == "-10.0 % [-20.0, -5.0] at unknown"
+    assert wording.interval_head("time", [facts(old)]) == "time [interval]"
+    assert wording.interval_head("time", [facts(measured), facts(old)]) == "time [96.75 %]"
+
+
+def test_a_count_is_not_said_to_have_layouts() -> None:
+    journal = Journal().add("init_run", run_data()).add("coder_generate_patch", patch_data(1), iteration=1)
+    counted = delta("-0.5", "-0.5", "-0.5", kind="count")
+    journal.add("evaluate", evaluation_data(1, Verdict.IMPROVED_COUNT, counted, accepted=True), iteration=1)
+    journal.add("confirm", {"confirmation": counted.model_copy(update={"against": "baseline"}).model_dump(mode="json")})
+    for text in (one_screen(fold(journal.operations)), run_report(fold(journal.operations))):
+        assert "Measured over one exact reading each" in text
+        assert "paired by seed" not in text
+
+
+def test_a_revision_that_is_the_base_itself_is_said_once() -> None:
+    record = run_data()
+    record["run"]["repository"] = {"uri": "local", "revision": "b" * 40, "dirty": True}
+    screen = one_screen(fold(Journal().add("init_run", record).operations))
+    assert "  base bbbbbbbbbbbb (dirty tree) of local, started 2026-01-31T12:00:00Z\n" in screen
+
+
+@pytest.mark.parametrize("status", [*RunStatus, "interrupted"])
+def test_a_run_that_has_not_ended_is_offered_to_be_resumed(status: str) -> None:
     story = fold(good_run().add("close", {"status": str(status)}).operations)
-    assert (f"git hmopt resume {story.run.name}" in one_screen(story)) is not status.closed
-    assert ("it has not ended" in run_report(story)) is not status.closed
+    closed = status in ("succeeded", "failed", "stopped")
+    assert (f"git hmopt resume {story.run.name}" in one_screen(story)) is not closed
+    assert ("it has not ended" in run_report(story)) is not closed
 
 
 def test_the_report_holds_every_verdict_with_its_reason_and_checks() -> None:
@@ -206,7 +239,10 @@ def test_the_report_holds_every_verdict_with_its_reason_and_checks() -> None:
     assert report.startswith("# Run 20260131-digest-0a1b2c\n\nStatus: **succeeded**: the playbook is exhausted.\n")
     assert report.count("Reason: because of the numbers") == 3
     assert report.count("| build | passed | no new warnings |") == 3
-    assert "| time | time | best | -76.5 % \\[-76.6, -76.4\\] | 12 layouts (paired by seed), 10 boots each |" in report
+    measured = "12 layouts (paired by seed), 10 boots each"
+    assert f"| time | time | best | -76.5 % \\[-76.6, -76.4\\] at 99.75 % | {measured} |" in report
+    assert "| count | count | best | -70.1 % | one exact reading each |" in report
+    assert "| time [96.75-99.75 %] |" in report
     assert "| evidence-pack | `evidence-pack.json` | 12 |" in report
     assert "3 nodes, 2 edges; left out: 7 x unresolved frame" in report
     assert "playbook (end): nothing more to try" in report
@@ -235,6 +271,8 @@ def test_texts_from_outside_are_shown_and_never_interpreted() -> None:
 
 
 def test_commands_are_whole_words_for_a_shell() -> None:
-    for command, what in next_commands(fold(good_run().operations)):
+    commands = next_commands(fold(good_run().operations))
+    assert len(commands) >= 2
+    for command, what in commands:
         assert shlex.split(command)[0] == "git"
         assert what

@@ -37,6 +37,14 @@ def test_a_run_is_told_as_it_was_recorded() -> None:
     assert story.skipped == {}
 
 
+def test_the_toolchain_is_that_of_the_bases_builds() -> None:
+    journal = Journal().add("init_run", run_data(toolchain={}))
+    for version in ("gcc 12.2", "gcc 13.1"):
+        journal.add("build", {"builds": {"uml": {"toolchain": {"cc": version}}, "x86": {"toolchain": {}}}})
+    assert fold(journal.operations).run.toolchain == {"uml cc": "gcc 12.2"}
+    assert "| toolchain: uml cc | `gcc 12.2` |" in run_report(fold(journal.operations))
+
+
 def test_keys_of_the_loop_alone_are_no_damage() -> None:
     operations = good_run().add("snapshot_repo", {"commit": "c", "overlays": {"x": 1}}).add("checkpoint", {}).operations
     assert fold(operations).skipped == {}
@@ -63,6 +71,8 @@ def test_evidence_is_the_pack_in_force() -> None:
         ({"v": 2, "data": {"status": "failed"}}, "operation of version 2"),
         ({"data": {"evaluation": {"verdict": "improved"}}}, "malformed evaluation: reason is missing"),
         ({"data": {"floor": {"value": "fast"}}}, "malformed floor: value is no number"),
+        ({"data": {"floor": {"value": "0.1", "sources": 3}}}, "malformed floor: sources is no list of texts"),
+        ({"data": {"builds": [1]}}, "malformed builds: builds is no object"),
         ({"data": {"status": 7}}, "malformed status: status is no text"),
         ({"data": {"notes": "one"}}, "malformed notes: notes is no list of texts"),
         ({"data": {"hotspots": [7]}}, "malformed hotspots: hotspots is no object"),

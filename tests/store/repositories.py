@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +120,26 @@ def finish(children: list[subprocess.Popen[bytes]], *, seconds: float = 120) -> 
     for child in children:
         _, errors = child.communicate(timeout=seconds)
         assert child.returncode == 0, errors.decode()
+
+
+def in_processes(count: int, work: Callable[[int], None]) -> None:
+    """Do the numbered work in that many processes that set off together; demand that all succeed.
+
+    They are forked, since twenty that import everything anew take half a minute to set off and never meet.
+    """
+    context = multiprocessing.get_context("fork")
+    together = context.Barrier(count)
+
+    def child(number: int) -> None:
+        together.wait(120)
+        work(number)
+
+    children = [context.Process(target=child, args=(number,)) for number in range(count)]
+    for one in children:
+        one.start()
+    for one in children:
+        one.join(300)
+    assert [one.exitcode for one in children] == [0] * count
 
 
 def foreign(

@@ -11,7 +11,7 @@ import pytest
 from git_hmopt.errors import CorruptRecordError, StoreError
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.repository import Repository
-from tests.store.repositories import finish, start_python
+from tests.store.repositories import finish, in_processes, start_python
 
 
 @pytest.fixture
@@ -102,18 +102,12 @@ def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
         ArtifactStore(tmp_path / "artifacts").put_bytes(b"x", kind="log", name="a", media_type="text/plain")
 
 
-_PUT = """
-import sys
-from pathlib import Path
-from git_hmopt.store.artifacts import ArtifactStore
-store = ArtifactStore(Path(sys.argv[1]))
-for number in range(20):
-    store.put_bytes(b"%d" % number * 5000, kind="log", name=f"{sys.argv[2]}.log", media_type="text/plain")
-"""
-
-
 def test_processes_that_store_the_same_bytes(store: ArtifactStore) -> None:
-    finish([start_python(_PUT, str(store.root), f"p{number}") for number in range(4)])
+    def put(process: int) -> None:
+        for number in range(20):
+            store.put_bytes(b"%d" % number * 5000, kind="log", name=f"p{process}.log", media_type="text/plain")
+
+    in_processes(4, put)
     digests = {Path(name).name.split(".")[0] for name in _files(store)}
     assert len(digests) == 20
     assert all(store.read(digest) for digest in digests)

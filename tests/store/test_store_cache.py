@@ -27,11 +27,11 @@ from git_hmopt.records.run import (
 from git_hmopt.records.words import RunId, RunStatus, journal_ref
 from git_hmopt.store.cache import TABLES as SCHEMA_TABLES
 from git_hmopt.store.cache import Cache, Refreshed
+from git_hmopt.store.chain import CUT, OTHER_JOURNAL
 from git_hmopt.store.fold import RUN_COLUMNS, TABLES
 from git_hmopt.store.journal import Journal, OpDraft
-from git_hmopt.store.queries import find_run, list_runs, skipped_in_all
+from git_hmopt.store.queries import RunRow, find_run, list_runs, skipped_in_all
 from git_hmopt.store.repository import RefUpdate, Repository
-from git_hmopt.store.story import show_run
 from tests.store.repositories import (
     BOB,
     OTHER_RUN,
@@ -99,25 +99,37 @@ def dump(cache: Cache) -> str:
         return "\n".join(database.iterdump())
 
 
+def values(database: apsw.Connection, table: str, column: str) -> list[object]:
+    """Return a column of a table, in the order of recording."""
+    place = "" if table == "operations" else ", place"
+    return [value for (value,) in database.execute(f"SELECT {column} FROM {table} ORDER BY run, lamport{place}")]
+
+
+def the_run(database: apsw.Connection, name: RunId = RUN) -> RunRow:
+    """Return one run as `list` shows it."""
+    return next(run for run in list_runs(database) if run.name == name)
+
+
 def test_a_run_comes_back_as_rows(any_repository: Repository) -> None:
     record_run(Journal(any_repository), RUN)
     with Cache(any_repository).reading() as database:
         (run,) = list_runs(database)
-        story = show_run(database, RUN)
-    assert (run.name, run.status, run.iterations, run.accepted) == (RUN, "succeeded", 1, 1)
-    assert story.run == run
-    assert story.toolchain == {"cc": "gcc 12.2.0"}
-    assert story.repository["dirty"] is False
-    assert [row.lamport for row in story.operations] == list(range(1, 9))
-    assert [row.value for row in story.metrics] == ["0", "1", "2"]
-    assert story.artifacts[0].sha256 == "d" * 64
-    assert story.hotspots[0].symbol == "do_swap"
-    assert story.graphs[0].skipped == {"no definition": 1}
-    assert story.patches[0].files == ("lib/sort.c",)
-    assert story.evaluations[0].accepted is True
-    assert story.evaluations[0].deltas == ()
-    assert story.messages[0].data == {"why": "heat"}
-    assert story.skipped == {}
+        assert (run.name, run.status, run.iterations, run.accepted) == (RUN, "succeeded", 1, 1)
+        toolchain, repository = next(database.execute("SELECT toolchain, repository FROM runs"))
+        assert json.loads(toolchain) == {"cc": "gcc 12.2.0"}
+        assert json.loads(repository)["dirty"] is False
+        assert values(database, "operations", "lamport") == list(range(1, 9))
+        assert values(database, "metrics", "value") == ["0", "1", "2"]
+        assert values(database, "metrics", "place") == [0, 1, 2]
+        assert values(database, "artifacts", "sha256") == ["d" * 64]
+        assert values(database, "hotspots", "symbol") == ["do_swap"]
+        assert values(database, "graphs", "skipped") == ['{"no definition":1}']
+        assert values(database, "patches", "files") == ['["lib/sort.c"]']
+        assert values(database, "patches", "iteration") == [1]
+        assert values(database, "evaluations", "accepted") == [1]
+        assert values(database, "evaluations", "deltas") == ["[]"]
+        assert values(database, "agent_messages", "data") == ['{"why":"heat"}']
+        assert skipped_in_all(database) == {}
 
 
 def test_every_column_of_every_record_is_kept() -> None:
@@ -185,7 +197,7 @@ def test_a_damaged_or_older_cache_is_rebuilt(repository: Repository, damage: obj
     assert rebuilt is not None
     assert rebuilt.startswith(reason)
     with cache.reading() as database:
-        assert len(show_run(database, RUN).operations) == 9
+        assert len(values(database, "operations", "op")) == 9
     assert cache.path.read_bytes() != sound
 
 
@@ -215,7 +227,7 @@ def test_a_rewound_or_deleted_journal_is_forgotten(shell: Shell, repository: Rep
     shell.git("update-ref", ref, f"{ref}~1")
     cache.refresh()
     with cache.reading() as database:
-        assert show_run(database, RUN).run.status == "created"
+        assert the_run(database).status == "created"
     refreshed = dump(cache)
     cache.rebuild()
     assert dump(cache) == refreshed
@@ -239,22 +251,21 @@ def test_what_is_not_understood_is_counted(repository: Repository) -> None:
         {"evaluation": {**evaluation_record().model_dump(mode="json"), "text_bytes": 2**70}},
         {"run": {**record, "name": OTHER_RUN}},
         {"status": ["closed"]},
+        {"run": {**record, "status": None}},
         {"something": {"new": True}},
         {"hotspots": []},
     ]
     journal.append(RUN, [OpDraft(f"op{number}", "x", data=data) for number, data in enumerate(steps)])
     with Cache(repository).reading() as database:
-        story = show_run(database, RUN)
-        assert skipped_in_all(database) == story.skipped
-    assert story.skipped == {
-        "malformed evaluation": 1,
-        "malformed metrics": 6,
-        "malformed run": 1,
-        "malformed status": 1,
-    }
-    assert len(story.metrics) == 1
-    assert len(story.operations) == 8
-    assert story.run.status == "created"
+        assert skipped_in_all(database) == {
+            "malformed evaluation": 1,
+            "malformed metrics": 6,
+            "malformed run": 2,
+            "malformed status": 1,
+        }
+        assert len(values(database, "metrics", "name")) == 1
+        assert len(values(database, "operations", "op")) == 9
+        assert the_run(database).status == "created"
 
 
 def test_two_writers_and_the_last_word_on_the_status(repository: Repository, shell: Shell) -> None:
@@ -265,11 +276,11 @@ def test_two_writers_and_the_last_word_on_the_status(repository: Repository, she
     parent = foreign(shell, fields(BOB, lamport=4, data={"run": other, "status": "failed"}), writer=BOB)
     cache.refresh()
     with cache.reading() as database:
-        run = show_run(database, RUN).run
+        run = the_run(database)
     assert (run.device, run.status) == ("host", "succeeded")
     foreign(shell, fields(BOB, lamport=20, attempt=1, data={"status": "failed"}), writer=BOB, parent=parent)
     with cache.reading() as database:
-        assert show_run(database, RUN).run.status == "failed"
+        assert the_run(database).status == "failed"
     refreshed = dump(cache)
     cache.rebuild()
     assert dump(cache) == refreshed
@@ -294,10 +305,97 @@ def test_a_run_is_found_by_what_is_typed_of_its_name(repository: Repository) -> 
             find_run(database, RUN[:-1] + "d")
         with pytest.raises(UsageError, match=r"no run is called ''; see: git hmopt list"):
             find_run(database, "")
-        with pytest.raises(UsageError, match="no run is called"):
-            show_run(database, RunId("x"))
         assert [run.name for run in list_runs(database)] == [OTHER_RUN, RUN, twin]
         assert [run.name for run in list_runs(database, workload="lib-sort", limit=1)] == [RUN]
+
+
+def test_what_a_shallow_clone_lacked_is_read_when_it_is_fetched(tmp_path: Path, shell: Shell) -> None:
+    record_run(Journal(Repository.open(shell.cwd)), RUN)
+    clone = Shell(tmp_path / "clone")
+    shell.git("clone", "-q", shell.cwd.as_uri(), str(clone.cwd))
+    clone.git("fetch", "-q", "--depth=2", "origin", "refs/hmopt/*:refs/hmopt/*")
+    cache = Cache(Repository.open(clone.cwd))
+    with cache.reading() as database:
+        assert list_runs(database) == []
+        assert skipped_in_all(database) == {CUT: 1}
+    # No ref moves by it.
+    clone.git("fetch", "-q", "--unshallow", "origin", "refs/hmopt/*:refs/hmopt/*")
+    with cache.reading() as database:
+        assert [run.name for run in list_runs(database)] == [RUN]
+        assert skipped_in_all(database) == {}
+    refreshed = dump(cache)
+    cache.rebuild()
+    assert dump(cache) == refreshed
+
+
+def test_a_copy_of_a_known_journal_under_another_name(any_shell: Shell, any_repository: Repository) -> None:
+    """It shares its commits with one that need not be read again, and must be read to its root all the same."""
+    journal, cache = Journal(any_repository), Cache(any_repository)
+    record_run(journal, RUN)
+    cache.refresh()
+    any_shell.git("update-ref", journal_ref(OTHER_RUN, journal.writer), journal_ref(RUN, journal.writer))
+    journal.append(RUN, [OpDraft("comment", "review")])
+    cache.refresh()
+    with cache.reading() as database:
+        assert skipped_in_all(database) == {OTHER_JOURNAL: 8}
+    refreshed = dump(cache)
+    cache.rebuild()
+    assert dump(cache) == refreshed
+
+
+def test_damage_that_only_a_query_meets_is_said_with_the_way_out(repository: Repository) -> None:
+    record_run(Journal(repository), RUN)
+    cache = Cache(repository)
+    cache.rebuild()
+    with sqlite3.connect(cache.path) as database:
+        (page,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'metrics'").fetchone()
+    database.close()
+    data = bytearray(cache.path.read_bytes())
+    data[(page - 1) * 4096 : page * 4096] = b"\xff" * 4096
+    cache.path.write_bytes(data)
+    with (
+        pytest.raises(StoreError, match=r"is damaged \(.*\); run: git hmopt cache rebuild"),
+        cache.reading() as damaged,
+    ):
+        damaged.execute("SELECT count(value) FROM metrics").fetchall()
+    cache.rebuild()
+    with cache.reading() as sound:
+        assert values(sound, "metrics", "value") == ["0", "1", "2"]
+
+
+_FULL = """
+import resource, sys
+from pathlib import Path
+from git_hmopt.errors import StoreError
+from git_hmopt.store.cache import Cache
+from git_hmopt.store.repository import Repository
+cache = Cache(Repository.open(Path(sys.argv[1])))
+size = cache.path.stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+for step in (cache.refresh, cache.rebuild):
+    try:
+        step()
+    except StoreError as error:
+        assert str(cache.path) in str(error) and "free space there and run it again" in str(error), error
+    else:
+        raise SystemExit("the limit did not bite")
+"""
+
+
+def test_a_full_disk_is_said_and_costs_nothing(shell: Shell, repository: Repository) -> None:
+    """A file size limit makes the kernel refuse the write half-way, as a full disk does."""
+    journal, cache = Journal(repository), Cache(repository)
+    record_run(journal, RUN)
+    cache.refresh()
+    message = MESSAGE.model_dump(mode="json")
+    large = [
+        OpDraft("decided", "conductor", attempt=n, data={"message": {**message, "text": "x" * 9000}}) for n in range(9)
+    ]
+    journal.append(RUN, large)
+    finish([start_python(_FULL, str(shell.cwd))])
+    cache.refresh()
+    with cache.reading() as database:
+        assert len(values(database, "agent_messages", "text")) == 10
 
 
 def test_readers_cannot_write(repository: Repository) -> None:
@@ -314,16 +412,13 @@ def test_a_cache_that_cannot_be_kept(repository: Repository) -> None:
 _LIST = """
 import sys
 from pathlib import Path
-from git_hmopt.store.cache import TABLES as SCHEMA_TABLES
-from git_hmopt.store.cache import Cache, Refreshed
-from git_hmopt.store.fold import RUN_COLUMNS, TABLES
+from git_hmopt.store.cache import Cache
 from git_hmopt.store.queries import find_run, list_runs
 from git_hmopt.store.repository import Repository
-from git_hmopt.store.story import show_run
 repository = Repository.open(Path(sys.argv[1]))
 with Cache(repository).reading() as database:
     names = [run.name for run in list_runs(database)]
-    show_run(database, find_run(database))
+    find_run(database)
 print(len(names), sorted(sys.modules.keys() & {"pydantic", "pygit2", "numpy", "git", "yaml"}))
 """
 
@@ -338,9 +433,7 @@ def test_looking_imports_neither_pydantic_nor_pygit2(shell: Shell, repository: R
 _REFRESH = """
 import sys
 from pathlib import Path
-from git_hmopt.store.cache import TABLES as SCHEMA_TABLES
-from git_hmopt.store.cache import Cache, Refreshed
-from git_hmopt.store.fold import RUN_COLUMNS, TABLES
+from git_hmopt.store.cache import Cache
 from git_hmopt.store.queries import list_runs
 from git_hmopt.store.repository import Repository
 cache = Cache(Repository.open(Path(sys.argv[1])))
@@ -364,7 +457,7 @@ def test_processes_that_refresh_rebuild_and_delete_while_one_records(shell: Shel
         journal.append(RUN, [OpDraft("comment", "review", attempt=number)])
     finish(children)
     with cache.reading() as database:
-        assert len(show_run(database, RUN).operations) == 28
+        assert len(values(database, "operations", "op")) == 28
     refreshed = dump(cache)
     cache.rebuild()
     assert dump(cache) == refreshed

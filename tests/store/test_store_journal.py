@@ -7,16 +7,18 @@ import json
 import signal
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from git_hmopt.errors import StoreError
 from git_hmopt.records.words import NOTES_METRICS, Oid, RunId, best_ref, candidate_ref, journal_ref
+from git_hmopt.store.cache import Cache
 from git_hmopt.store.chain import CUT, MALFORMED, OTHER_JOURNAL, UNKNOWN_VERSION
-from git_hmopt.store.journal import Journal, OpDraft
+from git_hmopt.store.journal import Journal, OpDraft, writer_of
 from git_hmopt.store.notes import NoteDraft
+from git_hmopt.store.queries import list_runs, skipped_in_all
 from git_hmopt.store.repository import MovedRefsError, RefUpdate, Repository
 from tests.store.repositories import (
     ALICE,
@@ -25,8 +27,8 @@ from tests.store.repositories import (
     RUN,
     Shell,
     fields,
-    finish,
     foreign,
+    in_processes,
     make_repository,
     metric_record,
     run_record,
@@ -82,7 +84,6 @@ def test_a_journal_as_plain_git_sees_it(any_shell: Shell, any_repository: Reposi
     assert reading.attachment(reading.entries[1].commit, "build.log") == b"all good\n"
     assert reading.attachment(reading.entries[0].commit, "build.log") is None
     assert reading.attachment(reading.entries[0].commit, "op.json") is None
-    assert reading.latest_attachment("build.log") == b"all good\n"
     assert reading.entries[2].kept == (tried,)
     assert journal.runs() == [RUN]
 
@@ -115,6 +116,8 @@ def test_steps_that_cannot_be_recorded(repository: Repository) -> None:
         journal.append(RUN, [draft(1), draft(1)])
     with pytest.raises(TypeError, match="float"):
         journal.append(RUN, [draft(1, value=1.5)])
+    with pytest.raises(StoreError, match="nested too deep"):
+        journal.append(RUN, [draft(1, value=json.loads("[" * 70 + "]" * 70))])
     for name in ("", "op.json", "a/b", "..", ".git"):
         with pytest.raises(StoreError, match="is no name for an attachment"):
             journal.append(RUN, [CREATED], attachments={name: b"x"})
@@ -214,6 +217,7 @@ def test_operations_of_all_writers_in_one_order(any_shell: Shell, any_repository
         (fields(BOB, lamport=2**63), MALFORMED),
         (fields(BOB, data=[]), MALFORMED),
         (fields(BOB, node="\ud800"), MALFORMED),
+        (fields(BOB, data={"deep": json.loads("[" * 300 + "]" * 300)}), MALFORMED),
         (fields(BOB, extra=1), MALFORMED),
         (fields(BOB, run=OTHER_RUN), OTHER_JOURNAL),
         (fields(ALICE), OTHER_JOURNAL),
@@ -244,6 +248,71 @@ def test_refs_that_are_no_journals(any_shell: Shell, any_repository: Repository)
     assert journal.read(OTHER_RUN).operations == []
     assert journal.read(OTHER_RUN).skipped == {MALFORMED: 2}
     assert journal.read(RunId("20260101-nobody-000000")).operations == []
+
+
+def _raw(shell: Shell, kind: str, data: bytes) -> str:
+    return shell.git("hash-object", "-t", kind, "-w", "--literally", "--stdin", stdin=data)
+
+
+def _commit_of(shell: Shell, tree: str, parent: str = "") -> str:
+    who = "T <t@example.org> 0 +0000"
+    lines = [f"tree {tree}", *([f"parent {parent}"] if parent else []), f"author {who}", f"committer {who}", "", "x\n"]
+    return _raw(shell, "commit", "\n".join(lines).encode())
+
+
+def _entry(shell: Shell, mode: str, kind: str, oid: str) -> str:
+    return shell.git("mktree", "--missing", stdin=f"{mode} {kind} {oid}\top.json\n".encode())
+
+
+BROKEN: dict[str, tuple[Callable[[Shell, str], str], dict[str, int]]] = {
+    "its op.json is a submodule": (
+        lambda shell, absent: _commit_of(shell, _entry(shell, "160000", "commit", absent)),
+        {MALFORMED: 1},
+    ),
+    "its op.json is not here": (
+        lambda shell, absent: _commit_of(shell, _entry(shell, "100644", "blob", absent)),
+        {MALFORMED: 1},
+    ),
+    "its op.json is a directory": (
+        lambda shell, absent: _commit_of(shell, _entry(shell, "040000", "tree", shell.git("rev-parse", "HEAD^{tree}"))),
+        {MALFORMED: 1},
+    ),
+    "its tree is not here": (lambda shell, absent: _commit_of(shell, absent), {MALFORMED: 1}),
+    "its tree is none": (lambda shell, absent: _commit_of(shell, _raw(shell, "tree", b"100644 x")), {MALFORMED: 1}),
+    "its tree is cut": (lambda shell, absent: _commit_of(shell, _raw(shell, "tree", b"100644 x\0abc")), {MALFORMED: 1}),
+    "its parent is not here": (
+        lambda shell, absent: _commit_of(shell, shell.git("rev-parse", "HEAD^{tree}"), absent),
+        {MALFORMED: 1, CUT: 1},
+    ),
+    "it is no commit": (lambda shell, absent: _raw(shell, "commit", b"author nobody\n\nx\n"), {CUT: 1}),
+    "it is a tag": (
+        lambda shell, absent: shell.git("mktag", stdin=f"object {shell.git('rev-parse', 'HEAD')}\ntype commit\n"
+        "tag x\ntagger T <t@example.org> 0 +0000\n\nx\n".encode()),
+        {CUT: 1},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_journal_of_another_writer_stops_nothing(
+    any_shell: Shell, any_repository: Repository, what: str
+) -> None:
+    """What a fetch brings is checked by nobody: it may cost its own operations, never ours, nor `list`."""
+    make, skipped = BROKEN[what]
+    Journal(any_repository).append(RUN, [CREATED, draft(1)])
+    head = make(any_shell, "1" * len(any_repository.resolve("HEAD")))
+    ref = any_shell.cwd / ".git" / journal_ref(RUN, BOB)
+    # git itself would not take every one of these.
+    ref.write_text(f"{head}\n")
+    sound = foreign(any_shell, fields(ALICE, lamport=2), writer=ALICE)
+    foreign(any_shell, fields(ALICE, lamport=3, attempt=1), writer=ALICE, parent=sound)
+    assert [op.lamport for op in Journal(any_repository).append(RUN, [draft(2)])] == [4]
+    reading = Journal(any_repository).read(RUN)
+    assert sorted(op.lamport for op in reading.operations) == [1, 2, 2, 3, 4]
+    assert reading.skipped == skipped
+    with Cache(any_repository).reading() as database:
+        assert [run.name for run in list_runs(database)] == [RUN]
+        assert skipped_in_all(database) == skipped
 
 
 def test_a_step_twice_in_one_journal_counts_once(shell: Shell, repository: Repository) -> None:
@@ -277,30 +346,22 @@ def test_latest_checkpoint(repository: Repository) -> None:
     assert latest.data == {"checkpoint": {"iteration": 2}}
 
 
-_WRITE = """
-import sys
-from pathlib import Path
-from git_hmopt.records.words import NOTES_METRICS, RunId
-from git_hmopt.store.journal import Journal, OpDraft
-from git_hmopt.store.notes import NoteDraft
-from git_hmopt.store.repository import Repository
-repository = Repository.open(Path(sys.argv[1]))
-head = repository.resolve("HEAD")
-journal = Journal(repository)
-for number in range(5):
-    journal.append(
-        RunId(sys.argv[2]),
-        [OpDraft("patch.measured", sys.argv[3], iter=number), OpDraft("checkpoint", sys.argv[3], iter=number)],
-        attachments={"log": sys.argv[3].encode()},
-        notes={NOTES_METRICS: [NoteDraft(head, "2026-01-31T10:00:00Z", {"who": sys.argv[3], "n": number})]},
-    )
-"""
-
-
 def test_twenty_processes_lose_nothing(shell: Shell, repository: Repository) -> None:
     """Ten of them write the same run, and all of them the same notes ref, on one commit."""
     runs = [RUN if number % 2 else RunId(f"20260131-x-{number:06d}") for number in range(20)]
-    finish([start_python(_WRITE, str(shell.cwd), run, f"p{number}") for number, run in enumerate(runs)])
+    head = repository.resolve("HEAD")
+
+    def write(number: int) -> None:
+        journal, who = Journal(Repository.open(shell.cwd)), f"p{number}"
+        for step in range(5):
+            journal.append(
+                runs[number],
+                [OpDraft("patch.measured", who, iter=step), OpDraft("checkpoint", who, iter=step)],
+                attachments={"log": who.encode()},
+                notes={NOTES_METRICS: [NoteDraft(head, "2026-01-31T10:00:00Z", {"who": who, "n": step})]},
+            )
+
+    in_processes(20, write)
     journal = Journal(repository)
     assert len(set(runs)) == len(journal.runs()) == 11
     recorded = [op for run in journal.runs() for op in journal.read(run).operations]
@@ -365,12 +426,13 @@ def subprocess_of(program: str, *arguments: str) -> int:
 
 
 def test_writer_is_one_for_all_processes_and_damage_is_said(tmp_path: Path, shell: Shell) -> None:
-    program = "import sys; from pathlib import Path; from git_hmopt.store.journal import writer_of;"
-    program += "from git_hmopt.store.repository import Repository; print(writer_of(Repository.open(Path(sys.argv[1]))))"
-    children = [start_python(program, str(shell.cwd)) for _ in range(8)]
-    answers = {child.communicate(timeout=60)[0] for child in children}
+    def ask(number: int) -> None:
+        (tmp_path / f"answer-{number}").write_text(writer_of(Repository.open(shell.cwd)))
+
+    in_processes(8, ask)
+    answers = {path.read_text() for path in tmp_path.glob("answer-*")}
     assert len(answers) == 1
-    assert uuid.UUID(answers.pop().decode().strip())
+    assert uuid.UUID(answers.pop())
     (shell.cwd / ".git/hmopt/writer").write_text("nonsense\n")
     with pytest.raises(StoreError, match=r"holds no UUID; delete it"):
         Journal(Repository.open(shell.cwd))

@@ -13,7 +13,7 @@ from git_hmopt.errors import StoreError
 from git_hmopt.records.words import NOTES_METRICS, NOTES_VERDICTS, Oid, RefName
 from git_hmopt.store.notes import FLAT_UNTIL, NoteDraft, Notes, merge_lines
 from git_hmopt.store.repository import Repository
-from tests.store.repositories import Shell, finish, make_repository, metric_record, start_python
+from tests.store.repositories import Shell, in_processes, make_repository, metric_record
 
 AT = "2026-01-31T10:00:00Z"
 
@@ -109,7 +109,7 @@ def test_fan_out_that_git_made_is_kept(shell: Shell, repository: Repository) -> 
 
 def test_a_note_that_stands_both_flat_and_fanned_out_becomes_one(shell: Shell, repository: Repository) -> None:
     oid = repository.resolve("HEAD")
-    flat, fanned = repository.write_blob(b"flat\n"), repository.write_blob(b"fanned\n")
+    flat, fanned = (shell.git("hash-object", "-w", "--stdin", stdin=text) for text in (b"flat\n", b"fanned\n"))
     inner = shell.git("mktree", stdin=f"100644 blob {fanned}\t{oid[2:]}\n".encode())
     lines = f"100644 blob {flat}\t{oid}\n040000 tree {inner}\t{oid[:2]}\n100644 blob {flat}\tREADME\n"
     tree = shell.git("mktree", stdin=lines.encode())
@@ -134,20 +134,6 @@ def test_two_thousand_notes_take_less_than_a_second(shell: Shell, repository: Re
     assert "in-pack: 0" not in shell.git("count-objects", "-v")
 
 
-_APPEND = """
-import sys
-from pathlib import Path
-from git_hmopt.records.words import NOTES_METRICS, Oid, RefName
-from git_hmopt.store.notes import NoteDraft, Notes
-from git_hmopt.store.repository import Repository
-repository = Repository.open(Path(sys.argv[1]))
-notes = Notes(repository)
-for number in range(5):
-    drafts = [NoteDraft(Oid(oid), "2026-01-31T10:00:00Z", {"who": sys.argv[2], "n": number}) for oid in sys.argv[3:]]
-    notes.append(drafts)
-"""
-
-
 def test_twenty_processes_on_one_notes_ref_lose_nothing(shell: Shell) -> None:
     _race(shell, processes=20)
 
@@ -159,10 +145,21 @@ def test_processes_on_one_notes_ref_of_a_sha256_repository_lose_nothing(tmp_path
 
 def _race(shell: Shell, *, processes: int) -> None:
     commits = shell.git("rev-list", "HEAD").split()
-    finish([start_python(_APPEND, str(shell.cwd), f"p{number}", *commits) for number in range(processes)])
+
+    def append(number: int) -> None:
+        notes = Notes(Repository.open(shell.cwd))
+        for step in range(5):
+            notes.append([NoteDraft(Oid(oid), AT, {"who": f"p{number}", "n": step}) for oid in commits])
+
+    in_processes(processes, append)
     for oid in commits:
         assert len(_show(shell, Oid(oid))) == 5 * processes
     shell.git("fsck", "--strict", "--no-dangling")
+
+
+def test_nothing_to_note_makes_no_ref(shell: Shell, repository: Repository) -> None:
+    Notes(repository).append([])
+    assert shell.git("for-each-ref", "refs/notes") == ""
 
 
 def test_only_our_two_notes_refs(repository: Repository) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,15 @@ def test_bare_and_git_directory_have_no_working_tree(tmp_path: Path) -> None:
         inside.require_worktree()
 
 
+def test_a_path_that_is_no_utf8_is_refused_by_name(tmp_path: Path) -> None:
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/k\xe9rnel"))
+    make_repository(place)
+    with pytest.raises(RepositoryError, match="not UTF-8") as caught:
+        Repository.open(place)
+    assert "rename" in (caught.value.next_step or "")
+    str(caught.value).encode()  # what is printed can be printed
+
+
 def test_unborn_branch(tmp_path: Path) -> None:
     empty = Shell(tmp_path)
     empty.git("init", "-q", "empty")
@@ -226,6 +236,28 @@ def test_bad_ref_names_are_refused(shell: Shell, repository: Repository, ref: st
     with pytest.raises(StoreError):
         repository.update_refs([RefUpdate(RefName(ref), repository.resolve("HEAD"), None)])
     assert shell.git("for-each-ref") == before
+
+
+def test_a_git_that_hangs_is_an_error_of_the_repository(shell: Shell, repository: Repository) -> None:
+    """Not of the program under test: exit code 128, and the run stays open."""
+    shell.git("config", "alias.hang", "!sleep 60")
+    with pytest.raises(StoreError, match=r"'git .*hang' ran past its limit of 0.5 s and was killed"):
+        repository.git.run("hang", wall_s=0.5)
+
+
+def test_a_full_disk_under_the_refs_says_so(shell: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake = tmp_path / "bin/git"
+    fake.parent.mkdir()
+    fake.write_text(
+        '#!/bin/sh\ncase "$*" in *update-ref*) echo "fatal: cannot update ref: No space left on device" >&2; exit 128; '
+        f';; esac\nexec {shutil.which("git")} "$@"\n'
+    )
+    fake.chmod(0o755)
+    repository = Repository.open(shell.cwd)
+    head = repository.resolve("HEAD")
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    with pytest.raises(StoreError, match=r"No space left on device; free space there and run it again"):
+        repository.update_refs([RefUpdate(BEST, head, None)])
 
 
 def test_users_hooks_do_not_run(shell: Shell, repository: Repository) -> None:

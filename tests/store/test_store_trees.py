@@ -139,6 +139,18 @@ def test_copy_keeps_times_so_that_nothing_is_built_again(repository: Repository)
     assert source.tree == base
 
 
+def test_a_copy_that_was_killed_is_made_again(repository: Repository) -> None:
+    base = _head_tree(repository)
+    source, target = BuildTree.named("base", repository), BuildTree.named("candidate", repository)
+    source.checkout(base)
+    copy_build_tree(source, target)
+    # Killed while git looked at the copies.
+    (target.root.parent / "src.tree").write_text('{"v":1,"tree":null,"moving":true,"added":[]}')
+    (target.root.parent / "src.index.lock").touch()
+    copy_build_tree(source, target)
+    assert target.tree == base
+
+
 def test_copy_of_an_incomplete_tree_is_refused(repository: Repository) -> None:
     source, target = BuildTree.named("base", repository), BuildTree.named("candidate", repository)
     with pytest.raises(StoreError, match="is not complete; check it out first"):

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from git_hmopt.agents.playbook.placement import include_edits
 from git_hmopt.agents.playbook.strategy import Miss, Rewrite, View
 from git_hmopt.psg.edit import Edit, replace
 from git_hmopt.psg.syntax import Node
@@ -22,7 +23,9 @@ GCC_EXPECTS = 0.90
 BIAS = 0.95
 _Z = 1.96
 _COLUMNS = 100  # scripts/checkpatch.pl, $max_line_length
-_HINTED = re.compile(rb"\b(?:un)?likely\b|__builtin_expect|\bWARN_ON|\bBUG_ON")
+_HEADER = "linux/compiler.h"
+# A static key's branch is patched code, not a prediction.
+_HINTED = re.compile(rb"(?:un)?likely\b|__builtin_expect|\bWARN_ON|\bBUG_ON|\bstatic_key_")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class BranchHints:
         """Find conditions whose lines were counted and that go one way."""
         if not view.counts:
             return Miss("no line of it was counted")
+        if view.source.read(f"include/{_HEADER}") is None:
+            return Miss(f"the tree has no {_HEADER}, which declares likely()")
         conditions = [node for node in view.tree.walk() if node.kind == "IF_STMT" and not node.in_macro]
         hints = [hint for node in conditions if (hint := _hint(view, node)) is not None]
         if not hints:
@@ -62,7 +67,7 @@ class BranchHints:
 
     def rewrite(self, view: View, match: Biased) -> Rewrite:
         """Wrap the conditions."""
-        edits = []
+        edits = include_edits(view.text, [_HEADER], view.source)
         for hint in match.hints:
             edits += [Edit(hint.start, hint.start, f"{hint.word}(".encode()), Edit(hint.end, hint.end, b")")]
         several = len(match.hints) > 1
@@ -80,6 +85,8 @@ class BranchHints:
 def _hint(view: View, node: Node) -> Hint | None:
     text, condition, then = view.text, node.children[0], node.children[1]
     if condition.in_macro or condition.value is not None or _HINTED.search(condition.text(text)):
+        return None
+    if condition.operator == ",":  # likely() takes one argument
         return None
     line = line_of(text, node.start)
     first = then.children[0] if then.kind == "COMPOUND_STMT" and then.children else then

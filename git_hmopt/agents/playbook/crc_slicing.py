@@ -13,14 +13,14 @@ stays as it was.
 from __future__ import annotations
 
 import re
-import textwrap
-from dataclasses import dataclass
 
+from git_hmopt.agents.playbook.crc_code import ENTRIES, Host, TableCrc, definitions, fast_loop
 from git_hmopt.agents.playbook.loops import (
     Count,
     Countdown,
     CountUp,
     Loop,
+    carried,
     count_moves,
     declared,
     loops,
@@ -30,43 +30,13 @@ from git_hmopt.agents.playbook.loops import (
 )
 from git_hmopt.agents.playbook.placement import above, include_edits, indent_of, initcalls, unaligned_header
 from git_hmopt.agents.playbook.strategy import Miss, Rewrite, View
-from git_hmopt.agents.playbook.symbolic import ZERO, Bit, Lookup, Machine, Opaque, Word
+from git_hmopt.agents.playbook.symbolic import ZERO, Bit, Lookup, Machine, Opaque, Word, convert
 from git_hmopt.psg.compile_database import defines
 from git_hmopt.psg.edit import Edit, replace
 from git_hmopt.psg.syntax import Node, bare, definition
 from git_hmopt.psg.unit import Function, line_of
 
-ENTRIES = 256
-STRIDE = 8
 _FINAL_RETURN = re.compile(rb"\n[ \t]*return 0;\s*\}\Z")
-
-
-@dataclass(frozen=True)
-class Host:
-    """An early init function: where it is defined, and where its final `return 0;` stands."""
-
-    function: Function
-    before_return: int
-
-
-@dataclass(frozen=True)
-class TableCrc:
-    """One loop that computes a table CRC."""
-
-    loop: Loop
-    count: Count
-    state: str
-    state_type: str
-    bits: int
-    """Width of the state's type."""
-    table: str
-    slice_type: str
-    high_first: bool
-    pointer: str
-    host: Host | None
-    """The file's own early init function, when there is one that can take one more call."""
-    loadable: bool
-    """Whether the file can be a module: then an init function asks for an exit function."""
 
 
 class CrcSlicing:
@@ -81,14 +51,14 @@ class CrcSlicing:
     def match(self, view: View) -> TableCrc | Miss:
         """Find the loop and check that the file can carry the tables."""
         reasons = []
-        for loop, nested in loops(view.tree):
+        for loop in loops(view.tree):
             try:
-                return self._checked(view, loop, nested)
+                return self._checked(view, loop)
             except Opaque as error:
                 reasons.append(str(error))
         return Miss(f"no table CRC loop ({'; '.join(dict.fromkeys(reasons)) or 'the function has no counted loop'})")
 
-    def _checked(self, view: View, loop: Loop, nested: bool) -> TableCrc:
+    def _checked(self, view: View, loop: Loop) -> TableCrc:
         machine = Machine(lambda symbol: definition(view.unit, symbol))
         count = run_condition(loop, machine, view.text)
         machine.run(loop.body)
@@ -101,8 +71,7 @@ class CrcSlicing:
         state = _state(machine)
         high_first = _direction(machine.values[state], lookup, state)
         pointer = _pointer(view, machine, loop, count)
-        if nested or any(node.kind == "LABEL_STMT" for node in view.tree.walk()):
-            raise Opaque("the CRC loop can be entered again")
+        _check_place(view, loop)
         host, loadable = _file(view, lookup.table)
         variable = declared(view.tree, state)
         return TableCrc(
@@ -125,14 +94,14 @@ class CrcSlicing:
         wanted = ["linux/cache.h", "linux/init.h", unaligned_header(view.source)]
         edits = include_edits(text, wanted, view.source)
         place = _place(view, match)
-        edits.append(Edit(place, place, _definitions(match).encode()))
+        edits.append(Edit(place, place, definitions(match).encode()))
         if match.host is not None:
             edits.append(
                 Edit(match.host.before_return, match.host.before_return, f"\n\t{match.table}_fill_slices();".encode())
             )
         start = text.rfind(b"\n", 0, match.loop.node.start) + 1
         indent = indent_of(text, match.loop.node.start).decode()
-        edits.append(Edit(start, start, _fast_loop(match, indent).encode()))
+        edits.append(Edit(start, start, fast_loop(match, indent).encode()))
         return Rewrite(
             edits={view.function.file: replace(text, edits)},
             summary=f"fold in eight bytes at a time in {view.function.symbol}()",
@@ -144,7 +113,7 @@ def _check_table(lookup: Lookup) -> None:
     node = lookup.node
     if f"[{ENTRIES}]" not in node.type or node.type.count("[") != 1 or "const" not in node.type.split():
         raise Opaque(f"'{node.name}' is not a constant table of {ENTRIES} integers")
-    if any(bit != ZERO for bit in lookup.index.bits[8:]):
+    if any(bit != ZERO for bit in convert(lookup.index, 8, lookup.index.signed).bits[8:]):
         raise Opaque(f"the index of '{node.name}' is not always below {ENTRIES}")
 
 
@@ -204,7 +173,7 @@ def _pointer(view: View, machine: Machine, loop: Loop, count: Count) -> str:
     assert isinstance(address, tuple)
     variables, by = address
     for number, bit in enumerate(lookup.index.bits[:8]):
-        if ("byte", address, number) not in bit:
+        if bit - _without_bytes(bit) != {("byte", address, number)}:
             raise Opaque("the byte's bits are not the index's bits")
     moved = moves(machine)
     pointers = [name for name in variables if declared(view.tree, name).signed is None]
@@ -214,8 +183,9 @@ def _pointer(view: View, machine: Machine, loop: Loop, count: Count) -> str:
         raise Opaque("it does not go over the buffer byte by byte")
     if moved.pop(counter, 0) != step or set(moved) - set(variables):
         raise Opaque("something else moves in the loop")
-    if isinstance(count, CountUp) and isinstance(machine.values.get(count.bound_name), Word):
-        raise Opaque("the loop's bound changes in it")
+    bound = {count.bound_name} if isinstance(count, CountUp) else set()
+    for name in sorted((set(variables) | bound) & carried(machine)):
+        raise Opaque(f"'{name}' goes from turn to turn")
     _check_reach(view, loop, count, pointers[0], set(variables) - {pointers[0]})
     _check_temporaries(view, machine, loop)
     return str(pointers[0])
@@ -223,8 +193,8 @@ def _pointer(view: View, machine: Machine, loop: Loop, count: Count) -> str:
 
 def _check_reach(view: View, loop: Loop, count: Count, pointer: str, indexes: set[str]) -> None:
     """Check that the count and the pointer may be moved ahead before the loop."""
-    if _constant(view, pointer):
-        raise Opaque(f"'{pointer}' is constant")
+    if _constant(view, pointer) or "[" in declared(view.tree, pointer).type:
+        raise Opaque(f"'{pointer}' cannot be moved")
     if indexes and mentioned_after(view.tree, pointer, after=loop.node):
         raise Opaque(f"'{pointer}' is used after the loop")
     if isinstance(count, Countdown) and indexes:
@@ -234,6 +204,8 @@ def _check_reach(view: View, loop: Loop, count: Count, pointer: str, indexes: se
             raise Opaque("its variables get their values in the loop's head")
         if isinstance(count, CountUp) and count.variable != pointer:
             raise Opaque("the loop's condition compares another pointer")
+        if indexes:
+            raise Opaque("the bytes lie at a distance from the pointer that is compared")
         return
     if not _starts_at_zero(loop.initial, count.variable) or indexes - {count.variable}:
         raise Opaque("its counter does not start at zero in the loop's head")
@@ -253,10 +225,21 @@ def _starts_at_zero(initial: Node | None, counter: str) -> bool:
 
 
 def _check_temporaries(view: View, machine: Machine, loop: Loop) -> None:
-    state = _state(machine)
-    for name, value in machine.values.items():
-        if isinstance(value, Word) and name != state and mentioned_after(view.tree, name, after=loop.node):
+    """Check that only the state is used after the loop: the byte loop may have no turn left to set another."""
+    for name in sorted(carried(machine) - {_state(machine)}):
+        if mentioned_after(view.tree, name, after=loop.node):
             raise Opaque(f"'{name}' is used after the loop")
+
+
+def _check_place(view: View, loop: Loop) -> None:
+    """Check that what is put on the lines before the loop runs whenever the loop does, and once."""
+    if loop.nested or any(node.kind == "LABEL_STMT" for node in view.tree.walk()):
+        raise Opaque("the CRC loop can be entered again")
+    if not loop.in_block:
+        raise Opaque("the CRC loop is no statement of a block")
+    start = loop.node.start
+    if view.text[view.text.rfind(b"\n", 0, start) + 1 : start].strip():
+        raise Opaque("the CRC loop begins in the middle of a line")
 
 
 def _constant(view: View, name: str) -> bool:
@@ -290,7 +273,7 @@ def _file(view: View, table: str) -> tuple[Host | None, bool]:
         raise Opaque("the function is declared to depend on its arguments alone")
     macros = defines(view.unit.command.arguments)
     loadable = b"MODULE_LICENSE(" in text
-    if loadable and macros.get("KBUILD_BASENAME") != macros.get("KBUILD_MODNAME"):
+    if macros.get("KBUILD_BASENAME") != macros.get("KBUILD_MODNAME"):
         raise Opaque("the file is one of several objects of a module, which may have one init function")
     found = initcalls(text)
     if not found:
@@ -321,109 +304,6 @@ def _known_above(view: View, table: str, function: Function) -> bool:
     uses = [use for other in view.unit.functions for use in other.references if use.name == table]
     limit = line_of(view.text, above(view.text, function))
     return all(use.file != function.file or use.line is None or use.line < limit for use in uses)
-
-
-def _definitions(match: TableCrc) -> str:
-    """Return the tables, the function that folds in eight bytes, and the init code."""
-    return f"{_tables(match)}\n{_fold(match)}\n{_fill(match)}\n"
-
-
-def _tables(match: TableCrc) -> str:
-    table = match.table
-    meaning = (
-        f"{table}_slices[k - 1][i] is the CRC of byte i followed by k zero bytes, as {table}[i] is that of byte i "
-        "alone: eight bytes are folded in by eight lookups that do not wait for each other (slicing by 8)."
-    )
-    comment = textwrap.fill(meaning, 79, initial_indent=" * ", subsequent_indent=" * ", break_on_hyphens=False)
-    return (
-        f"/*\n{comment}\n */\n"
-        f"static {match.slice_type} {table}_slices[{STRIDE - 1}][{ENTRIES}] __ro_after_init;\n"
-        f"static bool {table}_sliced __ro_after_init;\n"
-    )
-
-
-def _fold(match: TableCrc) -> str:
-    if match.high_first and match.bits > 8:
-        shift = 64 - match.bits
-        load = f"get_unaligned_be64(p) ^ {f'((u64)crc << {shift})' if shift else 'crc'}"
-        shifts = [56 - 8 * number for number in range(STRIDE)]
-    else:
-        load = "get_unaligned_le64(p) ^ crc"
-        shifts = [8 * number for number in range(STRIDE)]
-    terms = []
-    for number, shift in enumerate(shifts):
-        byte = "word" if shift == 0 else f"(word >> {shift})" if shift < 56 else "word >> 56"
-        index = byte if shift == 56 else f"{byte} & 0xff"
-        left = STRIDE - 2 - number
-        terms.append(f"{match.table}_slices[{left}][{index}]" if left >= 0 else f"{match.table}[{index}]")
-    joined = " ^\n\t       ".join(terms)
-    return (
-        f"static inline {match.state_type} {match.table}_fold8({match.state_type} crc, const void *p)\n"
-        "{\n"
-        f"\tu64 word = {load};\n"
-        "\n"
-        f"\treturn {joined};\n"
-        "}\n"
-    )
-
-
-def _fill(match: TableCrc) -> str:
-    table = match.table
-    if match.bits == 8:
-        step = f"{table}[crc]"
-    elif match.high_first:
-        step = f"(crc << 8) ^ {table}[crc >> {match.bits - 8}]"
-    else:
-        step = f"(crc >> 8) ^ {table}[crc & 0xff]"
-    own = match.host is None
-    head = f"static int __init {table}_fill_slices(void)" if own else f"static void __init {table}_fill_slices(void)"
-    lines = [
-        head,
-        "{",
-        "\tunsigned int i, k;",
-        f"\t{match.state_type} crc;",
-        "",
-        f"\tfor (i = 0; i < {ENTRIES}; i++) {{",
-        f"\t\tcrc = {table}[i];",
-        f"\t\tfor (k = 0; k < {STRIDE - 1}; k++) {{",
-        f"\t\t\tcrc = {step};",
-        f"\t\t\t{table}_slices[k][i] = crc;",
-        "\t\t}",
-        "\t}",
-        "\t/* No other CPU runs yet, so keeping the program order is enough. */",
-        "\tbarrier();",
-        f"\t{table}_sliced = true;",
-        *(("", "\treturn 0;") if own else ()),
-        "}",
-        *((f"early_initcall({table}_fill_slices);",) if own else ()),
-    ]
-    if own and match.loadable:
-        lines += [
-            "",
-            "/* A module that has an init function cannot be unloaded without this one. */",
-            f"static void __exit {table}_exit(void)",
-            "{",
-            "}",
-            f"module_exit({table}_exit);",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _fast_loop(match: TableCrc, indent: str) -> str:
-    pointer, count = match.pointer, match.count
-    if isinstance(count, Countdown):
-        head = f"for (; {count.variable} >= {STRIDE}; {count.variable} -= {STRIDE}, {pointer} += {STRIDE})"
-    elif count.pointer:
-        head = f"for (; {count.bound} - {pointer} >= {STRIDE}; {pointer} += {STRIDE})"
-    else:
-        head = f"for (; {count.bound_name} >= {STRIDE}; {count.bound_name} -= {STRIDE}, {pointer} += {STRIDE})"
-    return (
-        f"{indent}if ({match.table}_sliced) {{\n"
-        f"{indent}\t{head}\n"
-        f"{indent}\t\t{match.state} = {match.table}_fold8({match.state}, {pointer});\n"
-        f"{indent}}}\n"
-        "\n"
-    )
 
 
 def _words(view: View, match: TableCrc) -> list[str]:

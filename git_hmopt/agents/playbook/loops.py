@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,8 @@ from git_hmopt.agents.playbook.symbolic import Machine, Moved, Opaque
 from git_hmopt.psg.syntax import Node, bare
 
 _LOOPS = ("FOR_STMT", "WHILE_STMT")
+_DIRECTIVE = re.compile(rb"^[ \t]*#", re.MULTILINE)
+_ONE_WORD = re.compile(r"\w+(?:\([^()]*\))?")
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,10 @@ class Loop:
     condition: Node
     step: Node | None
     body: Node
+    nested: bool
+    """Whether it lies inside another loop."""
+    in_block: bool
+    """Whether it is a statement of a block: what is put before another one is not under the same condition."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class CountUp:
 
     variable: str
     bound: str
-    """The bound's source text."""
+    """The bound's source text, in parentheses where it needs them."""
     bound_name: str
     """The variable that the bound is; empty for a constant."""
     pointer: bool
@@ -47,33 +54,38 @@ class CountUp:
 Count = Countdown | CountUp
 
 
-def loops(tree: Node) -> Iterator[tuple[Loop, bool]]:
-    """Yield the function's loops that can be told apart into parts, and whether each lies inside another loop."""
-    yield from _below(tree, False)
+def loops(tree: Node) -> Iterator[Loop]:
+    """Yield the function's loops that can be told apart into parts, outer ones first."""
+    yield from _below(tree, nested=False, in_block=False)
 
 
-def _below(node: Node, nested: bool) -> Iterator[tuple[Loop, bool]]:
+def _below(node: Node, *, nested: bool, in_block: bool) -> Iterator[Loop]:
     if node.kind in _LOOPS and not node.in_macro:
-        loop = _parts(node)
+        loop = _parts(node, nested, in_block)
         if loop:
-            yield loop, nested
+            yield loop
     inside = nested or node.kind in (*_LOOPS, "DO_STMT")
     for child in node.children:
-        yield from _below(child, inside)
+        yield from _below(child, nested=inside, in_block=node.kind == "COMPOUND_STMT")
 
 
-def _parts(node: Node) -> Loop | None:
+def _parts(node: Node, nested: bool, in_block: bool) -> Loop | None:
     if node.kind == "WHILE_STMT" and len(node.children) == 2:
-        return Loop(node, None, node.children[0], None, node.children[1])
+        return Loop(node, None, node.children[0], None, node.children[1], nested, in_block)
     if node.kind == "FOR_STMT" and len(node.children) == 4:
         initial, condition, step, body = node.children
-        return Loop(node, initial, condition, step, body)
+        return Loop(node, initial, condition, step, body, nested, in_block)
     return None
 
 
 def run_condition(loop: Loop, machine: Machine, source: bytes) -> Count:
     """Run the loop's condition on a fresh machine and say what it counts; Opaque when it is no simple count."""
+    if _DIRECTIVE.search(loop.node.text(source)):
+        # The parser saw one branch of an #if; the other is in another kernel.
+        raise Opaque("a preprocessor line stands in the loop")
     condition = bare(loop.condition)
+    if condition.in_macro:
+        raise Opaque("the loop's condition stands in a macro")
     truth, falsehood = _compared(condition)
     if truth.kind == "UNARY_OPERATOR" and truth.operator == "--post" and falsehood is None:
         counter = bare(truth.children[0])
@@ -86,12 +98,16 @@ def run_condition(loop: Loop, machine: Machine, source: bytes) -> Count:
         bound = bare(falsehood)
         if bound.kind == "DECL_REF_EXPR" and bound.scope in ("local", "parameter"):
             machine.reference(truth)
-            text = falsehood.text(source).decode(errors="replace")
-            return CountUp(truth.name, text, bound.name, truth.signed is None)
+            return CountUp(truth.name, _operand(falsehood, source), bound.name, truth.signed is None)
         if bound.value is not None and truth.signed is not None:
             machine.reference(truth)
-            return CountUp(truth.name, falsehood.text(source).decode(errors="replace"), "", False)
+            return CountUp(truth.name, _operand(falsehood, source), "", False)
     raise Opaque("the loop's condition is no simple count")
+
+
+def _operand(node: Node, source: bytes) -> str:
+    text = node.text(source).decode(errors="replace")
+    return text if _ONE_WORD.fullmatch(text) else f"({text})"
 
 
 def _compared(condition: Node) -> tuple[Node, Node | None]:
@@ -119,6 +135,13 @@ def moves(machine: Machine) -> dict[str, int]:
         if isinstance(value, Moved) and value.variables == (name,) and value.by:
             found[name] = value.by
     return found
+
+
+def carried(machine: Machine) -> set[str]:
+    """Return the variables that a turn gives another value than a step from where they were."""
+    return {
+        name for name, value in machine.values.items() if not (isinstance(value, Moved) and value.variables == (name,))
+    }
 
 
 def count_moves(count: Count) -> tuple[str, Literal[1, -1]]:

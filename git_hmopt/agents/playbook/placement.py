@@ -13,7 +13,9 @@ from git_hmopt.psg.unit import Function
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*(?:<(?P<system>[^>\n]+)>|"(?P<own>[^"\n]+)")[^\n]*\n', re.MULTILINE)
 _COMMENT_END = re.compile(rb"\*/[ \t]*\n\Z")
 _INITCALL = re.compile(
-    rb"^[ \t]*(?P<name>\w*initcall\w*|module_init|module_\w+_driver|builtin_\w+)[ \t]*\(", re.MULTILINE
+    rb"^[ \t]*(?P<name>\w*initcall\w*|module_init|module_\w+_(?:driver|device)|builtin_\w+|kunit_test_\w*suites?)"
+    rb"[ \t]*\(",
+    re.MULTILINE,
 )
 
 

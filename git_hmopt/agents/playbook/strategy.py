@@ -35,7 +35,7 @@ class View:
 
     @property
     def counts(self) -> Mapping[int, int]:
-        """Return how often each measured line's first instruction ran."""
+        """Return how often each measured line ran: the executions of its most executed instruction."""
         return {count.line: count.count for count in self.evidence.line_counts}
 
 

@@ -106,6 +106,8 @@ class Machine:
         initial = [
             child for child in node.children if child.kind not in ("TYPE_REF",) and not child.kind.endswith("_ATTR")
         ]
+        if node.scope == "static":
+            raise Opaque(f"'{node.name}' outlives the call")
         if node.kind != "VAR_DECL" or "[" in node.type or len(initial) > 1:
             raise Opaque(f"the declaration of '{node.name}' is not modelled")
         if initial:
@@ -150,8 +152,8 @@ class Machine:
         """Evaluate a unary operator."""
         operand = bare(node.children[0])
         if node.operator in ("++", "--", "++post", "--post"):
-            if operand.kind != "DECL_REF_EXPR":
-                raise Opaque("it counts something that is not a variable")
+            if operand.kind != "DECL_REF_EXPR" or _is_truth(operand):
+                raise Opaque("it counts something that is not a number")
             before = self.reference(operand)
             step = constant(1, 4, True)
             after = _sum(before, step, 1 if node.operator.startswith("++") else -1, operand)
@@ -199,12 +201,14 @@ class Machine:
         result = inner.returned(body.children[-1])
         if node.signed is None:
             raise Opaque(f"'{node.name}' returns no integer")
-        return convert(as_word(result), node.size, node.signed)
+        return _fit(as_word(result), node)
 
     def returned(self, body: Node) -> Value:
         """Run a function's body and return what it returns."""
         if body.kind != "COMPOUND_STMT" or not body.children or body.children[-1].kind != "RETURN_STMT":
             raise Opaque("it calls a function that does not end in a return")
+        if not body.children[-1].children:
+            raise Opaque("it calls a function that returns nothing")
         for statement in body.children[:-1]:
             self.run(statement)
         return self.value(body.children[-1].children[0])
@@ -251,8 +255,29 @@ def as_word(value: Value) -> Word:
     return Word(tuple(frozenset({("variable", name, bit)}) for bit in range(8 * value.size)), value.signed)
 
 
+def variables_of(value: Value) -> set[str]:
+    """Return the variables whose values at the start a value depends on, by itself or by where it was read."""
+    if isinstance(value, Moved):
+        return set(value.variables)
+    found: set[str] = set()
+    for kind, what, _ in (atom for bit in value.bits for atom in bit):
+        if kind == "variable":
+            found.add(str(what))
+        elif kind == "byte":
+            assert isinstance(what, tuple)
+            found.update(what[0])
+    return found
+
+
+def _is_truth(node: Node) -> bool:
+    return node.type.split()[-1:] in (["_Bool"], ["bool"])
+
+
 def _fit(value: Value, target: Node) -> Value:
     """Convert a value to the type of what it is stored in."""
+    if _is_truth(target) and any(bit != ZERO for bit in as_word(value).bits[1:]):
+        # Converting to _Bool asks whether the value is zero; it cuts nothing off.
+        raise Opaque("it turns an integer into a truth value")
     if isinstance(value, Moved) and (value.size, value.signed) == (target.size, target.signed):
         return value
     if target.signed is None:

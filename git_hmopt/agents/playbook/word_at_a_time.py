@@ -11,13 +11,24 @@ The test for a zero byte is Mycroft's (1987): exact as to whether there is one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from git_hmopt.agents.playbook.loops import Count, CountUp, Loop, count_moves, declared, loops, moves, run_condition
+from git_hmopt.agents.playbook.loops import (
+    Count,
+    CountUp,
+    Loop,
+    carried,
+    count_moves,
+    declared,
+    loops,
+    moves,
+    run_condition,
+)
 from git_hmopt.agents.playbook.placement import above, include_edits, indent_of, unconditional
 from git_hmopt.agents.playbook.strategy import Miss, Rewrite, View
-from git_hmopt.agents.playbook.symbolic import ZERO, Address, Machine, Opaque, Word, convert
+from git_hmopt.agents.playbook.symbolic import ZERO, Address, Machine, Opaque, Word, convert, variables_of
 from git_hmopt.psg.edit import Edit, replace
 from git_hmopt.psg.syntax import Node, bare, definition
 
@@ -31,6 +42,8 @@ static inline bool word_has_byte(unsigned long word, u8 byte)
 """
 _EXITS = ("RETURN_STMT", "BREAK_STMT", "GOTO_STMT")
 _WORD = "sizeof(long)"
+_REST_OF_LINE = re.compile(rb"[ \t]*(?:/\*[^\n]*\*/[ \t]*|//[^\n]*)?\n")
+_PLAIN = re.compile(r"'.+'|\w+")
 
 
 @dataclass(frozen=True)
@@ -71,7 +84,7 @@ class WordAtATime:
     def match(self, view: View) -> Scan | Miss:
         """Find a loop that scans; the first of them when there are several."""
         reasons = []
-        for loop, _ in loops(view.tree):
+        for loop in loops(view.tree):
             try:
                 return _scan(view, loop)
             except Opaque as error:
@@ -110,11 +123,13 @@ def _scan(view: View, loop: Loop) -> Scan:
     addresses = {(hit.first, hit.second) for hit in hits}
     if machine.lookups or len(addresses) != 1 or set(machine.reads) - {hits[0].first, hits[0].second}:
         raise Opaque("a turn of the loop reads more than the bytes it compares")
+    _check_carried(machine, count, hits[0])
     _check_moves(view, count, hits[0], moved)
     if any(_needs_helper(hit) for hit in hits) and _taken(view):
         raise Opaque("the file has another 'word_has_byte'")
     if any(_initialised(statement) for statement in _leading(loop.body)):
         raise Opaque("the loop's body declares a variable with a value")
+    _top(loop, view.text)
     return Scan(loop, count, hits, tuple(sorted(moved.items())), _signed(view, count))
 
 
@@ -165,6 +180,8 @@ class Compared:
     right: Word
     left_node: Node
     right_node: Node | None
+    hidden: bool
+    """Whether the comparison is written in a macro: then its sides have no text of their own."""
 
 
 def _compared(branch: Node, machine: Machine) -> Compared:
@@ -174,10 +191,11 @@ def _compared(branch: Node, machine: Machine) -> Compared:
     condition = bare(branch.children[0])
     if condition.kind == "BINARY_OPERATOR" and condition.operator in ("==", "!="):
         left, right = condition.children
-        return Compared(condition.operator == "==", machine.word(left), machine.word(right), left, right)
+        equal, words = condition.operator == "==", (machine.word(left), machine.word(right))
+        return Compared(equal, *words, left, right, condition.in_macro)
     negated = condition.kind == "UNARY_OPERATOR" and condition.operator == "!"
     node = bare(condition.children[0]) if negated else condition
-    return Compared(negated, machine.word(node), Word((ZERO,) * 32, True), node, None)
+    return Compared(negated, machine.word(node), Word((ZERO,) * 32, True), node, None, condition.in_macro)
 
 
 def _leaves(node: Node) -> bool:
@@ -190,6 +208,8 @@ def _hit(view: View, machine: Machine, compared: Compared) -> Hit:
     if first is not None and second is not None:
         if compared.equal or first == second:
             raise Opaque("it searches the first byte that two buffers share")
+        if _extended(compared.left) != _extended(compared.right):
+            raise Opaque("the two buffers' bytes are not of one type")  # 0x80 and -128 are one byte and two numbers
         return Hit(False, first, second, "")
     if first is not None:
         byte, word, other, node = first, compared.left, compared.right, compared.right_node
@@ -198,7 +218,7 @@ def _hit(view: View, machine: Machine, compared: Compared) -> Hit:
     else:
         raise Opaque("its branch compares no byte of a buffer")
     _check_value(machine, other, signed=_extended(word))
-    return Hit(compared.equal, byte, None, _as_byte(machine, node, view.text) if node is not None else "0")
+    return Hit(compared.equal, byte, None, _as_byte(machine, node, view.text, compared.hidden) if node else "0")
 
 
 def _byte(word: Word) -> Address | None:
@@ -232,18 +252,38 @@ def _check_value(machine: Machine, value: Word, *, signed: bool) -> None:
             raise Opaque("the value it compares with changes in the loop")
 
 
-def _as_byte(machine: Machine, node: Node, text: bytes) -> str:
+def _as_byte(machine: Machine, node: Node, text: bytes, hidden: bool) -> str:
     """Return the C text of the value as a u8, good at the top of the loop's body."""
     node = bare(node)
+    written = node.text(text).decode(errors="replace")
+    if node.value is not None:
+        # REPEAT_BYTE multiplies, so the value must be the byte itself: -1 and '\\xff' are not.
+        plain = not hidden and 0 <= node.value <= 0xFF and _PLAIN.fullmatch(written)
+        return written if plain else f"{node.value & 0xFF:#04x}"
     for inner in node.walk():
+        if inner.in_macro:
+            raise Opaque("the value it searches stands in a macro")
         if inner.kind in ("CALL_EXPR", "MEMBER_REF_EXPR") or (
             inner.kind == "DECL_REF_EXPR" and inner.name in machine.values
         ):
             raise Opaque("the value it searches is not a plain, unchanging one")
-    written = node.text(text).decode(errors="replace")
-    if node.value is not None or (node.size == 1 and node.signed is False):
+    if node.size == 1 and node.signed is False:
         return written
     return f"(u8){written}" if node.kind in ("DECL_REF_EXPR", "CSTYLE_CAST_EXPR") else f"(u8)({written})"
+
+
+def _addresses(hit: Hit) -> list[Address]:
+    return [address for address in (hit.first, hit.second) if address is not None]
+
+
+def _check_carried(machine: Machine, count: Count, hit: Hit) -> None:
+    """Check that a turn needs nothing of the turn before but where it is: skipped turns leave nothing else."""
+    used = {name for variables, _ in _addresses(hit) for name in variables}
+    used.update(*(variables_of(value) for value in machine.values.values()))
+    if isinstance(count, CountUp):
+        used.add(count.bound_name)
+    for name in sorted(used & carried(machine)):
+        raise Opaque(f"'{name}' goes from turn to turn")
 
 
 def _check_moves(view: View, count: Count, hit: Hit, moved: dict[str, int]) -> None:
@@ -252,16 +292,13 @@ def _check_moves(view: View, count: Count, hit: Hit, moved: dict[str, int]) -> N
         raise Opaque("the loop's count does not move by one")
     if isinstance(count, CountUp) and count.bound_name in moved:
         raise Opaque("the loop's bound moves")
-    used = {counter}
-    for address in filter(None, (hit.first, hit.second)):
-        variables, by = address
+    for variables, by in _addresses(hit):
         if by or sum(moved.get(name, 0) for name in variables) != 1:
             raise Opaque("it does not go over the buffer byte by byte")
-        used |= set(variables)
     for name, change in moved.items():
         if abs(change) != 1:
             raise Opaque(f"'{name}' moves by more than one")
-    if count.variable not in used or any(_narrow(view, name) for name in moved):
+    if any(_narrow(view, name) for name in moved):
         raise Opaque("something moves that may wrap around")
 
 
@@ -289,15 +326,26 @@ def _headers(view: View) -> list[str]:
     ]
 
 
+def _top(loop: Loop, text: bytes) -> int:
+    """Return the place of the body's first statement; Opaque when it shares a line with what must stay before it."""
+    if loop.body.kind != "COMPOUND_STMT":
+        head = len(text[: loop.body.start].rstrip())
+        if b"//" not in text[text.rfind(b"\n", 0, head) + 1 : head]:
+            return head
+    else:
+        leading = _leading(loop.body)
+        rest = _REST_OF_LINE.match(text, leading[-1].end if leading else loop.body.start + 1)
+        if rest:
+            return rest.end()
+    raise Opaque("the loop's body begins on the line of its brace or of a declaration")
+
+
 def _insert(match: Scan, text: bytes) -> list[Edit]:
-    body, node = match.loop.body, match.loop.node
-    indent = indent_of(text, node.start).decode()
+    body, head = match.loop.body, _top(match.loop, text)
+    indent = indent_of(text, match.loop.node.start).decode()
     skip = _skip(match, indent + "\t")
     if body.kind == "COMPOUND_STMT":
-        leading = _leading(body)
-        at = text.index(b"\n", leading[-1].end if leading else body.start) + 1
-        return [Edit(at, at, (f"\n{skip}" if leading else skip).encode())]
-    head = len(text[: body.start].rstrip())
+        return [Edit(head, head, (f"\n{skip}" if _leading(body) else skip).encode())]
     end = body.end if text[body.end - 1 : body.end] == b"}" else text.index(b";", body.end - 1) + 1
     return [
         Edit(head, body.start, f" {{\n{skip}{indent}\t".encode()),

@@ -9,11 +9,11 @@ from git_hmopt.loop.book import Book
 from git_hmopt.loop.floor import floor_for
 from git_hmopt.loop.nodes.judge import deltas_of, metrics_of
 from git_hmopt.loop.outcome import Outcome
-from git_hmopt.loop.readings import measure_all
+from git_hmopt.loop.readings import Measurement
 from git_hmopt.loop.state import RunState
-from git_hmopt.records.words import NOTES_METRICS, Oid, RunStatus, candidate_ref, utc_now
+from git_hmopt.records.words import BRANCHES, NOTES_METRICS, Oid, RunStatus, best_ref, candidate_ref, utc_now
 from git_hmopt.report.markdown import run_report
-from git_hmopt.report.story import RunStory, fold
+from git_hmopt.report.story import RunStory, story_of
 from git_hmopt.store.journal import OpDraft
 from git_hmopt.store.notes import NoteDraft
 from git_hmopt.store.repository import RefUpdate
@@ -45,7 +45,7 @@ def stop_reason(bench: Bench, state: RunState) -> str | None:
     if state["iteration"] >= bench.iterations:
         return f"the budget of {bench.iterations} iterations is used up"
     if state.get("regressions", 0) >= budget.regressions:
-        return f"{budget.regressions} candidates in a row made it worse"
+        return f"{budget.regressions} candidates made it worse since the last gain"
     if state.get("no_gain", 0) >= budget.no_gain:
         return f"{budget.no_gain} candidates in a row brought no gain"
     return None
@@ -57,37 +57,36 @@ def _confirm_best(bench: Bench, state: RunState, base: Oid, best: Oid, drafts: l
     drafts += more
     reference = bench.need_reference(base)
     built = bench.put(Arm.CANDIDATE, best)
-    readings = measure_all(
-        bench,
-        reference,
-        built,
-        stream="final",
-        data_stream="final",
-        floor=floor,
-        # The claim is worth more than the budget: without it nothing could be said of the run at all.
-        deadline=float("inf"),
-        early_stop=False,
-    )
-    for attempt, delta in enumerate(deltas_of(readings, floor, bench.objective.kind, against="baseline")):
+    # The claim is worth more than the budget: without it nothing could be said of the run at all.
+    deadline = float("inf")
+    readings = Measurement(bench, reference, built, "final", "final", floor, deadline, early_stop=False).take()
+    for attempt, delta in enumerate(deltas_of(bench, readings, floor, against="baseline")):
         data = {"confirmation": delta.model_dump(mode="json")}
         drafts.append(OpDraft("best.confirmed", "stop_or_continue", state["iteration"], attempt, data))
+    # Each patch kept the guards against the best before it; their sum need not.
+    lost = [
+        f"best against base: the guard '{guard.name}' is {guard.state}: {guard.detail}"
+        for guard in readings.guards
+        if guard.state != "holds"
+    ]
     metrics = metrics_of(bench, readings, best, base, bench.repository.patch_id(base, best))
     dumped = [metric.model_dump(mode="json") for metric in metrics]
-    drafts.append(OpDraft("best.measured", "stop_or_continue", state["iteration"], data={"metrics": dumped}))
+    drafts.append(
+        OpDraft("best.measured", "stop_or_continue", state["iteration"], data={"metrics": dumped, "notes": lost})
+    )
     at = utc_now()
     notes = [NoteDraft(Oid(metric.commit), at, data) for metric, data in zip(metrics, dumped, strict=True)]
     return Outcome(state, drafts, notes={NOTES_METRICS: notes})
 
 
-def story_of(bench: Bench) -> RunStory:
+def told(bench: Bench) -> RunStory:
     """Return the run's story as its journal tells it now."""
-    reading = Book(bench.journal, bench.run).reading
-    return fold([operation.model_dump(mode="json") for operation in reading.operations])
+    return story_of(Book(bench.journal, bench.run).reading)
 
 
 def generate_report(bench: Bench, state: RunState) -> Outcome:
     """Write the markdown report; the log goes with it."""
-    text = run_report(story_of(bench))
+    text = run_report(told(bench))
     report = bench.artifacts.put_bytes(text.encode(), kind="report", name="report.md", media_type="text/markdown")
     log = bench.artifacts.put_file(bench.log.path, kind="log", name="log.jsonl", media_type="application/jsonl")
     drafts = [
@@ -101,7 +100,7 @@ def generate_report(bench: Bench, state: RunState) -> Outcome:
 
 def export_dataset(bench: Bench, state: RunState) -> Outcome:
     """Export the run's examples and close it; the branches of candidates that were not accepted go."""
-    lines = "".join(export_lines(story_of(bench), bench.artifacts.read))
+    lines = "".join(export_lines(told(bench), bench.artifacts.read))
     record = bench.artifacts.put_bytes(
         lines.encode(), kind="dataset", name="dataset.jsonl", media_type="application/jsonl"
     )
@@ -123,13 +122,9 @@ def closing(iteration: int, status: RunStatus, reason: str) -> OpDraft:
 
 def dropped_branches(bench: Bench) -> list[RefUpdate]:
     """Return the deletions of branches whose candidates were not accepted; the journal keeps their commits alive."""
-    accepted = {one.iteration for one in Book(bench.journal, bench.run).evaluations() if one.accepted}
-    updates = []
-    for iteration in range(1, 10_000):
-        ref = candidate_ref(bench.run, iteration)
-        oid = bench.repository.read_ref(ref)
-        if oid is None and iteration > bench.log.iteration:
-            break
-        if oid is not None and iteration not in accepted:
-            updates.append(RefUpdate(ref, None, oid))
-    return updates
+    accepted = {
+        candidate_ref(bench.run, one.iteration) for one in Book(bench.journal, bench.run).evaluations() if one.accepted
+    }
+    kept = {best_ref(bench.run), *accepted}
+    branches = bench.repository.list_refs(f"{BRANCHES}{bench.run}")
+    return [RefUpdate(ref, None, oid) for ref, oid in branches.items() if ref not in kept]

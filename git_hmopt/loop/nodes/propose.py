@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from git_hmopt.agents.proposer import Decision, End, Proposal, Refusal
 from git_hmopt.errors import PatchError
 from git_hmopt.loop.bench import Bench
@@ -18,13 +20,12 @@ from git_hmopt.measure.policy import Change, Violation, check_policy
 from git_hmopt.records.run import AgentMessage, CheckRecord, PatchRecord
 from git_hmopt.records.words import Oid, candidate_ref
 from git_hmopt.store.journal import OpDraft
-from git_hmopt.store.repository import RefUpdate
+from git_hmopt.store.repository import ChangedPath, RefUpdate
 
 
 def conductor_decide(bench: Bench, state: RunState) -> Outcome:
     """Ask the proposer what to try next, or hear that there is nothing more."""
     iteration = state["iteration"] + 1
-    bench.log.iteration = iteration
     best = Oid(state["best"])
     book = Book(bench.journal, bench.run)
     source = source_of(bench, best)
@@ -96,7 +97,10 @@ def apply_patch(bench: Bench, state: RunState) -> Outcome:
     new: RunState = {**state, "current_patch_id": commit}
     drafts = [_applied(record, iteration)]
     refs = [RefUpdate(candidate_ref(bench.run, iteration), commit, None)]
-    violation = _violation(bench, best, commit) if paths else Violation("empty", "", None, "the patch changes nothing")
+    if changed:
+        violation = _violation(bench, best, commit, changed)
+    else:
+        violation = Violation("empty", "", None, "the patch changes nothing")
     if violation:
         detail = str(violation)
         check = CheckRecord(name="policy", passed=False, detail=f"{violation.rule}: {detail}")
@@ -112,11 +116,8 @@ def _apply(bench: Bench, best: Oid, proposal: Proposal) -> Oid:
     return bench.repository.write_tree(tree, dict(proposal.edits))
 
 
-def _violation(bench: Bench, best: Oid, commit: Oid) -> Violation | None:
-    changes = [
-        Change(one.path, old_mode=one.old_mode, new_mode=one.new_mode)
-        for one in bench.repository.changed_paths(best, commit)
-    ]
+def _violation(bench: Bench, best: Oid, commit: Oid, changed: Sequence[ChangedPath]) -> Violation | None:
+    changes = [Change(one.path, old_mode=one.old_mode, new_mode=one.new_mode) for one in changed]
     diff = bench.repository.diff(best, commit).decode("utf-8", errors="surrogateescape")
     return check_policy(changes, diff, bench.config.policy, overlays=bench.harness_paths)
 

@@ -23,7 +23,7 @@ from git_hmopt.store.repository import RefUpdate
 
 def init_run(bench: Bench, state: RunState) -> Outcome:
     """Look at the host: what nothing works without is an error when missing, what only costs something is a note."""
-    notes: list[str] = []
+    notes = list(bench.notes)
     for need in bench.requirements():
         if need.found:
             continue
@@ -138,8 +138,10 @@ def baseline_build_test(bench: Bench, state: RunState) -> Outcome:
             )
     notes = [
         f"tests '{name}': {result.count('failed')} fail on the base already"
-        for name, result in tests.items()
         if result.count("failed")
+        else f"tests '{name}' fail on the base already: {result.failure}"
+        for name, result in tests.items()
+        if not result.success
     ]
     notes += [f"build '{name}': {lost}" for name, built in builds.items() for lost in built.vanished]
     data = {"tests": {name: tallied(result) for name, result in tests.items()}, "notes": notes}

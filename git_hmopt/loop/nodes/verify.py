@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from git_hmopt.adapters import BuildResult
-from git_hmopt.loop.bench import Arm, Bench, Meter
+from git_hmopt.errors import MeasurementError
+from git_hmopt.loop.bench import Arm, Bench
+from git_hmopt.loop.book import Book
 from git_hmopt.loop.checkpatch import complaints
 from git_hmopt.loop.floor import floor_for
 from git_hmopt.loop.nodes.judge import record_evaluation
 from git_hmopt.loop.nodes.setup import run_tests, tallied
 from git_hmopt.loop.outcome import Outcome
-from git_hmopt.loop.readings import Readings, measure_all
+from git_hmopt.loop.readings import Measurement, Readings
 from git_hmopt.loop.state import RunState
 from git_hmopt.measure.correctness import compare_outputs, compare_tests, compare_warnings, fresh_cases
-from git_hmopt.measure.gate import Judgement, incorrect, rejected
+from git_hmopt.measure.gate import Judgement, incorrect, rejected, unmeasured
 from git_hmopt.measure.outcome import check_record
 from git_hmopt.records.run import CheckRecord
 from git_hmopt.records.words import Oid
@@ -91,7 +93,7 @@ def _check_outputs(
     # Seeds that no proposer saw: a patch can be fitted to data that is known.
     cases = fresh_cases(bench.workload.inputs, bench.seed("outputs", iteration))
     differences: list[str] = []
-    for meter in own_meters(bench):
+    for meter in bench.own_meters:
         one, two = reference[meter.build].image, built[meter.build].image
         assert one is not None and two is not None
         bench.log.say(f"comparing outputs of {len(cases)} inputs on {meter.build}")
@@ -99,11 +101,6 @@ def _check_outputs(
         differences += [f"{meter.build}: {text}" for text in answers]
     checks.append(check_record("outputs", differences, f"{len(cases)} fresh inputs give best's outputs"))
     return incorrect(differences) if differences else None
-
-
-def own_meters(bench: Bench) -> list[Meter]:
-    """Return the meters of the run's own workload."""
-    return [meter for meter in bench.meters if meter.workload == bench.plan.workload]
 
 
 def _text_growth(reference: Mapping[str, BuildResult], built: Mapping[str, BuildResult]) -> int | None:
@@ -130,17 +127,25 @@ def profile_candidate(bench: Bench, state: RunState) -> Outcome:
         drafts += floor_drafts
         # The floor's null patches were built in the candidate's tree.
         built = bench.put(Arm.CANDIDATE, candidate)
-        readings = measure_all(
-            bench,
-            reference,
-            built,
-            stream="compare",
-            data_stream=f"iteration-{iteration}",
-            floor=floor,
-            deadline=bench.deadline(state),
+        measurement = Measurement(
+            bench, reference, built, "compare", f"iteration-{iteration}", floor, bench.deadline(state)
         )
+        try:
+            readings = measurement.take()
+        except MeasurementError as error:
+            return _not_measured(bench, state, error, drafts)
     drafts.append(OpDraft("patch.measured", "profile_candidate", iteration, data={"readings": readings.to_json()}))
     return Outcome(state, drafts)
+
+
+def _not_measured(bench: Bench, state: RunState, error: MeasurementError, drafts: list[OpDraft]) -> Outcome:
+    """End an iteration whose candidate passed every check and gives no readings; the run goes on."""
+    verified = Book(bench.journal, bench.run).need("patch.verified", iteration=state["iteration"])
+    checks = [CheckRecord.model_validate(check) for check in verified["checks"]]
+    checks.append(check_record("measure", [error.what], ""))
+    verdict = unmeasured(error.what)
+    bench.log.say(f"{verdict.verdict.value}: {verdict.reason}")
+    return record_evaluation(bench, state, verdict, checks=checks, extra=drafts, text_bytes=verified["text_bytes"])
 
 
 def same_images(reference: Mapping[str, BuildResult], built: Mapping[str, BuildResult]) -> bool:
