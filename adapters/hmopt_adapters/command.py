@@ -303,7 +303,7 @@ class CommandWorkload:
         wall_ns = window.length_ns() if self._options.markers else ended.wall_s * 1e9
         text = ended.output.decode(errors="replace")
         values = {name: self._value(name, metric, text, wall_ns) for name, metric in self._options.metrics.items()}
-        return Reading(values, {"process_wall_ns": ended.wall_s * 1e9, "process_cpu_ns": ended.cpu_s * 1e9})
+        return Reading(values, {"process_wall_ns": ended.wall_s * 1e9})
 
     def _run(
         self,

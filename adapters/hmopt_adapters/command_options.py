@@ -7,7 +7,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, model_validator
 
 from git_hmopt.adapters import AdapterOptions
 
@@ -51,7 +51,7 @@ class CommandOptions(AdapterOptions):
     environment: dict[EnvironmentName, str] = Field(default_factory=dict)
     """Added to the built environment; nothing of the caller's own environment is passed on but PATH."""
     timeout_s: float = Field(default=600, gt=0)
-    """Where the command is killed, with all it started."""
+    """Seconds after which the command is killed, with all it started."""
     memory_mb: int | None = Field(default=None, ge=16)
     """Address space of each process of the command; null is unlimited."""
 
@@ -60,6 +60,7 @@ class CommandBuildOptions(CommandOptions):
     """How to build, and what is there afterwards. Paths are relative to the root of the tree."""
 
     timeout_s: float = Field(default=3600, gt=0)
+    """Seconds after which the command is killed, with all it started."""
     image: RelativePath
     """The built thing."""
     symbols: RelativePath | None = None
@@ -67,6 +68,7 @@ class CommandBuildOptions(CommandOptions):
     relink: ShellCommand | None = None
     """Writes to $HMOPT_LAYOUT_OUT the image with its code placed by $HMOPT_SEED; null: layout is not controlled."""
     compile_commands: RelativePath | None = None
+    """A compile_commands.json that the build leaves; without one, source is not parsed with the build's own flags."""
     toolchain: dict[str, ShellCommand] = Field(default_factory=dict)
     """Commands whose first line of output names a tool's version (`cc: gcc --version`)."""
 
@@ -80,14 +82,25 @@ class CommandTestOptions(CommandOptions):
     """Matches the covered percentage, 0..100, in the output."""
 
 
+def _or_text(schema: dict[str, JsonValue]) -> None:
+    """Let the JSON Schema of a mapping accept the short form as well."""
+    mapping, meaning = dict(schema), schema.pop("description", "")
+    mapping = {key: value for key, value in mapping.items() if key not in ("description", "title")}
+    schema.clear()
+    either: list[JsonValue] = [{"type": "string"}, mapping]
+    schema |= {"description": meaning, "anyOf": either}
+
+
 class ValueSource(AdapterOptions):
     """Where a metric's value comes from: `wall`, a regular expression's one group, or `{json: dotted.key}`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(json_schema_extra=_or_text)
     wall: bool = False
     """The host's clock around the command, or between the `markers`."""
     regex: OneGroup | None = None
+    """A regular expression whose one group matches the value in the output."""
     json_key: str | None = Field(default=None, alias="json", min_length=1)
+    """The dotted key of the value in the output's JSON."""
 
     @model_validator(mode="before")
     @classmethod
@@ -107,9 +120,11 @@ class MetricOptions(AdapterOptions):
     """One metric of a workload."""
 
     kind: Literal["time", "count", "kpi"]
+    """A time depends on code layout and noise, a count is exact, a kpi is anything else."""
     unit: str = ""
     """`ns`, `us`, `ms` or `s` for a time, which is recorded in ns; a word of the user's own for a kpi."""
     source: ValueSource = Field(alias="from")
+    """Where the value comes from: `wall`, a regular expression with one group, or `{json: dotted.key}`."""
 
     @model_validator(mode="after")
     def _sound(self) -> MetricOptions:
@@ -129,14 +144,18 @@ class Markers(AdapterOptions):
     """The output lines between whose arrival the measured window lies."""
 
     begin: Expression
+    """A regular expression of the line that begins the window."""
     end: Expression
+    """A regular expression of the line that ends it."""
 
 
 class CommandWorkloadOptions(CommandOptions):
     """How to run a workload, and what its output means."""
 
     metrics: dict[str, MetricOptions] = Field(min_length=1)
+    """What one run gives, by the metric's name."""
     markers: Markers | None = None
+    """What bounds the measured window; default: the whole command."""
     outputs: OneGroup | None = None
     """Matches the digest of what was computed, once; default: the digest of the whole standard output."""
     check: ShellCommand | None = None
@@ -151,5 +170,6 @@ class CommandProfilerOptions(CommandOptions):
     captures: dict[str, RelativePath] = Field(min_length=1)
     """The file of each capture by its format (`perf-script`, `folded`, ...)."""
     notes: tuple[str, ...] = ()
+    """What the reader of the profile must know."""
     root: str | None = None
     """The symbol below which a call stack belongs to the workload."""

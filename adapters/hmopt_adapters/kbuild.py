@@ -66,7 +66,9 @@ class KbuildOptions(AdapterOptions):
     """How one configuration of the kernel is built."""
 
     arch: str = Field(pattern=r"^[a-z0-9_]+$")
+    """make's ARCH; `um` is a kernel that runs natively."""
     cross_compile: str = ""
+    """The toolchain's prefix, make's CROSS_COMPILE (`aarch64-linux-gnu-`)."""
     base: str = "none"
     """A make target such as `defconfig` or `tinyconfig` that makes the first .config; `none`: the fragment alone."""
     fragments: tuple[str, ...] = ()
@@ -74,6 +76,7 @@ class KbuildOptions(AdapterOptions):
     fragment: tuple[Annotated[str, StringConstraints(strip_whitespace=True, pattern=_LINE)], ...] = ()
     """Lines of a .config on top: `CONFIG_X=y` or `# CONFIG_X is not set`."""
     target: str = "vmlinux"
+    """The make target that builds the image."""
     image: str = "vmlinux"
     """The bootable file, relative to the output directory."""
     make: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(
@@ -81,6 +84,7 @@ class KbuildOptions(AdapterOptions):
     )
     """Further make variables."""
     timeout_s: float = Field(default=3600, gt=0)
+    """Seconds after which make is killed."""
 
 
 class KbuildAdapter:

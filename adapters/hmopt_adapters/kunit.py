@@ -21,8 +21,11 @@ class KunitOptions(AdapterOptions):
     filter: str = "*"
     """kunit.filter_glob."""
     memory_mb: int = Field(default=256, ge=32)
+    """Megabytes of the guest's memory."""
     timeout_s: float = Field(default=300, gt=0)
+    """Seconds after which a boot is killed."""
     append: tuple[str, ...] = ()
+    """More kernel arguments."""
 
 
 class KunitAdapter:

@@ -173,17 +173,22 @@ def seeded_script(script: str, objects: Sequence[str], seed: Seed) -> str:
     """
     if len(_TEXT.findall(script)) != 1:
         raise AdapterError("the linker script has no single '*(.text .text.fixup)': layout cannot be controlled")
-    drawn = {name: hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in objects}
-    placed = []
-    for name in sorted(objects, key=lambda one: drawn[one]):
-        offset = 16 * (drawn[name][-1] % (SLOT // 16))
-        placed.append(f". = ALIGN({SLOT}) + {offset}; {_exact(name)}(.text .text.fixup)")
+    placed = [
+        f". = ALIGN({SLOT}) + {offset}; {exact_pattern(name)}(.text .text.fixup)"
+        for name, offset in draw(objects, seed)
+    ]
     # What comes after (libc's objects, .text.unlikely) starts on a page, so its alignment never depends on a patch.
     rest = ". = ALIGN(4096); *(.text .text.fixup) . = ALIGN(4096);"
     return _TEXT.sub(lambda _: "\n    ".join(placed) + "\n    " + rest + "\n   ", script)
 
 
-def _exact(name: str) -> str:
+def draw(objects: Sequence[str], seed: Seed) -> list[tuple[str, int]]:
+    """Return the objects in the seed's order, each with its offset in bytes after a multiple of SLOT."""
+    drawn = {name: hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in objects}
+    return [(name, 16 * (drawn[name][-1] % (SLOT // 16))) for name in sorted(drawn, key=lambda one: drawn[one])]
+
+
+def exact_pattern(name: str) -> str:
     """Return a linker-script pattern for exactly this file.
 
     A name without a wildcard would be added as an input (LAYOUT.md), and `*lib/x.o` would catch `y/lib/x.o`;

@@ -38,13 +38,19 @@ class PerfOptions(AdapterOptions):
     """How the kernel is sampled."""
 
     suite: str
+    """The KUnit suite of the workload's overlay."""
     frequency_hz: int = Field(default=4999, ge=10, le=20000)
+    """Samples a second."""
     stretch: int = Field(default=10, ge=1)
     """The window is this many times longer than when measured, so that samples are many."""
     event: str = "cpu-clock:u"
+    """What perf samples (`perf list`)."""
     memory_mb: int = Field(default=256, ge=32)
+    """Megabytes of the guest's memory."""
     timeout_s: float = Field(default=120, gt=0)
+    """Seconds after which a boot is killed."""
     append: tuple[str, ...] = ("lpj=40000000",)
+    """More kernel arguments."""
 
 
 class PerfProfiler:

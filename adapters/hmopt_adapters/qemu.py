@@ -108,10 +108,13 @@ class QemuOptions(AdapterOptions):
     suite: str
     """The KUnit suite of the workload's overlay."""
     arch: Arch = "x86_64"
+    """The architecture that is emulated."""
     shift: int = Field(default=3, ge=0, le=10)
     """Virtual nanoseconds an instruction lasts, as a power of two. The count does not depend on it; the boot does."""
     memory_mb: int = Field(default=128, ge=32)
+    """Megabytes of the guest's memory."""
     timeout_s: float = Field(default=120, gt=0)
+    """Seconds after which a boot is killed."""
     append: tuple[str, ...] = ()
     """More kernel arguments."""
     qemu: str | None = None

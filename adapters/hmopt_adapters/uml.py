@@ -39,9 +39,12 @@ class UmlOptions(AdapterOptions):
     suite: str
     """The KUnit suite of the workload's overlay."""
     memory_mb: int = Field(default=256, ge=32)
+    """Megabytes of the guest's memory."""
     timeout_s: float = Field(default=60, gt=0)
+    """Seconds after which a boot is killed."""
     # Calibrating the delay loop is two thirds of a boot, and no measured window may use delays.
     append: tuple[str, ...] = ("lpj=40000000",)
+    """More kernel arguments."""
 
 
 def uml_command(image: Path, memory_mb: int, arguments: Sequence[str]) -> list[str]:

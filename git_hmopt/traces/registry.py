@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from git_hmopt.errors import AdapterError, MeasurementError
-from git_hmopt.traces import folded, perf_script, self_counts, symbols
+from git_hmopt.traces import callgrind, folded, perf_script, self_counts, symbols
 from git_hmopt.traces.tables import Table, TraceFormatError
 
 GROUP = "git_hmopt.traces"
@@ -19,6 +19,8 @@ Parser = Callable[[BinaryIO], Table]
 
 BUNDLED: Mapping[str, Parser] = MappingProxyType(
     {
+        "callgrind": callgrind.parse_stacks,
+        "callgrind-lines": callgrind.parse_lines,
         "folded": folded.parse,
         "perf-script": perf_script.parse,
         "self-counts": self_counts.parse,

@@ -126,7 +126,10 @@ def test_kinds_are_found_by_name(tmp_path: Path) -> None:
         registry.parse("symbols", capture)
     with pytest.raises(MeasurementError, match=r"cannot read the capture .*absent: No such file"):
         registry.parse("symbols", tmp_path / "absent")
-    with pytest.raises(AdapterError, match=r"no parser reads captures of kind 'tea-leaves'; known are: folded, perf-"):
+    with pytest.raises(
+        AdapterError,
+        match=r"no parser reads captures of kind 'tea-leaves'; known are: callgrind, callgrind-lines, folded, perf-",
+    ):
         registry.parser_of("tea-leaves")
 
 

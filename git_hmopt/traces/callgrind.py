@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parse callgrind's profile data (valgrind's manual, "Callgrind Format Specification"), exact counts.
+
+One file holds two views: what every function cost in which context, and what every source line cost. Contexts are in
+it when callgrind ran with `--separate-callers`: it then names a function `leaf'caller'caller's caller`. Executions of
+a line need instruction addresses (`--dump-instr=yes`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from git_hmopt.traces.stacks import SampleRows
+from git_hmopt.traces.tables import UNKNOWN, Frame, Samples, SelfCounts, TraceFormatError
+
+EVENT = "Ir"
+"""Instructions read, hence executed."""
+
+NOT_A_LINE = "line that is no callgrind line"
+BAD_COST = "cost line that cannot be read"
+NO_FUNCTION = "cost line outside a function"
+NO_ADDRESS = "line without instruction addresses: executions unknown"
+NO_TOTALS = "file without its totals: cut short"
+OTHER_TOTAL = "instructions missing from the file's own total"
+
+_NAME = re.compile(r"(?P<key>fn|cfn|fl|fi|fe|cfi|cfl|ob|cob)=\s*(?:\((?P<id>\d+)\))?\s*(?P<name>.*)")
+_SPACE = {"fn": "fn", "cfn": "fn", "ob": "ob", "cob": "ob"}
+_RECURSION = re.compile(r"\d+")
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """One cost line of a function itself."""
+
+    context: str
+    object: str
+    file: str
+    line: int
+    address: int | None
+    instructions: int
+
+
+@dataclass
+class _Reader:
+    """Follows names, compressed or not, and positions, relative or not."""
+
+    skipped: Counter[str] = field(default_factory=Counter)
+    positions: tuple[str, ...] = ("line",)
+    event: int | None = None
+    total: int | None = None
+    _names: dict[tuple[str, str], str] = field(default_factory=dict)
+    _now: dict[str, str] = field(default_factory=dict)
+    _at: list[int] = field(default_factory=lambda: [0])
+    _inclusive: bool = False
+
+    def feed(self, text: str) -> _Cost | None:
+        """Take one line; return the cost it states of the function itself, if it does."""
+        if text[0].isdigit() or text[0] in "+-*":
+            return self._cost(text)
+        named = _NAME.fullmatch(text)
+        if named:
+            self._name(named["key"], named["id"], named["name"])
+        elif text.startswith("calls="):
+            # The line after it is what the callee cost, and the callee has said so itself.
+            self._inclusive = True
+        else:
+            self._header(text)
+        return None
+
+    def _name(self, key: str, number: str | None, name: str) -> None:
+        space = _SPACE.get(key, "fl")
+        if number is not None:
+            if name:
+                self._names[(space, number)] = name
+            name = self._names.get((space, number), UNKNOWN)
+        if key in ("fn", "ob"):
+            self._now[key] = name
+        elif key in ("fl", "fi", "fe"):
+            self._now["fl"] = name
+
+    def _header(self, text: str) -> None:
+        key, colon, value = text.partition(":")
+        if key == "positions":
+            self.positions = tuple(value.split())
+            self._at = [0] * len(self.positions)
+        elif key == "events":
+            names = value.split()
+            if EVENT not in names:
+                raise TraceFormatError(
+                    f"this callgrind file counts {' '.join(names) or 'nothing'}, not {EVENT}",
+                    next_step="run callgrind with its default events",
+                )
+            self.event = names.index(EVENT)
+        elif key == "totals":
+            words = value.split()
+            column = self.event or 0
+            self.total = int(words[column]) if len(words) > column and words[column].isdecimal() else None
+        elif not (colon and key.replace(" ", "").isalpha()) and not text.startswith(("#", "jump=", "jcnd=")):
+            self.skipped[NOT_A_LINE] += 1
+
+    def _cost(self, text: str) -> _Cost | None:
+        words = text.split()
+        columns = len(self.positions)
+        inclusive, self._inclusive = self._inclusive, False
+        try:
+            places = [self._position(index, word) for index, word in enumerate(words[:columns])]
+            costs = [int(word) for word in words[columns:]]
+        except ValueError:
+            self.skipped[BAD_COST] += 1
+            return None
+        if len(places) < columns or min(costs, default=0) < 0:
+            self.skipped[BAD_COST] += 1
+            return None
+        self._at = places
+        # Costs that are left out at the end are 0 (format specification).
+        instructions = costs[self.event or 0] if len(costs) > (self.event or 0) else 0
+        if inclusive or not instructions:
+            return None
+        if "fn" not in self._now:
+            self.skipped[NO_FUNCTION] += 1
+            return None
+        place = dict(zip(self.positions, places, strict=True))
+        return _Cost(
+            self._now["fn"],
+            self._now.get("ob", UNKNOWN),
+            self._now.get("fl", UNKNOWN),
+            place.get("line", 0),
+            place.get("instr"),
+            instructions,
+        )
+
+    def _position(self, index: int, word: str) -> int:
+        if word == "*":
+            return self._at[index]
+        if word[0] in "+-":
+            return self._at[index] + int(word, 0)
+        return int(word, 0)
+
+
+def _costs(lines: Iterable[bytes], reader: _Reader) -> Iterator[_Cost]:
+    found = 0
+    for raw in lines:
+        text = raw.decode(errors="replace").strip()
+        if not text:
+            continue
+        cost = reader.feed(text)
+        if cost is not None:
+            if reader.event is None:
+                break
+            found += cost.instructions
+            yield cost
+    if reader.event is None:
+        raise TraceFormatError("this is no callgrind file: no 'events:' line stands before the costs")
+    if reader.total is None:
+        reader.skipped[NO_TOTALS] += 1
+    elif reader.total != found:
+        reader.skipped[OTHER_TOTAL] += abs(reader.total - found)
+
+
+def parse_stacks(lines: Iterable[bytes]) -> Samples:
+    """Return one row a context, in unit instructions: the function's own cost, and who called it.
+
+    Without `--separate-callers` a context is the function alone. Raises TraceFormatError for another format.
+    """
+    reader = _Reader()
+    weights: Counter[tuple[str, str]] = Counter()
+    for cost in _costs(lines, reader):
+        weights[(cost.context, cost.object)] += cost.instructions
+    rows = SampleRows()
+    for (context, object_), weight in weights.items():
+        leaf, *callers = _functions(context)
+        # The format names the object of the leaf alone.
+        stack = [rows.intern(Frame(_symbol(name))) for name in reversed(callers)]
+        rows.add([*stack, rows.intern(Frame(_symbol(leaf), object_))], weight)
+    rows.skipped.update(reader.skipped)
+    return rows.table(event=EVENT, unit="instructions")
+
+
+def parse_lines(lines: Iterable[bytes]) -> SelfCounts:
+    """Return one row for each line of a function, inlined lines under the function they are inlined in.
+
+    `executions` are those of the line's most executed instruction; 0, and counted as skipped, where the file has no
+    instruction addresses. Raises TraceFormatError for another format.
+    """
+    reader = _Reader()
+    total: Counter[tuple[str, str, int]] = Counter()
+    executed: dict[tuple[str, str, int], Counter[tuple[str, int]]] = {}
+    for cost in _costs(lines, reader):
+        key = (_symbol(_functions(cost.context)[0]), cost.file, cost.line)
+        total[key] += cost.instructions
+        if cost.address is not None:
+            # One instruction has a cost line for each context it ran in.
+            executed.setdefault(key, Counter())[(cost.object, cost.address)] += cost.instructions
+    unaddressed = total.keys() - executed.keys()
+    if unaddressed:
+        reader.skipped[NO_ADDRESS] += len(unaddressed)
+    keys = sorted(total, key=lambda key: (-total[key], key))
+    return SelfCounts(
+        symbol=tuple(symbol for symbol, _, _ in keys),
+        file=tuple(None if file in ("???", UNKNOWN) else file for _, file, _ in keys),
+        line=tuple(line or None for _, _, line in keys),
+        instructions=tuple(total[key] for key in keys),
+        executions=tuple(max(executed[key].values()) if key in executed else 0 for key in keys),
+        skipped=dict(sorted(reader.skipped.items())),
+    )
+
+
+def _functions(context: str) -> list[str]:
+    """Return a context's functions, leaf first, without the numbers of levels of recursion (`fib'2`)."""
+    names = [name for name in context.split("'") if name and not _RECURSION.fullmatch(name)]
+    return names or [UNKNOWN]
+
+
+def _symbol(name: str) -> str:
+    # Code without a symbol has its address for a name.
+    return UNKNOWN if name == "???" or name.startswith("0x") else name

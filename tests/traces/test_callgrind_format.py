@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""callgrind's profile data: names and positions compressed or not, files that are cut or of another kind."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from git_hmopt.traces import callgrind
+from git_hmopt.traces.callgrind import parse_lines, parse_stacks
+from git_hmopt.traces.registry import kinds, parse
+from git_hmopt.traces.tables import UNKNOWN, SelfCounts, TraceFormatError
+
+# Shortened from what valgrind 3.19 wrote with --dump-instr=yes --separate-callers=12: a call's inclusive cost, an
+# inlined header (fi, fe), addresses and lines relative to the line before.
+CONTEXTS = b"""\
+# callgrind format
+version: 1
+creator: callgrind-3.19.0
+cmd:  ./prog 3 200 10
+desc: Trigger: Program termination
+
+positions: instr line
+events: Ir
+summary: 36
+
+ob=(5) /srv/prog
+fl=(157) lib/sum.c
+fn=(639) table_sum'work
+0x1300 9 4
++2 * 4
+fi=(185) include/table.h
++3 -3 6
+fe=(157)
++3 +2 2
+cfn=(641) mix'table_sum'work
+calls=2 -49 +7
+* * 12
+
+fn=(641)
+0x12f0 19 8
++2 * 4
+
+fn=(700) mix'other'work
+0x12f0 19 1
+0x12f2 19 2
+
+fn=(701) ???
+0x99 0 5
+
+totals: 36
+"""
+# The same format without any compression, as the specification's own first example has it.
+PLAIN = b"""\
+events: Cycles Ir Flops
+fl=file1.f
+fn=main
+15 90 14 2
+16 20 12
+"""
+
+
+def stacks(data: bytes) -> dict[tuple[str, ...], int]:
+    table = parse_stacks(io.BytesIO(data))
+    rows = zip(table.stack, table.weight, strict=True)
+    return {tuple(table.frames[index].symbol for index in table.stacks[stack]): weight for stack, weight in rows}
+
+
+def lines(table: SelfCounts) -> dict[tuple[str, str | None, int | None], tuple[int, int]]:
+    keys = zip(table.symbol, table.file, table.line, strict=True)
+    return dict(zip(keys, zip(table.instructions, table.executions, strict=True), strict=True))
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "no 'events:' line"),
+        (b"hmopt-symbols 1\nmain\tmain.c\t1\n", "no 'events:' line"),
+        (b"fn=main\n1 5\n", "no 'events:' line"),
+        (b"events: Dr Dw\nfn=main\n1 5 5\n", "counts Dr Dw, not Ir; run callgrind with its default events"),
+        (b"events:\n", "counts nothing, not Ir"),
+    ],
+)
+def test_another_format_is_refused(data: bytes, said: str) -> None:
+    for parser in (parse_stacks, parse_lines):
+        with pytest.raises(TraceFormatError, match=said):
+            parser(io.BytesIO(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (CONTEXTS.replace(b"totals: 36\n", b""), callgrind.NO_TOTALS),
+        (CONTEXTS.replace(b"totals: 36\n", b"totals: x\n"), callgrind.NO_TOTALS),
+        (CONTEXTS.replace(b"+2 * 4", b"+2 * four", 1), callgrind.BAD_COST),
+        (CONTEXTS.replace(b"+2 * 4", b"+2", 1), callgrind.BAD_COST),
+        (CONTEXTS.replace(b"+2 * 4", b"+2 * -4", 1), callgrind.BAD_COST),
+        (CONTEXTS.replace(b"+2 * 4", b"what is this", 1), callgrind.NOT_A_LINE),
+        (b"events: Ir\n1 5\ntotals: 5\n", callgrind.NO_FUNCTION),
+    ],
+)
+def test_what_cannot_be_read_is_counted(data: bytes, reason: str) -> None:
+    assert parse_stacks(io.BytesIO(data)).skipped[reason] == 1
+    assert parse_lines(io.BytesIO(data)).skipped[reason] == 1
+
+
+def test_a_cut_file_says_how_much_it_lacks() -> None:
+    cut = CONTEXTS.replace(b"0x12f0 19 8\n", b"")
+    assert parse_stacks(io.BytesIO(cut)).skipped == {callgrind.OTHER_TOTAL: 8}
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_end_in_anything_but_our_error(data: bytes) -> None:
+    for parser in (parse_stacks, parse_lines):
+        with contextlib.suppress(TraceFormatError):
+            parser(io.BytesIO(b"events: Ir\n" + data))
+
+
+# -- what it says -----------------------------------------------------------------------------------------------------
+
+
+def test_contexts_are_stacks_and_calls_are_not_counted_twice() -> None:
+    assert stacks(CONTEXTS) == {
+        ("work", "table_sum"): 16,
+        ("work", "table_sum", "mix"): 12,
+        ("work", "other", "mix"): 3,
+        (UNKNOWN,): 5,
+    }
+    table = parse_stacks(io.BytesIO(CONTEXTS))
+    assert (table.event, table.unit, table.skipped) == ("Ir", "instructions", {})
+    assert {frame.object for frame in table.frames if frame.symbol == "mix"} == {"/srv/prog"}
+
+
+def test_lines_add_their_instructions_and_take_the_most_executed_one() -> None:
+    found = lines(parse_lines(io.BytesIO(CONTEXTS)))
+    assert found == {
+        ("table_sum", "lib/sum.c", 9): (8, 4),
+        # The inlined line is of the header, under the function that it is inlined in.
+        ("table_sum", "include/table.h", 6): (6, 6),
+        ("table_sum", "lib/sum.c", 8): (2, 2),
+        # 8 and 1 executions of the instruction at 0x12f0, by its two callers.
+        ("mix", "lib/sum.c", 19): (15, 9),
+        (UNKNOWN, "lib/sum.c", None): (5, 5),
+    }
+
+
+def test_lines_without_addresses_have_no_executions_and_say_so() -> None:
+    table = parse_lines(io.BytesIO(PLAIN))
+    assert lines(table) == {("main", "file1.f", 15): (14, 0), ("main", "file1.f", 16): (12, 0)}
+    assert table.skipped == {callgrind.NO_ADDRESS: 2, callgrind.NO_TOTALS: 1}
+
+
+def test_levels_of_recursion_are_one_function() -> None:
+    data = b"events: Ir\nfn=fib'2'fib'main\n1 7\nfn=fib'main\n1 3\ntotals: 10\n"
+    assert stacks(data) == {("main", "fib", "fib"): 7, ("main", "fib"): 3}
+
+
+def test_both_views_are_kinds_of_capture(tmp_path: Path) -> None:
+    assert {"callgrind", "callgrind-lines"} <= set(kinds())
+    path = tmp_path / "out"
+    path.write_bytes(CONTEXTS)
+    assert len(parse("callgrind", path)) == 4 and len(parse("callgrind-lines", path)) == 5
+    path.write_bytes(b"nothing\n")
+    with pytest.raises(TraceFormatError, match=str(path)):
+        parse("callgrind", path)
