@@ -63,9 +63,12 @@ def dotted(path: KeyPath) -> str:
 def refuse(origin: str, line: int, path: KeyPath, what: str, *, next_step: str | None = None) -> ConfigError:
     """Return the error `<origin>:<line>: <dotted.key>: <what>`."""
     message = f"{origin}:{line}: " + (f"{dotted(path)}: " if path else "") + what
-    # What the file holds goes to a terminal: no line breaks and no escape sequences of its making.
-    shown = (c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in message)
-    return ConfigError("".join(shown), next_step=next_step)
+    return ConfigError(printable(message), next_step=next_step)
+
+
+def printable(text: str) -> str:
+    """Return text from outside as a terminal may see it: no line breaks and no escape sequences of its making."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def parse_document(data: bytes, *, origin: str) -> Document:

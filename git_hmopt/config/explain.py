@@ -53,6 +53,15 @@ def validate(
         raise _first_of(error.errors(include_url=False), model, value, origin, lines, at) from error
 
 
+def problem(model: type[BaseModel], key: str, value: JsonValue) -> str | None:
+    """Return what is wrong with `value` as the model's field `key`, in words without a place; None when nothing is."""
+    try:
+        model.model_validate_json(json.dumps({key: value}), strict=True)
+    except ValidationError as error:
+        return _explain(error.errors(include_url=False)[0], model, (key,))
+    return None
+
+
 def _first_of(
     problems: list[ErrorDetails],
     model: type[BaseModel],

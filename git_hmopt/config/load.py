@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from git_hmopt.config.document import Document, JsonValue, KeyPath, describe, nearest_line, parse_document, refuse
 from git_hmopt.config.explain import Model, unknown, validate
 from git_hmopt.config.schema import AdapterSection, Config, OnBuildSection, Workload
+from git_hmopt.config.slots import slot_problem, slots
 from git_hmopt.errors import ConfigError
 
 VERSION = 1
@@ -21,6 +22,11 @@ class Where:
     origin: str
     path: KeyPath
     lines: Mapping[KeyPath, int] = field(repr=False, default_factory=dict)
+
+    @property
+    def line(self) -> int:
+        """Return the line this place stands on, or what encloses it."""
+        return nearest_line(self.lines, self.path)
 
     def refuse(self, what: str, *inner: str | int) -> ConfigError:
         """Return the error about this place, or about a key inside it."""
@@ -36,6 +42,11 @@ class LoadedConfig:
     lines: Mapping[KeyPath, int] = field(repr=False)
     origin: str
     raw: bytes = field(repr=False)
+
+    def unfilled(self) -> tuple[Where, ...]:
+        """Return the places of the slots that nobody filled, in the file's order."""
+        found = [self.at(*path) for path, _ in slots(self.config.model_dump(mode="json"))]
+        return tuple(sorted(found, key=lambda where: where.line))
 
     def at(self, *path: str | int) -> Where:
         """Return a place in this file, `loaded.at("builds", "uml")`."""
@@ -69,6 +80,8 @@ def check_version(document: Document, *, key: str, newest: int) -> None:
 def adapter_options(section: AdapterSection, options_model: type[Model], *, where: Where) -> Model:
     """Return a section's own keys as its adapter's options; errors carry the file, line and key as the schema's do."""
     options: dict[str, JsonValue] = section.options
+    for inner, what in slots(options):
+        raise where.refuse(slot_problem(what), *inner)
     return validate(options_model, options, origin=where.origin, lines=where.lines, at=where.path)
 
 
@@ -82,6 +95,8 @@ def _check_references(loaded: LoadedConfig) -> None:
 def _wrong_references(loaded: LoadedConfig) -> Iterator[tuple[KeyPath, str]]:
     config = loaded.config
     yield from _unknown_builds(config, ("tests",), config.tests)
+    if config.defaults.workload is not None and config.defaults.workload not in config.workloads:
+        yield _missing(("defaults", "workload"), config.defaults.workload, config.workloads, "workload")
     for name, workload in config.workloads.items():
         at: KeyPath = ("workloads", name)
         yield from _unknown_builds(config, (*at, "measure"), workload.measure)

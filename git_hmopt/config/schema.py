@@ -11,14 +11,15 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,6
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class AdapterSection(BaseModel):
     """An adapter's name and its own options, which the adapter's `Options` model checks."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
     adapter: str
+    """Name of an installed adapter; the other keys are its own."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -30,6 +31,7 @@ class OnBuildSection(AdapterSection):
     """An adapter that works on what one of the `builds` made."""
 
     build: Name
+    """The name of one of the `builds`."""
 
 
 class Tree(_Section):
@@ -45,16 +47,22 @@ class ObjectiveSection(_Section):
     """What a workload wants less or more of."""
 
     metric: str = "time"
+    """One of the workload's `measure` names."""
     direction: Literal["lower", "higher"] = "lower"
+    """Which way is better."""
     margin: float = Field(default=0.01, gt=0, lt=1)
+    """The least change worth having, as a share: 0.01 is one per cent."""
 
 
 class Guard(_Section):
     """A metric of this or of another workload that may not get worse by more than `margin`."""
 
     workload: Name | None = None
+    """Another workload; default: this one."""
     metric: str = "time"
+    """One of that workload's `measure` names."""
     margin: float = Field(default=0.02, gt=0, lt=1)
+    """The largest loss that is let pass, as a share."""
 
 
 class Inputs(_Section):
@@ -69,21 +77,28 @@ class Inputs(_Section):
     check_sizes: tuple[int, ...] = (0, 1, 2, 3, 7, 8, 9, 63, 64, 65, 1000)
     """Sizes at which outputs must equal the baseline's, on fresh seeds."""
     check_offsets: tuple[int, ...] = (0, 1, 3)
+    """Bytes by which the data's start is shifted in those checks, for unaligned inputs."""
 
 
 class Workload(_Section):
     """One thing to make faster, and how to run and watch it."""
 
     description: str = ""
+    """One line for people: what is timed."""
     overlays: tuple[str, ...] = ()
     """Names of shipped overlays, or `./path` of directories in the repository."""
     measure: dict[Name, OnBuildSection] = Field(min_length=1)
     """Measuring adapters by the name of the metric they give."""
     profile: dict[Name, OnBuildSection] = Field(default_factory=dict)
+    """Profiling adapters by a name of your own; what they capture finds the hotspots."""
     inputs: Inputs
+    """The sizes it is run at."""
     objective: ObjectiveSection = ObjectiveSection()
+    """What counts as better."""
     accept: Literal["objective", "count"] = "objective"
+    """`count` accepts fewer instructions where no time is won; `objective` never does."""
     guards: tuple[Guard, ...] = ()
+    """What may not get worse while the objective gets better."""
     max_text_growth: int | None = None
     """Bytes of text a candidate may add; null means reported only."""
 
@@ -92,9 +107,13 @@ class Policy(_Section):
     """What a candidate may not touch, beside what no candidate ever may."""
 
     protect: tuple[str, ...] = ()
+    """Glob patterns of paths that no candidate may touch."""
     allow: tuple[str, ...] = ("*.c", "*.h", "*.S")
+    """Glob patterns of the paths that a candidate may touch at all."""
     max_files: int = Field(default=8, ge=1)
+    """Files a candidate may change."""
     max_lines: int = Field(default=600, ge=1)
+    """Lines a candidate may add and remove together."""
     checkpatch: str | None = None
     """Path of checkpatch.pl in the tree; null switches the check off."""
 
@@ -103,28 +122,55 @@ class Measure(_Section):
     """How time is measured (reference: LAYOUT)."""
 
     layouts: int = Field(default=12, ge=4, le=64)
+    """Code layouts of each side that time is measured over."""
     boots: int = Field(default=10, ge=2, le=100)
+    """Runs of each layout."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Of every interval that a verdict rests on."""
     null_patches: int = Field(default=2, ge=1, le=8)
+    """Patches that change nothing, from which the host's noise floor is measured."""
 
 
 class Budget(_Section):
     """Hard limits of one run."""
 
     iterations: int = Field(default=6, ge=0)
+    """Candidates at most."""
     regressions: int = Field(default=3, ge=1)
+    """The run stops when so many candidates made it worse since the last one that was kept."""
     no_gain: int = Field(default=4, ge=1)
+    """The run stops when so many candidates in a row won nothing."""
     wall_s: float = Field(default=4 * 3600, gt=0)
+    """Seconds at most; what runs then is killed."""
+
+
+class Defaults(_Section):
+    """What `git hmopt optimize` takes when neither its flags nor the person's own settings say otherwise."""
+
+    workload: Name | None = None
+    """The workload of a command that names none; default: the only one there is."""
+    proposer: str = "playbook"
+    """Who proposes: `playbook`, or `patches:` and a directory, mbox or branch."""
 
 
 class Config(_Section):
     """The whole of `.hmopt.yaml`."""
 
     version: Literal[1]
+    """Of this file's format."""
     tree: Tree = Tree()
+    """What is exported into the build trees."""
     builds: dict[Name, AdapterSection] = Field(min_length=1)
+    """How the source is built, by names of your own; each is built from every commit."""
     tests: dict[Name, OnBuildSection] = Field(default_factory=dict)
+    """How the project's own tests run, by names of your own; every candidate must pass what the base passes."""
     workloads: dict[Name, Workload] = Field(min_length=1)
+    """What is to be made faster, by names of your own."""
     policy: Policy = Policy()
+    """What a candidate may not touch."""
     measure: Measure = Measure()
+    """How time is measured; a person's own settings stand above it."""
     budget: Budget = Budget()
+    """Hard limits of one run; a person's own settings stand above it."""
+    defaults: Defaults = Defaults()
+    """What a command takes that does not say otherwise."""

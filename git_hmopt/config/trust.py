@@ -30,19 +30,26 @@ def trust_digest(configuration: bytes, overlays: Iterable[Overlay]) -> str:
     return f"1:{whole.hexdigest()}"
 
 
-def check_trust(stored: str | None, digest: str) -> None:
-    """Return if `stored`, the value of `hmopt.trust`, is `digest`; else UntrustedError says why it is not."""
+def check_trust(stored: str | None, digest: str, *, file: str | None = None) -> None:
+    """Return if `stored`, the value of `hmopt.trust`, is `digest`; else UntrustedError says why it is not.
+
+    `file` is the configuration's path where it is not the repository's own.
+    """
+    named = file or ".hmopt.yaml"
+    command = f"git hmopt trust --config {file}" if file else "git hmopt trust"
     if stored is not None:
         stored = stored.strip()
     if not stored:
+        whose = f"'{file}'" if file else "this repository's configuration"
         raise UntrustedError(
-            "this repository's configuration names commands that were never trusted here",
-            next_step="read .hmopt.yaml and its overlays, then run: git hmopt trust",
+            f"{whose} names commands that were never trusted here",
+            next_step=f"read {named} and its overlays, then run: {command}",
         )
     if stored != digest:
+        whose = f"the commands of '{file}'" if file else "this repository's commands"
         raise UntrustedError(
-            "this repository's commands changed since they were trusted",
-            next_step="read what changed in .hmopt.yaml and its overlays, then run: git hmopt trust",
+            f"{whose} changed since they were trusted",
+            next_step=f"read what changed in {named} and its overlays, then run: {command}",
         )
 
 

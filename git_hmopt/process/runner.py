@@ -70,7 +70,7 @@ class Finished:
     wall_s: float
     """From its start to its own end, whatever it left running."""
     cpu_s: float
-    """User + system time of the child and all it waited for."""
+    """User + system time of the child and all it waited for; bwrap may end before it waited, which loses some."""
 
     @property
     def ok(self) -> bool:

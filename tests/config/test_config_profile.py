@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import re
 from pathlib import Path
 
 import pytest
 
 from git_hmopt.adapters import Kind, load_adapter
 from git_hmopt.config import profile
-from git_hmopt.config.load import adapter_options, load_config
+from git_hmopt.config.load import LoadedConfig, adapter_options, load_config
 from git_hmopt.config.schema import AdapterSection
 from git_hmopt.errors import ConfigError
 
@@ -53,20 +55,61 @@ def test_every_installed_profile_is_a_configuration_we_accept() -> None:
         assert loaded.config.workloads
 
 
+SLOT = re.compile(rb"<slot: ([^>]*)>")
+# What fits any option of a command adapter: a shell command, a path, a pattern.
+FILLER = rb"build/(x)"
+
+
+def _sections(loaded: LoadedConfig) -> list[tuple[Kind, AdapterSection, tuple[str, ...]]]:
+    sections: list[tuple[Kind, AdapterSection, tuple[str, ...]]] = []
+    for key, build in loaded.config.builds.items():
+        sections.append(("build", build, ("builds", key)))
+    for key, test in loaded.config.tests.items():
+        sections.append(("test", test, ("tests", key)))
+    for key, workload in loaded.config.workloads.items():
+        for metric, measure in workload.measure.items():
+            sections.append(("workload", measure, ("workloads", key, "measure", metric)))
+        for view, profiled in workload.profile.items():
+            sections.append(("profiler", profiled, ("workloads", key, "profile", view)))
+    return sections
+
+
 def test_every_section_of_an_installed_profile_fits_its_adapter() -> None:
     for name in profile.profile_names():
-        loaded = load_config(profile.profile_bytes(name), origin=f"profile {name}")
-        sections: list[tuple[Kind, AdapterSection, tuple[str, ...]]] = []
-        for key, build in loaded.config.builds.items():
-            sections.append(("build", build, ("builds", key)))
-        for key, test in loaded.config.tests.items():
-            sections.append(("test", test, ("tests", key)))
-        for key, workload in loaded.config.workloads.items():
-            for metric, measure in workload.measure.items():
-                sections.append(("workload", measure, ("workloads", key, "measure", metric)))
-            for view, profiled in workload.profile.items():
-                sections.append(("profiler", profiled, ("workloads", key, "profile", view)))
+        loaded = load_config(SLOT.sub(FILLER, profile.profile_bytes(name)), origin=f"profile {name}")
+        sections = _sections(loaded)
         assert len(sections) >= 2
+        assert loaded.unfilled() == ()
         for kind, section, path in sections:
             options = load_adapter(kind, section.adapter).Options
             assert isinstance(adapter_options(section, options, where=loaded.at(*path)), options)
+
+
+def test_every_slot_says_what_belongs_there_and_stops_what_uses_it() -> None:
+    data = profile.profile_bytes("hm-verif-kernel")
+    loaded = load_config(data, origin="p")
+    written = [
+        number for number, line in enumerate(data.splitlines(), 1) if SLOT.search(line) and line.strip()[0] != 35
+    ]
+    assert [where.line for where in loaded.unfilled()] == written
+    assert all(len(found.split()) >= 4 for found in SLOT.findall(b"\n".join(data.splitlines()[written[0] - 1 :])))
+    for kind, section, path in _sections(loaded):
+        with pytest.raises(ConfigError) as caught:
+            adapter_options(section, load_adapter(kind, section.adapter).Options, where=loaded.at(*path))
+        inner = ".".join((*path, "run"))
+        line = loaded.at(*path, "run").line
+        assert str(caught.value).startswith(f"p:{line}: {inner}: this slot is not filled in, expected the command that")
+
+
+def test_every_command_of_the_closed_kernels_profile_has_its_contract() -> None:
+    text = profile.profile_bytes("hm-verif-kernel").decode()
+    contracts = re.findall(r"((?:^ *#.*\n)+)(?: *run: \"<slot:)", text, re.MULTILINE)
+    assert len(contracts) == text.count('run: "<slot:')
+    for contract in contracts[:-1]:  # the last one is the profile before it, on the device
+        assert "in " in contract
+        assert "exit code" in contract
+    named = set(re.findall(r"HMOPT_[A-Z]+(?:_[A-Z]+)*", text))
+    source = Path(inspect.getfile(load_adapter("build", "command"))).read_text()
+    # Every variable that is promised is one that the adapters really set.
+    assert named == {name for name in named if f'"{name}"' in source}
+    assert len(named) >= 10

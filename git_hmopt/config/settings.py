@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person may set for one call or one host, and where each value came from.
+
+Flag, then HMOPT_* variable, then git configuration (`hmopt.*`), then `.hmopt.yaml`, then the default: the first that
+speaks is taken. What a setting is called in each of them follows from its key alone:
+
+    budget.no_gain    HMOPT_BUDGET_NO_GAIN    git config hmopt.budget.noGain    budget: {no_gain: 4}
+
+The repository's own file has no say in how many jobs this host runs, whether it confines them, and in colours.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any, Literal, cast, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from git_hmopt.config.document import JsonValue, KeyPath, printable
+from git_hmopt.config.explain import problem, unknown
+from git_hmopt.config.load import LoadedConfig
+from git_hmopt.config.schema import Budget, Config, Measure
+from git_hmopt.errors import ConfigError, UsageError
+
+Scalar = bool | int | float | str
+Colour = Literal["auto", "always", "never"]
+
+OWN_GIT_KEYS = frozenset({"trust"})
+"""Last parts of `hmopt.*` keys that the tool writes for itself."""
+
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0", ""})
+# git's own numbers (parse.c: strtoimax with base 0, then a unit).
+_INT = re.compile(r"(?P<sign>[-+]?)(?P<digits>0[xX][0-9a-fA-F]+|[0-9]+)(?P<unit>[kKmMgG]?)")
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+class HostSettings(BaseModel):
+    """Settings of a person or a host that are no keys of `.hmopt.yaml`, or stand elsewhere in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    workload: str | None = Field(default=None, min_length=1)
+    """The workload of a command that names none; default: the only one there is."""
+    proposer: str = Field(default="playbook", min_length=1)
+    """Who proposes: `playbook`, or `patches:` and a directory, mbox or branch."""
+    jobs: int | None = Field(default=None, ge=1, le=4096)
+    """Processes a build may run at once; default: as many as there are CPUs."""
+    sandbox: bool = True
+    """Whether builds, tests and workloads run confined (bwrap)."""
+    color: Colour = "auto"
+    """Colours on a terminal (`auto`), always or never; NO_COLOR, `color.hmopt` and `color.ui` are heard as well."""
+
+
+SECTIONS: Mapping[str, type[BaseModel]] = {"": HostSettings, "budget": Budget, "measure": Measure}
+"""The models that hold the settings, by the first part of their keys."""
+
+
+class Source(StrEnum):
+    """Who said it, the first of those who speak being heard."""
+
+    FLAG = "flag"
+    ENVIRONMENT = "environment"
+    GIT = "git"
+    FILE = "file"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class GitValue:
+    """One line of git's configuration, as `git config --list --show-origin --show-scope` gives it."""
+
+    key: str
+    """With the section and the last part in lower case, as git prints it."""
+    value: str | None
+    """None for a key without `=`, which is git's word for true."""
+    scope: str
+    origin: str
+    """The file, or how else it came (`command line`)."""
+    line: int | None = None
+
+    @property
+    def where(self) -> str:
+        """Return the place as messages name it."""
+        place = self.origin if self.line is None else f"{self.origin}:{self.line}"
+        return place if self.scope == "command" else f"{place} ({self.scope})"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A value from the command line and the flag it was given with."""
+
+    name: str
+    value: Scalar
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: its value, who said it, and where."""
+
+    key: str
+    value: Scalar | None
+    source: Source
+    where: str
+
+    def refuse(self, what: str, *, next_step: str | None = None) -> ConfigError:
+        """Return the error about this value, which names the place it came from."""
+        return ConfigError(printable(f"{self.where}: {what}"), next_step=next_step)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, checked, and what looked like one and is none."""
+
+    values: Mapping[str, Setting]
+    notes: tuple[str, ...]
+    """One line for each `hmopt.*` key or HMOPT_* variable that nobody reads."""
+
+    def __getitem__(self, key: str) -> Setting:
+        return self.values[key]
+
+    @property
+    def host(self) -> HostSettings:
+        """Return the settings that are no section of `.hmopt.yaml`."""
+        return HostSettings.model_validate({key: self.values[key].value for key in HostSettings.model_fields})
+
+    def texts(self, *sections: str) -> dict[str, str]:
+        """Return what a person set in these sections, as `with_settings` and a run's record take it."""
+        told = (one for one in self.values.values() if one.source not in (Source.FILE, Source.DEFAULT))
+        return {one.key: _text(one.value) for one in told if one.key.partition(".")[0] in sections}
+
+
+def keys() -> tuple[str, ...]:
+    """Return the key of every setting."""
+    return tuple(
+        f"{section}.{field}" if section else field
+        for section, model in SECTIONS.items()
+        for field in model.model_fields
+    )
+
+
+def variable(key: str) -> str:
+    """Return the environment variable of a setting."""
+    return "HMOPT_" + key.replace(".", "_").upper()
+
+
+def git_keys(key: str) -> tuple[str, ...]:
+    """Return the git configuration keys of a setting, as people write them; the first that is set is taken."""
+    if key == "color":
+        return ("color.hmopt", "color.ui")
+    section, _, field = key.rpartition(".")
+    first, *rest = field.split("_")
+    return (".".join(part for part in ("hmopt", section, first + "".join(map(str.title, rest))) if part),)
+
+
+def find_key(word: str) -> str:
+    """Return the setting called `word`, in any of its spellings; UsageError names the nearest when there is none."""
+    spelled = {_folded(name): key for key in keys() for name in (key, variable(key), *git_keys(key))}
+    found = spelled.get(_folded(word))
+    if found is None:
+        raise UsageError(unknown(word, [*keys(), *filter(None, SECTIONS)], what="setting"))
+    return found
+
+
+def field_of(key: str) -> tuple[type[BaseModel], str]:
+    """Return the model and the field that a setting's type, bounds and meaning stand in."""
+    section, _, field = key.rpartition(".")
+    return SECTIONS[section], field
+
+
+def resolve(
+    flags: Mapping[str, Flag],
+    environment: Mapping[str, str],
+    git: Sequence[GitValue],
+    loaded: LoadedConfig | None,
+) -> Settings:
+    """Return every setting with where it came from; ConfigError names the place of the first bad value.
+
+    `git` is in git's order: of two values of one key the later one counts. A variable that is set to nothing counts
+    as not set.
+    """
+    values = {
+        key: _from_flag(key, flags)
+        or _from_environment(key, environment)
+        or _from_git(key, git)
+        or _from_file(key, loaded)
+        or _default(key, loaded)
+        for key in keys()
+    }
+    return Settings(values, tuple(_unread(environment, git)))
+
+
+def with_settings(config: Config, texts: Mapping[str, str]) -> Config:
+    """Return the configuration with a person's own values (`Settings.texts`) above the file's."""
+    changes: dict[str, BaseModel] = {}
+    for section in ("budget", "measure"):
+        own = {
+            field: _parsed(text, SECTIONS[section], field)
+            for key, text in texts.items()
+            for first, _, field in [key.partition(".")]
+            if first == section
+        }
+        current: BaseModel = getattr(config, section)
+        changes[section] = current.model_copy(update=own)
+    return config.model_copy(update=changes)
+
+
+def _from_flag(key: str, flags: Mapping[str, Flag]) -> Setting | None:
+    flag = flags.get(key)
+    return _checked(Setting(key, flag.value, Source.FLAG, flag.name)) if flag else None
+
+
+def _from_environment(key: str, environment: Mapping[str, str]) -> Setting | None:
+    text = environment.get(variable(key))
+    if text:
+        return _read(key, text, Source.ENVIRONMENT, variable(key))
+    if key == "color" and environment.get("NO_COLOR"):  # https://no-color.org
+        return Setting(key, "never", Source.ENVIRONMENT, "NO_COLOR")
+    return None
+
+
+def _from_git(key: str, git: Sequence[GitValue]) -> Setting | None:
+    for name in git_keys(key):
+        said = [one for one in git if one.key == _as_git_prints(name)]
+        if said:
+            # A key without a value is true for git.
+            text = "true" if said[-1].value is None else said[-1].value
+            step = f"see: git config --show-origin --get-all {name}"
+            return _read(key, text, Source.GIT, said[-1].where, called=name, next_step=step)
+    return None
+
+
+def _from_file(key: str, loaded: LoadedConfig | None) -> Setting | None:
+    path: KeyPath = tuple(key.split(".")) if "." in key else ("defaults", key)
+    if loaded is None or path not in loaded.lines:
+        return None
+    section = getattr(loaded.config, str(path[0]))
+    value: Scalar | None = getattr(section, str(path[1]))
+    return Setting(key, value, Source.FILE, f"{loaded.origin}:{loaded.lines[path]}")
+
+
+def _default(key: str, loaded: LoadedConfig | None) -> Setting:
+    if key == "workload" and loaded is not None and len(loaded.config.workloads) == 1:
+        (only,) = loaded.config.workloads
+        line = loaded.at("workloads", only).line
+        return Setting(key, only, Source.FILE, f"{loaded.origin}:{line} (the only workload)")
+    model, field = field_of(key)
+    return Setting(key, model.model_fields[field].get_default(), Source.DEFAULT, "default")
+
+
+def _read(
+    key: str, text: str, source: Source, where: str, *, called: str | None = None, next_step: str | None = None
+) -> Setting:
+    model, field = field_of(key)
+    return _checked(Setting(key, _parsed(text, model, field), source, where), called=called, next_step=next_step)
+
+
+def _checked(setting: Setting, *, called: str | None = None, next_step: str | None = None) -> Setting:
+    model, field = field_of(setting.key)
+    what = problem(model, field, cast(JsonValue, setting.value))
+    if what is not None:
+        raise setting.refuse(f"{called}: {what}" if called else what, next_step=next_step)
+    return setting
+
+
+def _parsed(text: str, model: type[BaseModel], field: str) -> Scalar:
+    """Return what `text` says for a field, in git's spelling of truths and numbers; as it stands where it says none."""
+    kinds = _kinds(model.model_fields[field].annotation)
+    word = text.strip().lower()
+    if kinds == set(get_args(Colour)):
+        return {**dict.fromkeys(_TRUE, "auto"), **dict.fromkeys(_FALSE, "never")}.get(word, word)
+    if bool in kinds and word in _TRUE | _FALSE:
+        return word in _TRUE
+    if int in kinds:
+        return _integer(text)
+    if float in kinds:
+        try:
+            number = float(text)
+        except ValueError:
+            return text
+        return number if math.isfinite(number) else text
+    return text
+
+
+def _integer(text: str) -> int | str:
+    found = _INT.fullmatch(text.lstrip())
+    if found is None or len(text) > 30:
+        return text
+    digits = found["digits"]
+    octal = digits[0] == "0" and digits.isdecimal()
+    if octal and not set(digits) <= set("01234567"):
+        return text
+    number = int(digits, 8 if octal else 0) * _UNITS[found["unit"].lower()]
+    return -number if found["sign"] == "-" else number
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """Return the types, or for a Literal the words, that an annotation allows beside None."""
+    return {one for one in get_args(annotation) or (annotation,) if one is not type(None)}
+
+
+def _text(value: Scalar | None) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _unread(environment: Mapping[str, str], git: Sequence[GitValue]) -> Iterator[str]:
+    """Tell of keys and variables that are meant for us and that nobody reads: a misspelt limit is no limit."""
+    known = {_as_git_prints(name): name for key in keys() for name in git_keys(key)}
+    for one in git:
+        if one.key.startswith("hmopt.") and one.key not in known and one.key.rpartition(".")[2] not in OWN_GIT_KEYS:
+            near = difflib.get_close_matches(one.key, known, n=1)
+            hint = f"; did you mean {known[near[0]]}?" if near else ""
+            yield printable(f"{one.where}: {one.key} is no setting of git hmopt{hint}")
+    variables = [variable(key) for key in keys()]
+    for name in sorted(environment):
+        # The commands of adapters and the tests have HMOPT_* variables of their own, so only a near miss is told.
+        near = difflib.get_close_matches(name, variables, n=1, cutoff=0.85) if name.startswith("HMOPT_") else []
+        if near and name not in variables:
+            yield printable(f"{name} is no setting of git hmopt; did you mean {near[0]}?")
+
+
+def _folded(name: str) -> str:
+    return name.lower().removeprefix("hmopt.").removeprefix("hmopt_").replace("_", "").replace(".", "")
+
+
+@cache
+def _as_git_prints(name: str) -> str:
+    """Return a key as git prints it: section and last part in lower case, what is between as it was written."""
+    section, _, rest = name.partition(".")
+    middle, dot, last = rest.rpartition(".")
+    return f"{section.lower()}.{middle}{dot}{last.lower()}"
