@@ -25,9 +25,12 @@ Kind = Literal["build", "test", "workload", "profiler"]
 
 
 class AdapterOptions(BaseModel):
-    """Base of every adapter's options: unknown keys are refused with the line they stand on."""
+    """Base of every adapter's options: unknown keys are refused with the line they stand on.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    The string below a field is its description in the JSON Schema and the reference of `git hmopt config`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)

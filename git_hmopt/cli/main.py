@@ -21,13 +21,22 @@ if TYPE_CHECKING:
 # Module and one-line help of each command; a module is imported only when its command runs, because `git hmopt list`
 # must not pay for libclang, langgraph or pydantic.
 COMMANDS = {
+    "demo": "optimise a small C tree that ships with this tool, to see how it works",
     "init": "write .hmopt.yaml for this repository from a shipped profile",
     "trust": "allow this repository's configured commands to run here",
     "optimize": "look for changes that make a workload faster, and judge each honestly",
+    "run": "the same, from a configuration file that lies anywhere",
     "resume": "go on with a run that was killed",
     "list": "list runs",
     "show": "tell a run's story on one screen",
     "report": "print or write a run's markdown report",
+    "diff": "hold two runs against each other: what was tried, verdicts, numbers",
+    "analyze": "derive a run's hotspots and call graph again from its stored captures",
+    "export": "write runs as JSON lines: evidence, diff, changes, verdict",
+    "check": "say whether HEAD is slower than a base (for git bisect run, too)",
+    "ingest": "keep a snapshot of a repository's source here, with a manifest",
+    "config": "show every setting and where it came from; the schema and reference of .hmopt.yaml",
+    "doctor": "say what this host has, what it lacks, what is lost without it, and what installs it",
     "cache": "the derived database: rebuild it, or say where it is",
 }
 

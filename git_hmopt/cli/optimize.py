@@ -12,22 +12,35 @@ from pathlib import Path
 
 from git_hmopt.cli.number import count, positive
 from git_hmopt.cli.progress import Progress
-from git_hmopt.cli.story import finished
+from git_hmopt.cli.settings import chosen_workload, gathered, warn
+from git_hmopt.cli.story import finished, named_run
+from git_hmopt.config.settings import with_settings
 from git_hmopt.errors import ExitCode
-from git_hmopt.loop.configuration import ready
+from git_hmopt.loop.configuration import Configuration, ready
 from git_hmopt.loop.drive import Request, start
 from git_hmopt.store.repository import Repository
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("--workload", required=True, metavar="NAME", help="a workload of .hmopt.yaml")
+    parser.add_argument(
+        "--workload", metavar="NAME", help="a workload of .hmopt.yaml (default: hmopt.workload, or the only one)"
+    )
+    add_run_arguments(parser)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what every command that starts a run takes."""
     parser.add_argument("--base", default="HEAD", metavar="COMMIT", help="the commit to start from (default: HEAD)")
     parser.add_argument(
         "--proposer",
-        default="playbook",
         metavar="WHO",
         help="who proposes: playbook (default), or patches:<directory, mbox, branch or range>",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="RUN",
+        help="take profile and noise floor from a run of the same base, configuration and host",
     )
     parser.add_argument(
         "--iterations", type=count, metavar="N", help="at most so many candidates (default: budget.iterations)"
@@ -38,7 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=count, metavar="N", help="seed of layouts and data (default: random, and recorded)"
     )
-    parser.add_argument("--no-sandbox", action="store_true", help="run builds and workloads unconfined")
+    parser.add_argument("--jobs", type=count, metavar="N", help="processes a build may run at once (default: CPUs)")
+    parser.add_argument(
+        "--sandbox", action=argparse.BooleanOptionalAction, help="run builds and workloads confined (default), or not"
+    )
     parser.add_argument("--allow-dirty", action="store_true", help="start although tracked files have changes")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
@@ -47,16 +63,25 @@ def run(options: argparse.Namespace) -> ExitCode:
     """Drive one run."""
     repository = Repository.open(Path())
     prepared = ready(repository, base=options.base, allow_dirty=options.allow_dirty)
+    return drive(repository, prepared, options)
+
+
+def drive(repository: Repository, prepared: Configuration, options: argparse.Namespace) -> ExitCode:
+    """Drive a run with `--workload` and the options of `add_run_arguments`, and print how it ended."""
+    settings = gathered(repository.require_worktree(), prepared.loaded, options)
+    warn(settings)
+    host = settings.host
     request = Request(
-        workload=options.workload,
+        workload=chosen_workload(settings, prepared.loaded),
         base=options.base,
-        proposer=options.proposer,
+        proposer=host.proposer,
         seed=options.seed,
-        iterations=options.iterations,
-        wall_s=options.time,
-        sandboxed=not options.no_sandbox,
+        sandboxed=host.sandbox,
+        settings=settings.texts("budget", "measure", "jobs"),
+        baseline=named_run(repository, options.baseline) if options.baseline else None,
     )
-    with Progress() as progress:
+    budget = with_settings(prepared.loaded.config, request.settings).budget
+    with Progress(color=host.color, iterations=budget.iterations, wall_s=budget.wall_s) as progress:
         story = start(
             repository, prepared.loaded, prepared.raw, request, local_root=prepared.local_root, listener=progress
         )

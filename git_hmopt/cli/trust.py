@@ -14,10 +14,12 @@ from git_hmopt.store.repository import Repository
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("--base", default="HEAD", help="the commit whose configuration is trusted (default: HEAD)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="trust FILE instead, as `git hmopt run` takes it")
 
 
 def run(options: argparse.Namespace) -> ExitCode:
     """Store the digest of what may run."""
-    origin = settle_trust(Repository.open(Path()), base=options.base)
-    print(f"trusted the commands of {origin}; asked again when they change. Undo: git config --unset hmopt.trust")
+    origin, key = settle_trust(Repository.open(Path()), base=options.base, file=options.config)
+    shown = key if key == "hmopt.trust" else f"'{key}'"
+    print(f"trusted the commands of {origin}; asked again when they change. Undo: git config --unset {shown}")
     return ExitCode.OK

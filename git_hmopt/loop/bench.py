@@ -31,6 +31,7 @@ from git_hmopt.config.explain import unknown
 from git_hmopt.config.load import LoadedConfig, adapter_options
 from git_hmopt.config.overlay import Overlay, apply_overlays, resolve_overlays
 from git_hmopt.config.schema import AdapterSection, Workload
+from git_hmopt.config.settings import with_settings
 from git_hmopt.errors import AdapterError, ConfigError, ProgramError
 from git_hmopt.loop.configuration import LocalOverlays
 from git_hmopt.loop.log import RunLog
@@ -85,13 +86,13 @@ class Bench:
         proposer: Proposer,
         *,
         log: RunLog,
-        places: LocalOverlays,
+        places: Path | LocalOverlays,
     ) -> None:
         self.repository = repository
         self.plan = plan
         self.run = RunId(plan.run)
         self.loaded = loaded
-        self.config = loaded.config
+        self.config = with_settings(loaded.config, plan.settings)
         self.proposer = proposer
         self.log = log
         self.notes: tuple[str, ...] = ()
@@ -128,7 +129,7 @@ class Bench:
         names = [self.plan.workload, *(guard.workload for guard in self.workload.guards if guard.workload)]
         return {name: self._find_workload(name) for name in dict.fromkeys(names)}
 
-    def _find_overlays(self, places: LocalOverlays) -> tuple[Overlay, ...]:
+    def _find_overlays(self, places: Path | LocalOverlays) -> tuple[Overlay, ...]:
         names = dict.fromkeys(name for workload in self.workloads().values() for name in workload.overlays)
         return resolve_overlays(tuple(names), repository_root=places)
 
@@ -166,7 +167,7 @@ class Bench:
             name=name,
             scratch=self.repository.home / "scratch" / kind,
             overlays=tuple(overlay.directory for overlay in self.overlays),
-            jobs=len(os.sched_getaffinity(0)),
+            jobs=int(self.plan.settings.get("jobs", 0)) or len(os.sched_getaffinity(0)),
             cpus=self.cpus,
             sandboxed=self.plan.sandboxed,
             progress=self.log.say,
@@ -216,7 +217,17 @@ class Bench:
                         f"adapter '{section.adapter}' does not measure '{metric}', it measures: {known}"
                     )
                 made.append(Meter(owner, metric, _judged_as(kind, adapter), section.build, adapter))
-        return tuple(made)
+        return tuple(meter for meter in made if not self._does_without(meter))
+
+    def _does_without(self, meter: Meter) -> bool:
+        """Say whether a metric is left out, and note it: its program is missing, and no verdict hangs on it."""
+        lacking = _lacking(meter.adapter)
+        guards = {(guard.workload or self.plan.workload, guard.metric) for guard in self.workload.guards}
+        needed = {(self.plan.workload, self.workload.objective.metric), *guards}
+        if lacking is None or (meter.workload, meter.metric) in needed:
+            return False
+        self.notes = (*self.notes, f"{meter.metric} is not measured: '{lacking.program}' is missing: {lacking.lost}")
+        return True
 
     def _load_profilers(self) -> dict[str, tuple[str, ProfilerAdapter]]:
         made: dict[str, tuple[str, ProfilerAdapter]] = {}
@@ -224,6 +235,12 @@ class Bench:
             path = ("workloads", self.plan.workload, "profile", name)
             adapter = self._adapter("profiler", ProfilerAdapter, name, section, *path)
             made[name] = (section.build, adapter)
+        lacking = {name: need for name, (_, adapter) in made.items() if (need := _lacking(adapter)) is not None}
+        if len(lacking) == len(made):
+            return made  # there is nothing to fall back on: told when the run begins
+        for name, need in lacking.items():
+            self.notes = (*self.notes, f"profiler '{name}' is left out: '{need.program}' is missing: {need.lost}")
+            del made[name]
         return made
 
     @property
@@ -408,6 +425,11 @@ class Bench:
     def seed(self, *parts: str | int) -> Seed:
         """Return a seed of this run for a purpose; proposers never see one."""
         return derived_seed(self.plan.seed, *parts)
+
+
+def _lacking(adapter: WorkloadAdapter | ProfilerAdapter) -> Requirement | None:
+    """Return the first thing an adapter cannot do without and that is not here."""
+    return next((need for need in adapter.requirements() if need.fatal and not need.found), None)
 
 
 def _judged_as(kind: MetricKind, adapter: WorkloadAdapter) -> MetricKind:

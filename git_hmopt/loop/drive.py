@@ -9,15 +9,16 @@ import shutil
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 from git_hmopt.agents.proposer import Proposer
 from git_hmopt.config.load import LoadedConfig, load_config
 from git_hmopt.errors import HmoptError, InterruptedRunError, RepositoryError, StoreError
+from git_hmopt.loop.baseline import reuse
 from git_hmopt.loop.bench import Bench
 from git_hmopt.loop.book import Book
 from git_hmopt.loop.configuration import LocalOverlays, notes_on
@@ -75,6 +76,10 @@ class Request:
     iterations: int | None = None
     wall_s: int | None = None
     sandboxed: bool = True
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """A person's own values above the configuration's, as `Settings.texts` gives them."""
+    baseline: RunId | None = None
+    """A run whose profile and noise floor are taken over."""
 
 
 def start(
@@ -109,28 +114,34 @@ def start(
                 sandboxed=request.sandboxed,
                 iterations=request.iterations,
                 wall_s=request.wall_s,
+                settings=dict(request.settings),
                 started=utc_now(),
             )
             bench = _bench(repository, plan, loaded, local_root, listener)
-        return _drive(bench, *_beginning(bench))
+            record = _record(bench)
+            reused = reuse(bench, record, request.baseline) if request.baseline else []
+        return _drive(bench, *_beginning(bench, record, request.baseline, reused))
 
 
-def _beginning(bench: Bench) -> tuple[RunState, Outcome]:
+def _beginning(
+    bench: Bench, record: RunRecord, baseline: RunId | None, reused: Sequence[OpDraft]
+) -> tuple[RunState, Outcome]:
     """Return the state a run begins with, and what is published with its first checkpoint."""
     state: RunState = {
         "run_id": bench.run,
         "iteration": 0,
         "best": bench.plan.base_commit,
+        "baseline_run_id": baseline,
         "budget_remaining": int(bench.wall_s),
         "regressions": 0,
         "no_gain": 0,
     }
     data = {
-        "run": _record(bench).model_dump(mode="json"),
+        "run": record.model_dump(mode="json"),
         "plan": bench.plan.model_dump(mode="json"),
         "overlays": {overlay.name: overlay.digest for overlay in bench.overlays},
     }
-    return state, Outcome(state, [OpDraft("run.created", "init_run", data=data)])
+    return state, Outcome(state, [OpDraft("run.created", "init_run", data=data), *reused])
 
 
 @contextmanager
@@ -205,7 +216,7 @@ def _bench(repository: Repository, plan: RunPlan, loaded: LoadedConfig, local_ro
     proposer: Proposer = make_proposer(plan.proposer, repository, base, _patches(repository, run))
     places = LocalOverlays(repository, base, plan.origin, local_root)
     bench = Bench(repository, plan, loaded, proposer, log=log, places=places)
-    bench.notes = (*notes_on(loaded, local_root), *dict.fromkeys(places.notes))
+    bench.notes = (*bench.notes, *notes_on(loaded, local_root), *dict.fromkeys(places.notes))
     return bench
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from git_hmopt.adapters import BuildResult
@@ -38,20 +39,38 @@ def floor_for(bench: Bench, state: RunState) -> tuple[Floor | None, list[OpDraft
     recorded = Book(bench.journal, bench.run).last("floor.measured")
     if recorded is not None:
         return read_floor(recorded["floor_record"]), []
-    base = Oid(bench.plan.base_commit)
-    built = bench.need_reference(base)[meter.build]
-    path = bench.repository.home / "floors" / f"{_key(bench, meter, built.image.sha256 if built.image else '')}.json"
-    floor = _kept(bench, path) or _measure(bench, state, meter, built)
+    floor = base_floor(bench, meter, lambda: _hot_files(bench), deadline=bench.deadline(state))
     # The reference tree may have been at base for the floor; the caller's best comes back with its next use.
     bench.need_reference(Oid(state["best"]))
     if floor is None:
         bench.log.say("the time budget ended before the noise floor was measured: bounds are doubled", event="note")
         return None, []
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(floor.to_json())
     shown = {"value": floor.value, "sources": [_told(one, bench.config.measure.confidence) for one in floor.sources]}
     data = {"floor": shown, "floor_record": floor.to_json()}
     return floor, [OpDraft("floor.measured", "profile_candidate", state["iteration"], data=data)]
+
+
+def _hot_files(bench: Bench) -> list[str]:
+    ranked = Book(bench.journal, bench.run).need("hotspots.ranked")["hotspots"]
+    return [one["file"] for one in ranked if one["file"]]
+
+
+def base_floor(bench: Bench, meter: Meter, places: Callable[[], Iterable[str]], *, deadline: float) -> Floor | None:
+    """Return the floor of the plan's base for a metric with noise: kept on this host, or measured now and kept.
+
+    `places` names files for null patches, best first; it is asked only when the floor must be measured, which uses
+    both build trees. None when `deadline` (monotonic seconds) comes first: half a floor is none.
+    """
+    base = Oid(bench.plan.base_commit)
+    built = bench.need_reference(base)[meter.build]
+    path = bench.repository.home / "floors" / f"{_key(bench, meter, built.image.sha256 if built.image else '')}.json"
+    floor = _kept(bench, path)
+    if floor is None:
+        floor = _measure(bench, meter, built, list(dict.fromkeys(places())), deadline)
+        if floor is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(floor.to_json())
+    return floor
 
 
 def _kept(bench: Bench, path: Path) -> Floor | None:
@@ -83,10 +102,8 @@ def _key(bench: Bench, meter: Meter, image: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def _measure(bench: Bench, state: RunState, meter: Meter, base: BuildResult) -> Floor | None:
-    """Measure the floor; None when the run's time budget ends first: half a floor is none."""
-    builder, side = bench.builds[meter.build], bench.side(base)
-    plan, deadline = bench.measure_plan(early_stop=False), bench.deadline(state)
+def _measure(bench: Bench, meter: Meter, base: BuildResult, places: Sequence[str], deadline: float) -> Floor | None:
+    builder, side, plan = bench.builds[meter.build], bench.side(base), bench.measure_plan(early_stop=False)
     sources: list[FloorSource] = []
     if builder.layout_controlled:
         bench.log.say("noise floor: the base against itself on two sets of layouts")
@@ -104,7 +121,7 @@ def _measure(bench: Bench, state: RunState, meter: Meter, base: BuildResult) -> 
             return None
         sources.append(floor_source("base against base", "a/a", same.estimate))
     for padding in PADDINGS[: bench.config.measure.null_patches]:
-        null = _built_null(bench, meter, base, padding)
+        null = _built_null(bench, meter, base, padding, places)
         if null is None:
             continue
         path, built = null
@@ -135,11 +152,13 @@ def _measure(bench: Bench, state: RunState, meter: Meter, base: BuildResult) -> 
     return floor
 
 
-def _built_null(bench: Bench, meter: Meter, base: BuildResult, padding: int) -> tuple[str, BuildResult] | None:
+def _built_null(
+    bench: Bench, meter: Meter, base: BuildResult, padding: int, places: Sequence[str]
+) -> tuple[str, BuildResult] | None:
     """Build the base with `padding` more bytes of code; None, and said, when that gives no other image."""
-    null = _null_patch(bench, padding)
+    null = _null_patch(bench, padding, places)
     if null is None:
-        bench.log.say("noise floor: no hotspot stands in a C file that a null patch could be made of", event="note")
+        bench.log.say("noise floor: no hot code stands in a C file that a null patch could be made of", event="note")
         return None
     path, tree = null
     built = bench.build_once(tree, meter.build)
@@ -150,14 +169,13 @@ def _built_null(bench: Bench, meter: Meter, base: BuildResult, padding: int) -> 
     return path, built
 
 
-def _null_patch(bench: Bench, padding: int) -> tuple[str, Oid] | None:
+def _null_patch(bench: Bench, padding: int, places: Sequence[str]) -> tuple[str, Oid] | None:
     """Return a file and an export tree in which it has `padding` more bytes of code that never run.
 
-    The file is that of the first hotspot whose file is C; gcc puts a file-scope asm in front of its code.
+    The file is the first of `places` that is C; gcc puts a file-scope asm in front of its code.
     """
     base = Oid(bench.plan.base_commit)
-    ranked = Book(bench.journal, bench.run).need("hotspots.ranked")["hotspots"]
-    for path in dict.fromkeys(one["file"] for one in ranked if one["file"]):
+    for path in places:
         content = bench.repository.read_path(base, path)
         if path.endswith(".c") and content is not None and path not in bench.overlay_paths:
             text = f'\nasm(".pushsection .text\\n.skip {padding}, 0x90\\n.popsection");\n'

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from git_hmopt.records.base import Record
 
 
@@ -26,4 +28,6 @@ class RunPlan(Record):
     iterations: int | None = None
     """Overrides the configuration's budget."""
     wall_s: int | None = None
+    settings: dict[str, str] = Field(default_factory=dict)
+    """What the person who started it set above the configuration, by key (`measure.layouts`), and `jobs`."""
     started: str

@@ -28,6 +28,8 @@ class RunFacts:
     seed: int
     created: str
     parent: str | None
+    configuration: str | None
+    """sha256 of the configuration's bytes."""
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,7 @@ def read_run(data: Fields) -> RunFacts:
         seed=data.whole("seed"),
         created=data.text("created"),
         parent=data.maybe_text("parent"),
+        configuration=data.maybe_text("configuration"),
     )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from git_hmopt.errors import CorruptRecordError
 from git_hmopt.report import facts
@@ -23,7 +23,9 @@ from git_hmopt.report.facts import (
     RunFacts,
 )
 from git_hmopt.report.fields import Fields, MalformedError
-from git_hmopt.store.journal import JournalReading
+
+if TYPE_CHECKING:
+    from git_hmopt.store.journal import JournalReading  # reading a story from the cache must not pay for pydantic
 
 
 @dataclass(frozen=True)

@@ -54,19 +54,22 @@ def skipped_in_all(database: apsw.Connection) -> dict[str, int]:
 
 
 def find_run(database: apsw.Connection, text: str | None = None) -> RunId:
-    """Return the run whose name is, begins or ends with `text`; the newest when there is no text.
+    """Return the run whose name is, begins or ends with `text`, else whose UUID begins with it; no text is the newest.
 
     UsageError when there is none, with the nearest name, or when there are several.
     """
+    newest = database.execute("SELECT name FROM runs ORDER BY created DESC, name DESC LIMIT 1").get
+    if newest is None:
+        raise UsageError("there is no run here yet", next_step="start one: git hmopt optimize --workload NAME")
     if text is None:
-        newest = database.execute("SELECT name FROM runs ORDER BY created DESC, name DESC LIMIT 1").get
-        if newest is None:
-            raise UsageError("there is no run here yet", next_step="start one: git hmopt optimize --workload NAME")
         return RunId(newest)
-    names = [name for (name,) in database.execute("SELECT name FROM runs ORDER BY name")]
+    uuids = dict(database.execute("SELECT name, uuid FROM runs ORDER BY name"))
+    names = list(uuids)
     if text in names:
         return RunId(text)
     found = [name for name in names if text and (name.startswith(text) or name.endswith(text))]
+    # A name goes before a UUID: six digits that end the one may begin the other.
+    found = found or [name for name in names if text and uuids[name].startswith(text.lower())]
     if len(found) == 1:
         return RunId(found[0])
     if found:

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.loop.project import Project, make_project
+from tests.loop.recorded import run_names
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +34,28 @@ def project(untouched: Project, tmp_path: Path) -> Project:
     """Return a copy of the untouched project that may be spoilt."""
     shutil.copytree(untouched.root, tmp_path / "project", symlinks=True)
     return Project(tmp_path / "project", untouched.home)
+
+
+@dataclass(frozen=True)
+class TwoRuns:
+    """Two runs of one workload, the second on the baseline of the first."""
+
+    project: Project
+    first: str
+    second: str
+    said: subprocess.CompletedProcess[str]
+    """What the second answered."""
+
+
+@pytest.fixture(scope="session")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> TwoRuns:
+    """Return a project in which the playbook ran to its end, and then once more for one iteration."""
+    project = make_project(tmp_path_factory.mktemp("two-runs"))
+    done = project.hmopt("optimize", "--workload", "scan-blocks", "--seed", "7")
+    assert done.returncode == 0, done.stderr
+    (first,) = run_names(project)
+    said = project.hmopt(
+        "optimize", "--workload", "scan-blocks", "--seed", "9", "--iterations", "1", "--baseline", first[-6:]
+    )
+    (second,) = set(run_names(project)) - {first}
+    return TwoRuns(project, first, second, said)

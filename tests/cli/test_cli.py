@@ -70,7 +70,11 @@ USAGE = (
     Case(("report",), 129, "there is no run here yet; start one: git hmopt optimize --workload NAME"),
     Case(("resume",), 129, "there is no run here yet; start one: git hmopt optimize --workload NAME"),
     Case(("cache",), 129, "cache: the following arguments are required: action; see: git hmopt cache -h"),
-    Case(("optimize",), 129, "optimize: the following arguments are required: --workload; see: git hmopt optimize -h"),
+    Case(
+        ("optimize",), 129,
+        "HEAD:.hmopt.yaml has 2 workloads and none was named; choose one: --workload scan|scan-blocks, "
+        "or git config hmopt.workload NAME",
+    ),
     Case(
         (*OPTIMIZE, "--seed", "x"), 129,
         "optimize: argument --seed: 'x' is no whole number of 0 or more; see: git hmopt optimize -h",
@@ -96,7 +100,10 @@ USAGE = (
         "or a branch or range of this repository",
     ),
     Case(("init",), 129, ".hmopt.yaml is there already; edit it, or replace it with --force"),
-    Case(("init", "--profile", "linus"), 129, "unknown profile 'linus', expected 'linux'? (known: linux)"),
+    Case(
+        ("init", "--profile", "linus"), 129,
+        "unknown profile 'linus', expected 'linux'? (known: hm-verif-kernel, linux, make)",
+    ),
 )  # fmt: skip
 
 

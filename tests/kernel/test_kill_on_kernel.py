@@ -16,7 +16,7 @@ import pytest
 
 from tests.kernel.conftest import PATCHES, Kernel, evaluation_of
 
-pytestmark = [pytest.mark.kernel, pytest.mark.slow]
+pytestmark = pytest.mark.kernel
 KILLED_AT = ("verify_build_test", "profile_candidate", "stop_or_continue")
 LIMIT_S = 900
 

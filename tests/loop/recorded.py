@@ -57,10 +57,15 @@ class Recorded:
         return [ref.rpartition("/")[2] for ref in listed.splitlines()]
 
     def notes(self, ref: str) -> list[Any]:
-        """Return the notes of the commits on best, newest commit first, without what two equal runs may differ in."""
+        """Return the notes of the commits on best, newest commit first, without what two equal runs may differ in.
+
+        Notes are a set of lines: what was measured twice with one result is one line when both fell into one second,
+        else two, so without their times equal lines count once.
+        """
         shown = self.project.git("log", "--format=%N", f"--notes={ref}", self.best).splitlines()
         commits = _Numbered()
-        return [_neutral(json.loads(line), self.project, commits) for line in shown if line]
+        found = [_neutral(json.loads(line), self.project, commits) for line in shown if line]
+        return [one for place, one in enumerate(found) if one not in found[:place]]
 
     def log(self) -> list[dict[str, str]]:
         """Return the lines of the run's log."""

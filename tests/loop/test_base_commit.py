@@ -138,7 +138,9 @@ def test_an_overlay_of_the_base_commit_is_the_same_after_a_kill(project: Project
 
 def places(project: Project, *, strict: bool = True) -> LocalOverlays:
     repository = Repository.open(project.root)
-    return LocalOverlays(repository, repository.resolve("HEAD"), "HEAD:x" if strict else CONFIG_FILE, project.root)
+    return LocalOverlays(
+        repository, repository.resolve("HEAD"), f"HEAD:{CONFIG_FILE}" if strict else CONFIG_FILE, project.root
+    )
 
 
 def test_a_copy_holds_the_commits_bytes_and_links(project: Project) -> None:

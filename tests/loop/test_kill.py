@@ -59,7 +59,7 @@ def sound(run: Recorded) -> None:
 
 
 def same_as_unkilled(run: Recorded, unkilled: Recorded) -> None:
-    assert run.trees() == unkilled.trees()
+    assert run.trees() == unkilled.trees(), "\n".join(one.project.hmopt("show").stdout for one in (run, unkilled))
     assert run.branches() == unkilled.branches()
     assert run.comparable() == unkilled.comparable()
     for ref in ("hmopt/metrics", "hmopt/verdicts"):

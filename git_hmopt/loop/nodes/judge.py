@@ -49,7 +49,6 @@ def evaluate_delta_and_update_best(bench: Bench, state: RunState) -> Outcome:
         readings, second = _judged_again(bench, state, floor, text_guard)
         judgement = confirm(judgement, second)
         checks.append(check_record("confirmation", () if judgement.accepted else (judgement.reason,), "confirmed"))
-    bench.log.say(f"{judgement.verdict.value}: {judgement.reason}")
     return record_evaluation(
         bench,
         state,
@@ -146,6 +145,13 @@ def record_evaluation(
         checks=checks,
         text_bytes=text_bytes,
         samples=objective.samples if objective else None,
+    )
+    bench.log.say(
+        f"{judgement.verdict.value}: {judgement.reason}",
+        event="verdict",
+        verdict=judgement.verdict.value,
+        accepted="yes" if judgement.accepted else "no",
+        change=decimal_text(objective.estimate.ratio_minus_one) if objective else "",
     )
     new = _counted(state, judgement)
     keep, refs = list(keep), list(refs)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from git_hmopt.agents.playbook.registry import by_class
 from git_hmopt.errors import MeasurementError, MissingProgramError, StoreError
 from git_hmopt.evidence.pack import build_pack
 from git_hmopt.evidence.structure import Location
+from git_hmopt.loop.baseline import reused_profile
 from git_hmopt.loop.bench import Bench
 from git_hmopt.loop.book import Book
 from git_hmopt.loop.outcome import Outcome
@@ -26,6 +28,7 @@ from git_hmopt.records.words import Oid
 from git_hmopt.runtime.call_graph import CallGraph, from_samples, from_self_counts
 from git_hmopt.runtime.ranking import Ranking, rank
 from git_hmopt.runtime.window import below
+from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import OpDraft
 from git_hmopt.traces.registry import kinds, parse
 from git_hmopt.traces.tables import Samples, SelfCounts, Symbols
@@ -38,6 +41,9 @@ SMALLEST_SHARE = 0.005
 def baseline_profile(bench: Bench, state: RunState) -> Outcome:
     """Run every profiler on the best so far; one that cannot run here is a note, none at all an error."""
     builds = bench.need_reference(Oid(state["best"]))
+    taken_over = reused_profile(bench, state["best"])
+    if taken_over is not None:
+        return Outcome(state, [OpDraft("profile.recorded", "baseline_profile", state["iteration"], data=taken_over)])
     captures: list[dict[str, Any]] = []
     drafts: list[OpDraft] = []
     notes: list[str] = []
@@ -80,7 +86,7 @@ def _keep(bench: Bench, profiler: str, result: ProfileResult) -> list[tuple[Arti
 class Profile:
     """The captures of one `profile.recorded`, parsed."""
 
-    def __init__(self, bench: Bench, recorded: dict[str, Any]) -> None:
+    def __init__(self, artifacts: ArtifactStore, recorded: dict[str, Any]) -> None:
         self.artifacts = tuple(capture["artifact"] for capture in recorded["captures"])
         self.time: CallGraph | None = None
         self.counts: CallGraph | None = None
@@ -89,7 +95,7 @@ class Profile:
         self.skipped: dict[str, int] = {}
         for capture in recorded["captures"]:
             if capture["kind"] in kinds():
-                self._take(capture, _capture_path(bench, capture["artifact"]))
+                self._take(capture, _capture_path(artifacts, capture["artifact"]))
             else:
                 self.skipped[f"capture of kind '{capture['kind']}'"] = 1
 
@@ -131,24 +137,29 @@ def profile_of(bench: Bench, recorded: dict[str, Any]) -> Profile:
     known = bench.remembered.get(("profile", key))
     if isinstance(known, Profile):
         return known
-    made = Profile(bench, recorded)
+    made = Profile(bench.artifacts, recorded)
     bench.remember("profile", key, made)
     return made
 
 
-def _capture_path(bench: Bench, sha256: str) -> Path:
-    path = bench.artifacts.path(sha256)
+def _capture_path(artifacts: ArtifactStore, sha256: str) -> Path:
+    path = artifacts.path(sha256)
     if path is None:
-        raise StoreError(f"capture {sha256} is not in this clone", next_step="resume where the run was made")
+        raise StoreError(f"capture {sha256} is not in this clone", next_step="go where the run was made")
     return path
 
 
 def ranking_of(bench: Bench, profile: Profile) -> Ranking:
     """Rank the profile's symbols, the workload's own harness left out."""
+    return rank_profile(profile, bench.overlay_paths)
+
+
+def rank_profile(profile: Profile, overlay_paths: Collection[str]) -> Ranking:
+    """Rank the symbols of a profile that are not defined in the paths of overlays."""
 
     def harness(symbol: str) -> bool:
         location = profile.locate(symbol)
-        return location is not None and location.file in bench.overlay_paths
+        return location is not None and location.file in overlay_paths
 
     found = rank(profile.time, profile.counts, exclude=harness)
     return replace(found, ranked=tuple(item for item in found.ranked if item.score >= SMALLEST_SHARE))

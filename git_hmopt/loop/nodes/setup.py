@@ -10,6 +10,7 @@ from typing import Any
 
 from git_hmopt.adapters import BuildResult, TestResult, sha256_of
 from git_hmopt.errors import AdapterError, MissingProgramError
+from git_hmopt.loop.baseline import refuse_other_images
 from git_hmopt.loop.bench import Arm, Bench
 from git_hmopt.loop.outcome import Outcome
 from git_hmopt.loop.source import source_of
@@ -127,6 +128,7 @@ def baseline_build_test(bench: Bench, state: RunState) -> Outcome:
     """Build and test the base, and show that building the same source again gives the same bytes."""
     base = Oid(state["best"])
     builds = bench.need_reference(base)
+    refuse_other_images(bench, builds)
     same = _built_again(bench, base, builds)
     drafts = [OpDraft("baseline.built", "baseline_build_test", data={"builds": described(builds), "built_again": same})]
     tests = run_tests(bench, builds)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Derive a run's hotspots and call graph once more from the captures it stored, and print them.
+
+Nothing is built, run or recorded. Every profile the run took is shown: that of the base, and that of each new best.
+Percentages are shares of the whole profile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from git_hmopt.cli.number import count
+from git_hmopt.cli.story import named_run
+from git_hmopt.errors import ExitCode
+from git_hmopt.loop.analysis import Analysis, Edge, Spot, analyses
+from git_hmopt.report.wording import UNKNOWN, fit, plain
+from git_hmopt.store.repository import Repository
+
+_NEIGHBOURS = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("run", nargs="?", help="a run, or a part of its name or UUID (default: the latest)")
+    parser.add_argument("-n", type=count, default=8, metavar="N", help="the first N symbols (default: 8)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Print the analyses."""
+    repository = Repository.open(Path())
+    name = named_run(repository, options.run)
+    found = analyses(repository, name, limit=options.n)
+    if options.json:
+        print(json.dumps({"v": 1, "run": name, "profiles": [asdict(one) for one in found]}))
+        return ExitCode.OK
+    print(f"run {name}")
+    for one in found:
+        print("\n".join(["", *_told(one)]))
+    return ExitCode.OK
+
+
+def _told(one: Analysis) -> Iterator[str]:
+    where = f"best after iteration {one.iteration}" if one.iteration else "base"
+    yield f"{where} {one.commit[:12]}: {one.total} {one.unit}, captured by {', '.join(one.captures)}"
+    yield f"  {plain(one.basis)}"
+    if one.as_recorded is False:
+        yield "  the run itself recorded another order: it was ranked by another version of git-hmopt"
+    yield f"  {'score':>7} {'self':>7} {'total':>7}  symbol"
+    for spot in one.spots:
+        yield from _spot(spot, stacks=one.has_stacks)
+    if not one.spots:
+        yield "  no symbol has a share worth looking at"
+    for reason, number in one.skipped.items():
+        yield f"  not used: {number} x {plain(reason)}"
+
+
+def _spot(spot: Spot, *, stacks: bool) -> Iterator[str]:
+    shares = " ".join(_share(value) for value in (spot.score, spot.self_share, spot.inclusive_share))
+    place = f"{spot.file}:{spot.line}" if spot.file and spot.line else spot.file or f"{UNKNOWN} place"
+    yield f"  {shares}  {fit(spot.symbol, 40)}  {plain(place)}"
+    if stacks:
+        for word, edges in (("from", spot.callers), ("calls", spot.callees)):
+            if edges:
+                yield f"{'':>28}{word} {_neighbours(edges)}"
+
+
+def _neighbours(edges: Sequence[Edge]) -> str:
+    shown = [f"{fit(edge.symbol, 30)} {100 * edge.share:.1f} %" for edge in edges[:_NEIGHBOURS]]
+    more = len(edges) - _NEIGHBOURS
+    return ", ".join([*shown, *([f"and {more} more"] if more > 0 else [])])
+
+
+def _share(value: float | None) -> str:
+    return f"{'?':>7}" if value is None else f"{100 * value:>5.1f} %"
