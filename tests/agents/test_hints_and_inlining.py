@@ -164,12 +164,18 @@ def test_the_header_of_the_hints_is_included_where_it_is_not(tree: Tree) -> None
     assert new.decode().splitlines()[:2] == ["#include <linux/compiler.h>", "#include <linux/types.h>"]
 
 
-def test_a_tree_without_likely_takes_no_hint(tree: Tree) -> None:
-    tree.write(FILE, BRANCHES.replace("#include <linux/compiler.h>\n", "").replace("likely(b)", "b"))
+def test_outside_a_kernel_the_words_are_spelt_out(tree: Tree) -> None:
     (tree.root / "include/linux/compiler.h").unlink()
-    found = BranchHints().match(view(tree, FILE, "run", hotspot("run", FILE, counts={4: 1000, 5: 0})))
-    assert isinstance(found, Miss)
-    assert "likely()" in found.reason
+    text = BRANCHES.replace("#include <linux/compiler.h>\n", "").replace("likely(b)", "b")
+    tree.write(FILE, text)
+    counts = {line + 1: count for line, count in ((3, 1000), (4, 0))}
+    new = rewritten(BranchHints(), view(tree, FILE, "run", hotspot("run", FILE, counts=counts))).edits[FILE]
+    compiles(tree, FILE, new)
+    assert new.decode() == text.replace("if (a < 0)", "if (__builtin_expect(!!(a < 0), 0))")
+    tree.write(FILE, callee(CALLEE, "").replace("#include <linux/compiler.h>\n#include <linux/types.h>\n", ""))
+    inlined = rewritten(ForceInline(), view(tree, FILE, "twist", hot=["run"])).edits[FILE]
+    compiles(tree, FILE, inlined)
+    assert b"static inline __attribute__((__always_inline__)) int twist(" in inlined
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ BIAS = 0.95
 _Z = 1.96
 _COLUMNS = 100  # scripts/checkpatch.pl, $max_line_length
 _HEADER = "linux/compiler.h"
+# Outside a kernel the words are not there; this is what they stand for (include/linux/compiler.h).
+_SPELT_OUT = {"likely": ("__builtin_expect(!!(", "), 1)"), "unlikely": ("__builtin_expect(!!(", "), 0)")}
 # A static key's branch is patched code, not a prediction.
 _HINTED = re.compile(rb"(?:un)?likely\b|__builtin_expect|\bWARN_ON|\bBUG_ON|\bstatic_key_")
 
@@ -57,8 +59,6 @@ class BranchHints:
         """Find conditions whose lines were counted and that go one way."""
         if not view.counts:
             return Miss("no line of it was counted")
-        if view.source.read(f"include/{_HEADER}") is None:
-            return Miss(f"the tree has no {_HEADER}, which declares likely()")
         conditions = [node for node in view.tree.walk() if node.kind == "IF_STMT" and not node.in_macro]
         hints = [hint for node in conditions if (hint := _hint(view, node)) is not None]
         if not hints:
@@ -67,9 +67,11 @@ class BranchHints:
 
     def rewrite(self, view: View, match: Biased) -> Rewrite:
         """Wrap the conditions."""
-        edits = include_edits(view.text, [_HEADER], view.source)
+        declared = _is_declared(view)
+        edits = include_edits(view.text, [_HEADER], view.source) if declared else []
         for hint in match.hints:
-            edits += [Edit(hint.start, hint.start, f"{hint.word}(".encode()), Edit(hint.end, hint.end, b")")]
+            before, after = (f"{hint.word}(", ")") if declared else _SPELT_OUT[hint.word]
+            edits += [Edit(hint.start, hint.start, before.encode()), Edit(hint.end, hint.end, after.encode())]
         several = len(match.hints) > 1
         return Rewrite(
             edits={view.function.file: replace(view.text, edits)},
@@ -95,9 +97,16 @@ def _hint(view: View, node: Node) -> Hint | None:
     if then_line == line or line_of(text, condition.end) != line:
         return None
     word = direction(view.counts.get(line), view.counts.get(then_line))
-    if word is None or _too_long(text, node.start, len(word) + 2):
+    if word is None:
+        return None
+    added = len(word) + 2 if _is_declared(view) else sum(map(len, _SPELT_OUT[word]))
+    if _too_long(text, node.start, added):
         return None
     return Hint(condition.start, condition.end, word)
+
+
+def _is_declared(view: View) -> bool:
+    return view.source.read(f"include/{_HEADER}") is not None
 
 
 def direction(evaluated: int | None, taken: int | None) -> Literal["likely", "unlikely"] | None:

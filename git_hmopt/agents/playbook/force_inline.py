@@ -73,7 +73,9 @@ class ForceInline:
         inline = _INLINE.search(text, function.start, function.name_offset)
         static = _STATIC.search(text, function.start, function.name_offset)
         assert static is not None  # match asked
-        word = b"__always_inline"
+        kernel = view.source.read("include/linux/compiler.h") is not None
+        # What the kernel's word stands for (include/linux/compiler_types.h).
+        word = b"__always_inline" if kernel else b"inline __attribute__((__always_inline__))"
         edits = [Edit(inline.start(), inline.end(), word) if inline else Edit(static.end(), static.end(), b" " + word)]
         edits += _realigned(
             text, function.name_offset, function.body_start, len(word) + 1 - (len(b" inline") if inline else 0)
