@@ -106,8 +106,8 @@ class Profile:
             inside = below(table, capture["root"]) if capture["root"] else table
             self.time = from_samples(inside)
         elif isinstance(table, SelfCounts):
-            self.self_counts = table
-            self.counts = from_self_counts(table)
+            self.self_counts = table if self.self_counts is None else with_lines(self.self_counts, table)
+            self.counts = from_self_counts(self.self_counts)
         else:
             self.symbols.append(table)
 
@@ -129,6 +129,26 @@ class Profile:
             if name == symbol and file is not None and not file.endswith(".h"):
                 cost[file] = cost.get(file, 0) + instructions
         return Location(max(cost, key=lambda file: (cost[file], file)), None, "dwarf") if cost else None
+
+
+def with_lines(one: SelfCounts, two: SelfCounts) -> SelfCounts:
+    """Return one profile of exact counts out of two: costs of the one that has instructions, lines of both.
+
+    gcov counts executions and no instructions. Of two that both have instructions the later one counts.
+    """
+    costs, lines = (one, two) if any(one.instructions) and not any(two.instructions) else (two, one)
+    if any(lines.instructions):
+        return costs
+    known = set(zip(costs.file, costs.line, strict=True))
+    new = [index for index, place in enumerate(zip(lines.file, lines.line, strict=True)) if place not in known]
+    return SelfCounts(
+        symbol=(*costs.symbol, *(lines.symbol[index] for index in new)),
+        file=(*costs.file, *(lines.file[index] for index in new)),
+        line=(*costs.line, *(lines.line[index] for index in new)),
+        instructions=(*costs.instructions, *(0 for _ in new)),
+        executions=(*costs.executions, *(lines.executions[index] for index in new)),
+        skipped={**lines.skipped, **costs.skipped},
+    )
 
 
 def profile_of(bench: Bench, recorded: dict[str, Any]) -> Profile:
