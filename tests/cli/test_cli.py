@@ -52,7 +52,7 @@ USAGE = (
     Case(("-C", "nowhere", "list"), 129, "cannot change to 'nowhere': No such file or directory; -C wants a directory"),
     Case(("list", "--frob"), 129, "list: unrecognized arguments: --frob; see: git hmopt list -h"),
     Case(("list",), 0, stdout="no runs yet; start one: git hmopt optimize --workload NAME\n"),
-    Case(("list", "--json"), 0, stdout=re.escape('{"v": 1, "runs": []}\n')),
+    Case(("list", "--json"), 0, stdout=re.escape('{"v": 1, "runs": [], "skipped": {}}\n')),
     Case(
         ("list", "--workload", "scn"), 0,
         stdout=r"no runs of workload 'scn'; start one: git hmopt optimize --workload scn\n",
