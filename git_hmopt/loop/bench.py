@@ -266,6 +266,11 @@ class Bench:
         found = [need for adapter in adapters for need in adapter.requirements()]
         return list(dict.fromkeys(found))
 
+    def shown(self, path: Path) -> str:
+        """Return a path as messages give it, which are recorded: below the working tree it names no directory above."""
+        root = self.repository.worktree
+        return str(path.relative_to(root)) if root is not None and path.is_relative_to(root) else str(path)
+
     def missing_sandbox(self) -> str | None:
         """Return why programs run unconfined, or None when they are confined."""
         if not self.plan.sandboxed:
@@ -385,7 +390,7 @@ class Bench:
         for name, result in results.items():
             if not result.success:
                 raise ProgramError(
-                    f"build '{name}' of commit {commit[:12]} fails: {result.failure} (log: {result.log})",
+                    f"build '{name}' of commit {commit[:12]} fails: {result.failure} (log: {self.shown(result.log)})",
                     next_step="make the base build first",
                 )
         return results

@@ -224,7 +224,7 @@ class _Workload:
             raise _UntestableError("cannot be exported", str(error)) from error
         for name, result in built.items():
             if not result.success:
-                what = f"build '{name}' fails: {result.failure} (log: {result.log})"
+                what = f"build '{name}' fails: {result.failure} (log: {self.bench.shown(result.log)})"
                 raise _UntestableError("does not build", what)
         return built
 

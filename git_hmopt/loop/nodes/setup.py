@@ -134,8 +134,9 @@ def baseline_build_test(bench: Bench, state: RunState) -> Outcome:
     tests = run_tests(bench, builds)
     for name, result in tests.items():
         if not result.complete:
+            log = bench.shown(result.log)
             raise AdapterError(
-                f"tests '{name}' do not run to their end on the base: {result.failure} (log: {result.log})",
+                f"tests '{name}' do not run to their end on the base: {result.failure} (log: {log})",
                 next_step="repair the base or the test adapter's configuration first",
             )
     notes = [
