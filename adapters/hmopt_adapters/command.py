@@ -146,7 +146,7 @@ class CommandBuild:
             return f"the build {_ended(error, self._options)}: {seen.last[:200]}"
         if ended.ok:
             return None
-        return f"{seen.first_error or seen.last[:300] or 'no output'} (exit code {ended.returncode})"
+        return f"{seen.first_error or seen.last[:300] or 'no output'} ({ended.ending})"
 
     def _image(self, tree: SourceTree) -> tuple[Image | None, str | None]:
         path, problem = _declared(tree.root, self._options.image, "image")
@@ -191,7 +191,7 @@ class CommandBuild:
                 versions[name] = f"unknown ({error.what})"
                 continue
             first = ended.output.decode(errors="replace").strip().split("\n")[0]
-            versions[name] = first if ended.ok and first else f"unknown (exit code {ended.returncode})"
+            versions[name] = first if ended.ok and first else f"unknown ({ended.ending})"
         return versions
 
 
@@ -498,9 +498,7 @@ def _said(output: bytes) -> str:
 
 def _refuse_failed(ended: runner.Finished) -> None:
     if not ended.ok:
-        raise ProgramError(
-            f"the command ended with exit code {ended.returncode}: {_said(ended.errors or ended.output)}"
-        )
+        raise ProgramError(f"the command ended with {ended.ending}: {_said(ended.errors or ended.output)}")
 
 
 def _stamped(stamp: Path) -> object:

@@ -157,7 +157,7 @@ class KbuildAdapter:
 
     def _failure(self, tree: SourceTree, finished: Finished) -> str | None:
         if not finished.ok:
-            return _first_error(finished.output) or f"make ended with exit code {finished.returncode}"
+            return _first_error(finished.output) or f"make ended with {finished.ending}"
         for name in (self._options.image, "vmlinux"):
             if not (tree.output / name).is_file():
                 return f"make made no '{name}': is it what target '{self._options.target}' builds?"

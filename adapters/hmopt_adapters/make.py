@@ -621,7 +621,7 @@ def _failure(ended: Finished) -> str:
             if pattern.match(line):
                 return line[:300]
     last = lines[-1][:300] if lines else "no output"
-    return f"{last} (exit code {ended.returncode})"
+    return f"{last} ({ended.ending})"
 
 
 def _stored(path: Path) -> object:

@@ -217,7 +217,7 @@ class _Emulator:
         )
         if not finished.ok:
             raise MeasurementError(
-                f"{self.options.qemu or _MACHINES[self.options.arch].qemu} ended with exit code {finished.returncode}: "
+                f"{self.options.qemu or _MACHINES[self.options.arch].qemu} ended with {finished.ending}: "
                 f"{last_line(finished.output)!r}"
             )
         return finished

@@ -73,6 +73,11 @@ class Finished:
     """User + system time of the child and all it waited for; bwrap may end before it waited, which loses some."""
 
     @property
+    def ending(self) -> str:
+        """Return how it ended in words: `exit code 3`, `SIGSEGV`, `exit code 139 (SIGSEGV)` of a shell."""
+        return _ending(self.returncode)
+
+    @property
     def ok(self) -> bool:
         """Say whether the program exited with 0."""
         return self.returncode == 0

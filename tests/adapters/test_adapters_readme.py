@@ -54,7 +54,9 @@ def python(package: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_examples_own_tests_pass(package: Path) -> None:
-    done = python(package, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_runtime.py")
+    # Its own directory: at its end pytest deletes older sessions' directories, which may hold gigabytes of this suite.
+    own = f"--basetemp={package / 'tmp'}"
+    done = python(package, "-m", "pytest", "-q", "-p", "no:cacheprovider", own, "test_runtime.py")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 passed" in done.stdout
 

@@ -497,7 +497,7 @@ def test_failing_hanging_and_silent_cases_are_failures(tree: SourceTree, tmp_pat
     [
         ({"run": "exit 4"}, "workload 'prog': the command ended with exit code 4: no output"),
         ({"run": "sleep 9", "timeout_s": 0.5}, "ran past its limit of 0.5 s and was killed"),
-        ({"run": "kill -SEGV $$"}, "workload 'prog': the command ended with exit code"),
+        ({"run": "kill -SEGV $$"}, "workload 'prog': the command ended with SIGSEGV: no output"),
         (
             {"metrics": {"n": {"kind": "count", "from": "none: (.*)"}}},
             r"metric 'n': 'none: \(\.\*\)' matches nothing in the output, expected one value",
