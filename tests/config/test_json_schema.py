@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from importlib.metadata import entry_points
@@ -28,7 +27,7 @@ from tests.loop import project
 
 def configuration() -> dict[str, Any]:
     """Return a configuration of commands that a test may spoil."""
-    return copy.deepcopy(project.configuration())
+    return project.configuration()
 
 
 KINDS = ("build", "test", "workload", "profiler")
