@@ -25,7 +25,9 @@ _NEIGHBOURS = 3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("run", nargs="?", help="a run, or a part of its name or UUID (default: the latest)")
+    parser.add_argument(
+        "run", nargs="?", metavar="RUN", help="a run, or a part of its name or UUID (default: the latest)"
+    )
     parser.add_argument("-n", type=count, default=8, metavar="N", help="the first N symbols (default: 8)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import TYPE_CHECKING, NoReturn
 
 from git_hmopt import __version__
@@ -40,6 +40,18 @@ COMMANDS = {
     "cache": "the derived database: rebuild it, or say where it is",
 }
 
+ABOUT = """Make a kernel faster, and prove it: build, test, profile and measure candidates
+over many code layouts, keep only what is better, leave the evidence in git."""
+
+EXIT_CODES = {
+    ExitCode.OK: "yes",
+    ExitCode.NO: "no (nothing was found to be better)",
+    ExitCode.CANNOT_TEST: "cannot test",
+    ExitCode.ENVIRONMENT: "environment",
+    ExitCode.USAGE: "usage",
+    ExitCode.INTERRUPTED: "interrupted",
+}
+
 _LONGEST = 2000
 """Characters of a message; a log's path and the line of a compiler that it quotes fit many times."""
 
@@ -57,19 +69,28 @@ class Parser(argparse.ArgumentParser):
         print(self.format_help(), end="", file=file)
 
 
+def command_of(name: str) -> tuple[ModuleType, Parser]:
+    """Import a command of COMMANDS and return it with the parser of its arguments."""
+    command = importlib.import_module(f"git_hmopt.cli.{name}")
+    parser = Parser(prog=f"git hmopt {name}", description=command.__doc__)
+    command.add_arguments(parser)
+    return command, parser
+
+
 def _usage() -> str:
+    import textwrap
+
     width = max(map(len, COMMANDS))
     listed = "\n".join(f"   {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    codes = ", ".join(f"{int(code)} {meaning}" for code, meaning in EXIT_CODES.items())
+    more = f"'git hmopt <command> -h' explains a command, 'git hmopt --help' opens the manual. Exit codes: {codes}."
     return f"""usage: git hmopt [-C <path>] <command> [<options>]
 
-Make a kernel faster, and prove it: build, test, profile and measure candidates
-over many code layouts, keep only what is better, leave the evidence in git.
+{ABOUT}
 
 {listed}
 
-'git hmopt <command> -h' explains a command. Exit codes: 0 yes, 1 no (nothing
-was found to be better), 125 cannot test, 128 environment, 129 usage, 130
-interrupted."""
+{textwrap.fill(more, 80)}"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -191,9 +212,7 @@ def _dispatch(words: list[str]) -> ExitCode:
         step = f"did you mean '{near[0]}'?" if near else "see: git hmopt -h"
         what = "an option of git hmopt" if name.startswith("-") else "a git hmopt command"
         raise UsageError(f"'{name}' is not {what}", next_step=step)
-    command = importlib.import_module(f"git_hmopt.cli.{name}")
-    parser = Parser(prog=f"git hmopt {name}", description=command.__doc__)
-    command.add_arguments(parser)
+    command, parser = command_of(name)
     code: ExitCode = command.run(parser.parse_args(words[1:]))
     return code
 

@@ -14,7 +14,7 @@ from git_hmopt.store.repository import Repository
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("run", nargs="?", help="a run, or a part of its name (default: the latest)")
+    parser.add_argument("run", nargs="?", metavar="RUN", help="a run, or a part of its name (default: the latest)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to FILE instead of standard output")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of markdown")
 

@@ -13,7 +13,7 @@ from git_hmopt.store.repository import Repository
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("run", nargs="?", help="a run, or a part of its name (default: the latest)")
+    parser.add_argument("run", nargs="?", metavar="RUN", help="a run, or a part of its name (default: the latest)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
