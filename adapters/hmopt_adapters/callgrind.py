@@ -38,6 +38,7 @@ from hmopt_adapters.case_run import run_case
 from hmopt_adapters.command import CommandWorkload
 from hmopt_adapters.command_options import CommandWorkloadOptions, EnvironmentName, OneGroup, ShellCommand
 from hmopt_adapters.make import source_path
+from hmopt_adapters.needs import required
 
 _INSTALL = "apt-get install valgrind"
 _LOST = "instructions are not counted"
@@ -96,7 +97,7 @@ class CallgrindWorkload:
 
     def requirements(self) -> Sequence[Requirement]:
         """List valgrind, and what any command needs."""
-        return [_valgrind(_LOST, fatal=True), *self._plain.requirements()]
+        return [required("valgrind", lost=_LOST, package="valgrind"), *self._plain.requirements()]
 
     def outputs(self, image: Image, cases: Sequence[WorkCase]) -> OutputCheck:
         """Run each case once, natively; a failing or hanging case is a failure in the result."""
@@ -120,7 +121,7 @@ class CallgrindProfiler:
 
     def requirements(self) -> Sequence[Requirement]:
         """List valgrind."""
-        return [_valgrind(_LOST_PROFILE, fatal=False)]
+        return [required("valgrind", lost=_LOST_PROFILE, package="valgrind", fatal=False)]
 
     def profile(self, built: BuildResult, case: WorkCase, *, into: Path) -> ProfileResult:
         """Run once; raises MissingProgramError without valgrind, MeasurementError when nothing was counted."""
@@ -226,10 +227,6 @@ class _Callgrind:
                 next_step="check its spelling, and mark it __attribute__((noinline))",
             )
         return files
-
-
-def _valgrind(lost: str, *, fatal: bool) -> Requirement:
-    return Requirement("valgrind", shutil.which("valgrind") is not None, lost, _INSTALL, fatal)
 
 
 def _total(file: Path) -> int:

@@ -36,6 +36,7 @@ from hmopt_adapters.case_run import run_case
 from hmopt_adapters.command import CommandTest
 from hmopt_adapters.command_options import CommandTestOptions, EnvironmentName, ShellCommand
 from hmopt_adapters.make import MakeTarget, MakeTest, MakeTestOptions, counters_paths, source_path
+from hmopt_adapters.needs import required
 
 _INSTALL = "apt-get install gcc"
 _UNINSTRUMENTED = "build it with 'coverage: true', or with gcc's --coverage"
@@ -95,7 +96,7 @@ class GcovTest:
 
     def requirements(self) -> Sequence[Requirement]:
         """List gcov."""
-        return [_requirement(self._options.gcov, "the tests' coverage is not known")]
+        return [required(self._options.gcov, lost="the tests' coverage is not known", package="gcc")]
 
     def test(self, built: BuildResult, *, log: Path) -> TestResult:
         """Run the tests; a failing test is a result. AdapterError when the build counts nothing."""
@@ -135,7 +136,7 @@ class GcovProfiler:
     def requirements(self) -> Sequence[Requirement]:
         """List gcov."""
         lost = "branches are not counted: no hints from what lines never run"
-        return [replace(_requirement(self._options.gcov, lost), fatal=False)]
+        return [required(self._options.gcov, lost=lost, package="gcc", fatal=False)]
 
     def profile(self, built: BuildResult, case: WorkCase, *, into: Path) -> ProfileResult:
         """Run once; raises MissingProgramError without gcov, MeasurementError when nothing was counted."""
@@ -165,10 +166,6 @@ class GcovProfiler:
         return ProfileResult(
             (Captured("self-counts", target),), ("gcov: executions of lines, no instructions: they rank nothing",)
         )
-
-
-def _requirement(program: str, lost: str) -> Requirement:
-    return Requirement(program, shutil.which(program) is not None, lost, _INSTALL)
 
 
 def _line_runs(built: BuildResult, counters: Path, program: str, context: AdapterContext) -> list[LineRuns]:

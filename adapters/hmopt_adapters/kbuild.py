@@ -28,9 +28,10 @@ from git_hmopt.adapters import (
     sha256_of,
 )
 from git_hmopt.config.overlay import load_overlay
-from git_hmopt.errors import AdapterError, ConfigError, ProgramError, StoreError, TimeLimitError
+from git_hmopt.errors import AdapterError, ConfigError, ProgramError, TimeLimitError
 from git_hmopt.process.runner import Finished, Limits, run
 from git_hmopt.records.words import Seed
+from hmopt_adapters.built import function_bytes, write_whole
 from hmopt_adapters.layout import Relinker
 from hmopt_adapters.needs import required
 
@@ -122,7 +123,7 @@ class KbuildAdapter:
         _relocate(tree)
         requested = self._requested()
         _discard_unfinished(tree.output)
-        _write(tree.output / _BUILDING, "")
+        write_whole(tree.output / _BUILDING, "")
         try:
             self._configure(tree, requested, log)
             finished = self._make(tree, self._options.target, log=log, check=False)
@@ -186,9 +187,9 @@ class KbuildAdapter:
         if self._options.base != "none":
             self._make(tree, self._options.base, log=log, check=True)
         before = config.read_text() if config.is_file() else ""
-        _write(config, before + "\n".join(requested) + "\n")
+        write_whole(config, before + "\n".join(requested) + "\n")
         self._make(tree, "olddefconfig", log=log, check=True)
-        _write(stamp, wanted)
+        write_whole(stamp, wanted)
 
     def _make(self, tree: SourceTree, target: str, *, log: Path, check: bool) -> Finished:
         variables = {**self._options.make, "ARCH": self._options.arch, "O": tree.output.name}
@@ -232,11 +233,7 @@ class KbuildAdapter:
         program = shutil.which(f"{self._options.cross_compile}nm")
         if program is None:
             return None
-        box = self._context.sandbox(readable=(tree.output,))
-        said = run([program, "-S", str(tree.output / "vmlinux")], sandbox=box, check=True)
-        table = said.output.decode(errors="replace")
-        rows = (line.split() for line in table.splitlines())
-        return sum(int(row[1], 16) for row in rows if len(row) == 4 and row[2] in "tTwW")
+        return function_bytes(program, tree.output / "vmlinux", self._context.sandbox(readable=(tree.output,)))
 
     def _compile_commands(self, tree: SourceTree) -> Path | None:
         script = tree.root / "scripts/clang-tools/gen_compile_commands.py"
@@ -286,18 +283,6 @@ def _first_error(output: bytes) -> str | None:
     return None
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace a file whole, and never through a link that a build put there."""
-    fresh = path.with_name(f"{path.name}.new")
-    try:
-        fresh.unlink(missing_ok=True)
-        with fresh.open("x") as stream:
-            stream.write(text)
-        fresh.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}", next_step="free space there") from error
-
-
 def _discard_unfinished(output: Path) -> None:
     """Delete what a build that was killed made: make takes a half-written object for a new one."""
     building = output / _BUILDING
@@ -330,7 +315,7 @@ def _remember_warnings(tree: SourceTree, text: str) -> tuple[str, ...]:
             known.setdefault(target, []).append(said)
     for kept in known.values():
         kept[:] = [said for said in kept if _still_there(tree, said.split(": ", 1)[0])]
-    _write(store, json.dumps({"v": 1, "by_target": known}, sort_keys=True))
+    write_whole(store, json.dumps({"v": 1, "by_target": known}, sort_keys=True))
     return tuple(sorted(said for kept in known.values() for said in kept))
 
 

@@ -34,12 +34,13 @@ from git_hmopt.adapters import (
 )
 from git_hmopt.errors import AdapterError, StoreError, TimeLimitError
 from git_hmopt.process.runner import Finished, Limits, run
-from git_hmopt.process.sandbox import sandbox_missing
 from git_hmopt.records.words import Seed
 from hmopt_adapters import placement
+from hmopt_adapters.built import function_bytes, write_whole
 from hmopt_adapters.command import CommandTest
 from hmopt_adapters.command_options import CommandTestOptions, EnvironmentName, OneGroup, RelativePath, ShellCommand
 from hmopt_adapters.compilers import Call, Recorder, compile_database, keep_calls, kept_calls
+from hmopt_adapters.needs import required, required_sandbox
 from hmopt_adapters.placement import CannotPlaceError, Link, Linker, strip_to
 
 _ERROR = re.compile(r"^(?:.*: (?:fatal )?error: .*|.*undefined reference to .*|.*multiple definition of .*)$")
@@ -134,7 +135,7 @@ class MakeBuild:
         """List make, a compiler, binutils and the sandbox."""
         compiler = shlex.split(self._options.cc)[0] if self._options.cc else _default_compiler()
         found = [
-            Requirement(program, shutil.which(program) is not None, lost, f"apt-get install {package}", fatal)
+            required(program, lost=lost, package=package, fatal=fatal)
             for program, lost, package, fatal in (
                 ("make", "nothing can be built", "make", True),
                 (compiler, "nothing can be compiled", compiler, True),
@@ -143,9 +144,7 @@ class MakeBuild:
                 ("readelf", "shared libraries cannot be named", "binutils", bool(self._options.libraries)),
             )
         ]
-        missing = sandbox_missing()
-        lost = missing or "builds run unconfined"
-        return [*found, Requirement("bwrap", missing is None, lost, "apt-get install bubblewrap", False)]
+        return [*found, required_sandbox(self._context)]
 
     def build(self, tree: SourceTree, *, log: Path) -> BuildResult:
         """Bring the copy up to date and run make; what fails there is a result with a `failure`."""
@@ -204,7 +203,7 @@ class MakeBuild:
         if place.raw.is_dir():
             keep_calls(place.raw, place.calls, place.mirror)
         if not mark.exists():
-            _write(mark, json.dumps(marked))
+            write_whole(mark, json.dumps(marked))
         mirror_source(place.tree, place.mirror, output / _MANIFEST)
 
     def _arguments(self, place: _Place) -> list[str]:
@@ -248,7 +247,7 @@ class MakeBuild:
         )  # fmt: skip
         if not ended.ok:
             return f"configure: {_failure(ended)}"
-        _write(stamp, wanted.hexdigest())
+        write_whole(stamp, wanted.hexdigest())
         return None
 
     def _make(self, place: _Place, log: Path) -> str | None:
@@ -304,7 +303,7 @@ class MakeBuild:
         entries = compile_database(calls, place.mirror, place.tree.root)
         if entries:
             commands = place.tree.output / "compile_commands.json"
-            _write(commands, json.dumps(entries, indent=1))
+            write_whole(commands, json.dumps(entries, indent=1))
         else:
             notes.append(f"compiler calls: {_UNSEEN}: warnings are not compared, the source cannot be parsed")
         parts = [place.mirror / name for name in (self._options.image, *self._options.libraries)]
@@ -315,7 +314,9 @@ class MakeBuild:
             image=image,
             warnings=warnings,
             vanished=tuple(notes),
-            text_bytes=sum(_text_bytes(self._context, part) for part in parts),
+            text_bytes=sum(
+                function_bytes("nm", part, self._context.sandbox(readable=(part.parent,))) for part in parts
+            ),
             compile_commands=commands,
             toolchain=self._toolchain(calls),
         )
@@ -377,7 +378,7 @@ class MakeBuild:
             reason = stored["reason"]
         else:
             reason = self._cannot(place, calls)
-            _write(place.tree.output / _PROOF, json.dumps({"v": 1, "key": key, "reason": reason}))
+            write_whole(place.tree.output / _PROOF, json.dumps({"v": 1, "key": key, "reason": reason}))
             if reason:
                 self._context.progress(f"{self._context.name}: layouts are not controlled: {reason}")
         self._reasons[place.tree.root] = reason
@@ -466,7 +467,7 @@ class MakeTest:
 
     def requirements(self) -> Sequence[Requirement]:
         """List make; the build lists the rest."""
-        return [Requirement("make", shutil.which("make") is not None, "tests cannot be run", "apt-get install make")]
+        return [required("make", lost="tests cannot be run", package="make")]
 
     def test(self, built: BuildResult, *, log: Path) -> TestResult:
         """Run the target; a failing test is a result. AdapterError when another adapter made the build."""
@@ -518,7 +519,7 @@ def mirror_source(tree: SourceTree, mirror: Path, manifest: Path) -> None:
             shutil.copy(path, target, follow_symlinks=False)
     for gone in before.keys() - after.keys():
         (mirror / gone).unlink(missing_ok=True)
-    _write(manifest, json.dumps(after))
+    write_whole(manifest, json.dumps(after))
 
 
 def _source_files(tree: SourceTree) -> Iterator[tuple[str, Path]]:
@@ -602,14 +603,6 @@ def _name_beside(context: AdapterContext, library: Path) -> None:
         (library.parent / found[1]).symlink_to(library.name)
 
 
-def _text_bytes(context: AdapterContext, image: Path) -> int:
-    """Return the summed size of all functions, as bloat-o-meter does: sections are padded."""
-    box = context.sandbox(readable=(image.parent,))
-    table = run(["nm", "-S", str(image)], sandbox=box, check=True).output.decode(errors="replace")
-    rows = (line.split() for line in table.splitlines())
-    return sum(int(row[1], 16) for row in rows if len(row) == 4 and row[2] in "tTwW")
-
-
 def _default_compiler() -> str:
     return "clang" if shutil.which("gcc") is None and shutil.which("clang") is not None else "gcc"
 
@@ -630,15 +623,3 @@ def _stored(path: Path) -> object:
     except (OSError, ValueError):  # not there, or cut short by a crash
         return None
     return value
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file whole, and never through a link that a build put there."""
-    fresh = path.with_name(f"{path.name}.new")
-    try:
-        fresh.unlink(missing_ok=True)
-        with fresh.open("x") as stream:
-            stream.write(text)
-        fresh.replace(path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}", next_step="free space there") from error
