@@ -25,13 +25,14 @@ from git_hmopt.store.repository import RefUpdate
 def init_run(bench: Bench, state: RunState) -> Outcome:
     """Look at the host: what nothing works without is an error when missing, what only costs something is a note."""
     notes = list(bench.notes)
+    unconfined = bench.missing_sandbox()
     for need in bench.requirements():
         if need.found:
             continue
         if need.fatal:
             raise MissingProgramError(need.program, lost=need.lost, install=need.install)
-        notes.append(f"'{need.program}' is missing: {need.lost}")
-    unconfined = bench.missing_sandbox()
+        if need.lost != unconfined:
+            notes.append(f"'{need.program}' is missing: {need.lost}")
     if unconfined:
         notes.append(unconfined)
     for note in notes:
