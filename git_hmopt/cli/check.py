@@ -20,7 +20,7 @@ from pathlib import Path
 
 from git_hmopt.cli.number import count, positive
 from git_hmopt.cli.progress import Progress
-from git_hmopt.cli.settings import gathered, warn
+from git_hmopt.cli.settings import add_host_arguments, gathered, warn
 from git_hmopt.errors import ExitCode, UsageError
 from git_hmopt.loop.check import Check, Question, check
 from git_hmopt.loop.configuration import refuse_dirty, trusted
@@ -45,10 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="measure as FILE says instead of .hmopt.yaml")
     parser.add_argument("--time", type=positive, metavar="SECONDS", help="at most so many seconds")
     parser.add_argument("--seed", type=count, help="seed of layouts and data (default: one that BASE gives)")
-    parser.add_argument("--jobs", type=count, metavar="N", help="processes a build may run at once (default: CPUs)")
-    parser.add_argument(
-        "--sandbox", action=argparse.BooleanOptionalAction, help="run builds and workloads confined (default), or not"
-    )
+    add_host_arguments(parser)
     parser.add_argument("--allow-dirty", action="store_true", help="check HEAD although tracked files have changes")
     parser.add_argument("--json", action="store_true", help="print the answer as one JSON object")
 

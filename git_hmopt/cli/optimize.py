@@ -12,7 +12,7 @@ from pathlib import Path
 
 from git_hmopt.cli.number import count, positive
 from git_hmopt.cli.progress import Progress
-from git_hmopt.cli.settings import chosen_workload, gathered, warn
+from git_hmopt.cli.settings import add_host_arguments, chosen_workload, gathered, warn
 from git_hmopt.cli.story import finished, named_run
 from git_hmopt.config.settings import with_settings
 from git_hmopt.errors import ExitCode
@@ -51,10 +51,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=count, metavar="N", help="seed of layouts and data (default: random, and recorded)"
     )
-    parser.add_argument("--jobs", type=count, metavar="N", help="processes a build may run at once (default: CPUs)")
-    parser.add_argument(
-        "--sandbox", action=argparse.BooleanOptionalAction, help="run builds and workloads confined (default), or not"
-    )
+    add_host_arguments(parser)
     parser.add_argument("--allow-dirty", action="store_true", help="start although tracked files have changes")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from git_hmopt.cli.number import count
 from git_hmopt.config.explain import unknown
 from git_hmopt.config.load import LoadedConfig
 from git_hmopt.config.settings import Flag, Settings, Source, resolve
@@ -24,6 +25,14 @@ _FLAGS: Mapping[str, tuple[str, str]] = {
     "budget.iterations": ("iterations", "--iterations"),
     "budget.wall_s": ("time", "--time"),
 }
+
+
+def add_host_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options above the settings of a host: what every command takes that builds and measures."""
+    parser.add_argument("--jobs", type=count, metavar="N", help="processes a build may run at once (default: CPUs)")
+    parser.add_argument(
+        "--sandbox", action=argparse.BooleanOptionalAction, help="run builds and workloads confined (default), or not"
+    )
 
 
 def gathered(directory: Path, loaded: LoadedConfig | None, options: argparse.Namespace | None = None) -> Settings:

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from tests.loop.project import Project
+from tests.loop.project import Project, make_project
 
 TABLE = """// SPDX-License-Identifier: GPL-2.0-only
 /* Names and their numbers. */
@@ -204,18 +204,8 @@ _EDITS: tuple[Edit | None, ...] = (
 
 def make_history(directory: Path) -> tuple[Project, list[str]]:
     """Return a trusted project and its commits, oldest first; `commits[PLANTED]` is the one that made it slower."""
-    home = directory / "home"
-    home.mkdir(parents=True)
-    (home / ".gitconfig").write_text(
-        "[user]\n\tname = Test\n\temail = test@example.org\n[init]\n\tdefaultBranch = main\n"
-    )
-    project = Project(directory / "project", home)
-    project.root.mkdir()
-    project.git("init", "-q")
-    for path, text in _FILES.items():
-        project.write(path, text)
-    commits = [project.commit("A table of names")]
-    assert project.hmopt("trust").returncode == 0
+    project = make_project(directory, contents=_FILES, title="A table of names")
+    commits = [project.git("rev-parse", "HEAD").strip()]
     for number, edit in enumerate(_EDITS, start=1):
         if edit is None:
             project.write("lib/table.c", _hashless((project.root / "lib/table.c").read_text()))

@@ -552,8 +552,10 @@ class Project:
         return self.git("rev-parse", "HEAD")
 
 
-def make_project(directory: Path, *, trusted: bool = True) -> Project:
-    """Make the project's repository in `directory`, with a home beside it."""
+def make_project(
+    directory: Path, *, contents: Mapping[str, str] | None = None, title: str = TITLE, trusted: bool = True
+) -> Project:
+    """Make a repository of one commit in `directory`, with a home beside it; `contents` default to the project's."""
     home = directory / "home"
     home.mkdir(parents=True)
     (home / ".gitconfig").write_text(
@@ -562,9 +564,9 @@ def make_project(directory: Path, *, trusted: bool = True) -> Project:
     project = Project(directory / "project", home)
     project.root.mkdir()
     project.git("init", "-q")
-    for path, text in files().items():
+    for path, text in (files() if contents is None else contents).items():
         project.write(path, text)
-    project.commit(TITLE)
+    project.commit(title)
     if trusted:
         done = project.hmopt("trust")
         assert done.returncode == 0, done.stderr
