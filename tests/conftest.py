@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import signal
 
-# A shell's background job ignores SIGINT, and children inherit that; the interrupt tests need what a terminal gives.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell's background job ignores SIGINT, and what nohup starts SIGHUP; children inherit that, and the tests that send
+# them need what a terminal gives.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)

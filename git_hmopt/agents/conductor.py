@@ -95,7 +95,7 @@ def choose(
     passed: list[str] = []
     pairs = []
     for evidence in pack.hotspots:
-        reason = _unusable(evidence, float(pack.objective.margin))
+        reason = _unusable(evidence, float(pack.objective.margin), source)
         if reason:
             passed.append(f"{evidence.hotspot.symbol}: {reason}")
         else:
@@ -115,11 +115,12 @@ def choose(
     )
 
 
-def _unusable(evidence: HotspotEvidence, margin: float) -> str | None:
+def _unusable(evidence: HotspotEvidence, margin: float, source: Source) -> str | None:
     share = float(evidence.hotspot.score)
     if share < margin:
         return f"{share:.2%} of the profile is below the objective's margin of {margin:.2%}"
-    return None if evidence.hotspot.file else "its source file is not known"
+    file = evidence.hotspot.file
+    return source.closed(file) if file else "its source file is not known"
 
 
 def _decision(evidence: HotspotEvidence, strategy: Strategy[Any], headroom: float) -> Decision:

@@ -22,6 +22,10 @@ class Source(Protocol):
         """Return the parsed translation unit of a file; ConfigError or ProgramError when it has none."""
         ...
 
+    def closed(self, path: str) -> str | None:
+        """Return why no candidate may touch a file, or None when one may."""
+        ...
+
 
 @dataclass(frozen=True)
 class Attempt:

@@ -17,8 +17,9 @@ from git_hmopt.cli.settings import gathered, warn
 from git_hmopt.config.json_schema import Adapters, Schema, json_schema, schema_text
 from git_hmopt.config.reference import reference
 from git_hmopt.config.settings import SECTIONS, Setting, find_key, git_keys, variable
-from git_hmopt.errors import ExitCode
+from git_hmopt.errors import ExitCode, StoreError
 from git_hmopt.loop.look import look
+from git_hmopt.store.repository import Repository
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +49,16 @@ def installed_schema() -> Schema:
         kind: {name: load_adapter(kind, name).Options for name in adapter_names(kind)} for kind in kinds
     }
     return json_schema(adapters)
+
+
+def keep_schema(repository: Repository) -> None:
+    """Write the schema to where the first lines of the shipped profiles send an editor for it."""
+    path = repository.home / "hmopt.schema.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(schema_text(installed_schema()), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"'{path}' cannot be written: {error.strerror}", next_step="free space there") from error
 
 
 def _show(options: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ import os
 import shlex
 from pathlib import Path
 
+from git_hmopt.cli.config import keep_schema
 from git_hmopt.config.load import load_config
 from git_hmopt.config.profile import profile_bytes, profile_names
 from git_hmopt.config.trust import TRUST_KEY
@@ -39,6 +40,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     # What makes a run impossible is told before anything is half done.
     head = repository.resolve("HEAD")
     _refuse_namespace(repository)
+    keep_schema(repository)
     _write(target, content, force=options.force)
     committed = repository.read_path(head, CONFIG_FILE)
     undo = [f"{'rm' if committed is None else 'git checkout --'} {shlex.quote(os.path.relpath(target))}"]

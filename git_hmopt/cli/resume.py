@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from git_hmopt.cli.progress import Progress
+from git_hmopt.cli.settings import gathered
 from git_hmopt.cli.story import finished, named_run
 from git_hmopt.errors import ExitCode
 from git_hmopt.loop import drive
@@ -23,6 +24,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     """Resume one run."""
     repository = Repository.open(Path())
     name = named_run(repository, options.run)
-    with Progress() as progress:
-        story = drive.resume(repository, name, local_root=repository.require_worktree(), listener=progress)
+    worktree = repository.require_worktree()
+    with Progress(color=gathered(worktree, None).host.color) as progress:
+        story = drive.resume(repository, name, local_root=worktree, listener=progress)
     return finished(story, as_json=options.json)

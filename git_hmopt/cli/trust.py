@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from git_hmopt.cli.config import keep_schema
 from git_hmopt.errors import ExitCode
 from git_hmopt.loop.configuration import settle_trust
 from git_hmopt.store.repository import Repository
@@ -19,7 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> ExitCode:
     """Store the digest of what may run."""
-    origin, key = settle_trust(Repository.open(Path()), base=options.base, file=options.config)
+    repository = Repository.open(Path())
+    origin, key = settle_trust(repository, base=options.base, file=options.config)
+    keep_schema(repository)
     shown = key if key == "hmopt.trust" else f"'{key}'"
     print(f"trusted the commands of {origin}; asked again when they change. Undo: git config --unset {shown}")
     return ExitCode.OK

@@ -98,7 +98,7 @@ def find_overlay(name: str, *, repository_root: Path | RootOf) -> Path:
     """Return the directory of an overlay: `./path` in the repository, else a shipped one by its name."""
     if name.startswith("./"):
         return _local(name, repository_root if isinstance(repository_root, Path) else repository_root(name))
-    shipped = _shipped()
+    shipped = shipped_overlays()
     if name not in shipped:
         hint = unknown(name, shipped, what="overlay")
         raise ConfigError(hint, next_step="an overlay of the repository itself is written './path'")
@@ -117,7 +117,7 @@ def resolve_overlays(names: Sequence[str], *, repository_root: Path | RootOf) ->
         if name in loaded:
             continue
         directory = find_overlay(name, repository_root=repository_root)
-        version = None if name.startswith("./") else _shipped()[name][1]
+        version = None if name.startswith("./") else shipped_overlays()[name][1]
         loaded[name] = load_overlay(directory, name=name, version=version)
         wanted.extend(loaded[name].requires)
     return ordered(tuple(loaded[name] for name in dict.fromkeys([*names, *loaded])))
@@ -246,7 +246,7 @@ def _local(name: str, repository_root: Path) -> Path:
     return directory
 
 
-def _shipped() -> dict[str, tuple[Path, str]]:
+def shipped_overlays() -> dict[str, tuple[Path, str]]:
     """Return directory and package version of each installed overlay."""
     found: dict[str, tuple[Path, str]] = {}
     for entry in entry_points(group=GROUP):

@@ -24,17 +24,17 @@ from git_hmopt.adapters import (
     SourceTree,
     TestAdapter,
     WorkloadAdapter,
-    load_adapter,
 )
 from git_hmopt.agents.proposer import Proposer
 from git_hmopt.config.explain import unknown
-from git_hmopt.config.load import LoadedConfig, adapter_options
+from git_hmopt.config.load import LoadedConfig
 from git_hmopt.config.overlay import Overlay, apply_overlays, resolve_overlays
 from git_hmopt.config.schema import AdapterSection, Workload
 from git_hmopt.config.settings import with_settings
 from git_hmopt.errors import AdapterError, ConfigError, ProgramError
 from git_hmopt.loop.configuration import LocalOverlays
 from git_hmopt.loop.log import RunLog
+from git_hmopt.loop.needs import section_adapter
 from git_hmopt.loop.plan import RunPlan
 from git_hmopt.loop.state import RunState
 from git_hmopt.measure.compare import Plan, Side
@@ -83,7 +83,7 @@ class Bench:
         repository: Repository,
         plan: RunPlan,
         loaded: LoadedConfig,
-        proposer: Proposer,
+        proposer: Proposer | None,
         *,
         log: RunLog,
         places: Path | LocalOverlays,
@@ -93,7 +93,7 @@ class Bench:
         self.run = RunId(plan.run)
         self.loaded = loaded
         self.config = with_settings(loaded.config, plan.settings)
-        self.proposer = proposer
+        self._proposer = proposer
         self.log = log
         self.notes: tuple[str, ...] = ()
         """What a reader of the run must know of how it was set up."""
@@ -115,6 +115,13 @@ class Bench:
         """When the node at work began; the budget in its state is of that moment."""
         self.uncharged = 0.0
         """Seconds of ended nodes that are not yet taken off the budget, less than one."""
+
+    @property
+    def proposer(self) -> Proposer:
+        """Return what proposes in this run; a check has none and never asks."""
+        if self._proposer is None:
+            raise RuntimeError(f"{self.run}: nothing proposes here")
+        return self._proposer
 
     # -- configuration ----------------------------------------------------------------------------------------------
 
@@ -174,8 +181,7 @@ class Bench:
         )
 
     def _adapter(self, kind: Kind, protocol: type[_A], name: str, section: AdapterSection, *path: str) -> _A:
-        made = load_adapter(kind, section.adapter)
-        options = adapter_options(section, made.Options, where=self.loaded.at(*path))
+        made, options = section_adapter(self.loaded, kind, section, path)
         context = self._context(name, kind)
         context.scratch.mkdir(parents=True, exist_ok=True)
         adapter = made(options, context)

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from git_hmopt.adapters import BuildResult
-from git_hmopt.agents.playbook.proposer import PlaybookProposer
 from git_hmopt.config.explain import unknown
 from git_hmopt.config.load import LoadedConfig
 from git_hmopt.config.schema import Guard, Workload
@@ -187,9 +186,8 @@ class _Workload:
             started=utc_now(),
         )
         narrowed = _narrowed(self.configuration.loaded, self.name, self.all_names)
-        # The bench wants a proposer; a check never asks it.
         root = self.configuration.local_root
-        bench = Bench(self.repository, plan, narrowed, PlaybookProposer(), log=self.log, places=root)
+        bench = Bench(self.repository, plan, narrowed, None, log=self.log, places=root)
         for need in bench.requirements():
             if need.fatal and not need.found:
                 raise MissingProgramError(need.program, lost=need.lost, install=need.install)

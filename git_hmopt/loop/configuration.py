@@ -16,9 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from git_hmopt.config.explain import unknown
 from git_hmopt.config.load import LoadedConfig, load_config
 from git_hmopt.config.overlay import FILE as OVERLAY_FILE
-from git_hmopt.config.overlay import Overlay, path_problem, resolve_overlays
+from git_hmopt.config.overlay import Overlay, path_problem, resolve_overlays, shipped_overlays
 from git_hmopt.config.trust import TRUST_KEY, check_trust, trust_digest
 from git_hmopt.errors import ConfigError, RepositoryError, StoreError, UntrustedError
 from git_hmopt.records.words import Oid
@@ -246,5 +247,12 @@ def _places(repository: Repository, found: Configuration, base: str) -> LocalOve
 
 
 def _overlays(found: Configuration, places: Path | Callable[[str], Path]) -> tuple[Overlay, ...]:
-    names = [name for workload in found.loaded.config.workloads.values() for name in workload.overlays]
+    known = shipped_overlays()
+    names = []
+    for owner, workload in found.loaded.config.workloads.items():
+        for index, name in enumerate(workload.overlays):
+            if not name.startswith("./") and name not in known:
+                where = found.loaded.at("workloads", owner, "overlays", index)
+                raise where.refuse(f"{unknown(name, known, what='overlay')}; one of the repository itself is './path'")
+            names.append(name)
     return resolve_overlays(tuple(dict.fromkeys(names)), repository_root=places)

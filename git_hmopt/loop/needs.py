@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from git_hmopt.adapters import AdapterContext, Kind, Requirement, load_adapter
+from git_hmopt.adapters import AdapterContext, AdapterOptions, Kind, Requirement, adapter_names, load_adapter
+from git_hmopt.config.explain import unknown
 from git_hmopt.config.load import LoadedConfig, adapter_options
 from git_hmopt.config.overlay import resolve_overlays
 from git_hmopt.config.schema import AdapterSection
@@ -26,6 +28,18 @@ def configuration_needs(loaded: LoadedConfig, *, local_root: Path, workload: str
     count = len(loaded.config.workloads)
     first = Finding(_TOPIC, loaded.origin, State.FOUND, f"{count} workload{'s' if count > 1 else ''}", fatal=True)
     return [first, *_overlays(loaded, local_root, workload), *_slots(loaded, workload), *_adapters(loaded, workload)]
+
+
+def section_adapter(
+    loaded: LoadedConfig, kind: Kind, section: AdapterSection, path: tuple[str, ...]
+) -> tuple[Any, AdapterOptions]:
+    """Return a section's adapter class and its checked options; ConfigError says where no such adapter is named."""
+    where = loaded.at(*path)
+    known = adapter_names(kind)
+    if section.adapter not in known:
+        raise where.refuse(unknown(section.adapter, known, what=f"{kind} adapter"), "adapter")
+    made = load_adapter(kind, section.adapter)
+    return made, adapter_options(section, made.Options, where=where)
 
 
 def _overlays(loaded: LoadedConfig, local_root: Path, workload: str | None) -> Iterator[Finding]:
@@ -71,8 +85,7 @@ def _adapters(loaded: LoadedConfig, workload: str | None) -> Iterator[Finding]:
 def _requirements(
     loaded: LoadedConfig, kind: Kind, section: AdapterSection, path: tuple[str, ...]
 ) -> Sequence[Requirement]:
-    made = load_adapter(kind, section.adapter)
-    options = adapter_options(section, made.Options, where=loaded.at(*path))
+    made, options = section_adapter(loaded, kind, section, path)
     # Nothing is run or built, so there is nothing to keep anywhere.
     found: Sequence[Requirement] = made(options, AdapterContext(path[-1], Path("/nonexistent"))).requirements()
     return found

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from git_hmopt.adapters import BuildResult
 from git_hmopt.errors import ConfigError, HmoptError, ProgramError
 from git_hmopt.loop.bench import Bench
+from git_hmopt.measure.policy import closed
 from git_hmopt.psg.compile_database import CompileDatabase, load_database
 from git_hmopt.psg.unit import Unit, parse_unit
 from git_hmopt.records.words import Oid
@@ -66,6 +67,12 @@ class ExportedSource:
         except (ConfigError, ProgramError) as error:
             self.notes.append(str(error))
             return None
+
+    def closed(self, path: str) -> str | None:
+        """Return the rule of the policy that any change of a file would break, or None when there is none."""
+        bench = self._bench
+        broken = closed(path, bench.config.policy, overlays=bench.harness_paths)
+        return f"the policy keeps it as it is: {broken.detail}" if broken else None
 
     def entry_files(self) -> tuple[list[str], int]:
         """Return the files to parse before anything is known to be hot, and how many are left for later."""

@@ -99,7 +99,17 @@ def check_policy(
     tree; `symbols` are further names that only the workload uses. PatchError when the diff cannot be read.
     """
     proposal = _Proposal(tuple(changes), read_diff(diff), policy, tuple(overlays), tuple(symbols))
-    for name, rule in RULES:
+    return _first(RULES, proposal)
+
+
+def closed(path: str, policy: Policy, *, overlays: Collection[str] = ()) -> Violation | None:
+    """Return the rule that any change of a file would break, or None: the rules of `PATH_RULES`."""
+    change = Change(path, old_mode=REGULAR_MODES[0], new_mode=REGULAR_MODES[0])
+    return _first(PATH_RULES, _Proposal((change,), read_diff(""), policy, tuple(overlays), ()))
+
+
+def _first(rules: Sequence[tuple[str, _Rule]], proposal: _Proposal) -> Violation | None:
+    for name, rule in rules:
         found = rule(proposal)
         if found:
             path, line, detail = found
@@ -387,14 +397,19 @@ def _without_comment(text: str) -> str:
     return text if "*/" in text else re.sub(r"//.*", "", text)
 
 
-RULES: tuple[tuple[str, _Rule], ...] = (
-    ("outside-tree", _outside_tree),
+PATH_RULES: tuple[tuple[str, _Rule], ...] = (
     ("harness", _harness),
     ("tests", _globbed(_TESTS, "the file is a test or benchmark")),
     ("timekeeping", _globbed(_TIMEKEEPING, "the file keeps the time that is measured with")),
     ("build-flags", _build_flags),
     ("config-file", _config_file),
     ("protected", _protected),
+)
+"""The rules that a path alone can break."""
+
+RULES: tuple[tuple[str, _Rule], ...] = (
+    ("outside-tree", _outside_tree),
+    *PATH_RULES,
     ("kind-of-file", _kind_of_file),
     ("binary", _binary),
     ("size", _size),

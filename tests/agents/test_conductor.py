@@ -95,6 +95,14 @@ def test_cold_hotspots_are_passed_over_without_parsing(tree: Counting) -> None:
     assert end.details == ("walk: 0.90% of the profile is below the objective's margin of 1.00%",)
 
 
+def test_a_hotspot_where_no_candidate_may_touch_the_file_is_passed_over_without_parsing(tree: Counting) -> None:
+    tree.write("bench/one.c", SCAN)
+    end = PlaybookProposer().decide(pack(hotspot("walk", "bench/one.c", "0.9")), [], tree)
+    assert isinstance(end, End)
+    assert tree.parsed == []
+    assert end.details == ("walk: the policy keeps it as it is: it is the workload",)
+
+
 def test_margin_is_the_workloads(tree: Counting) -> None:
     cold = hotspot("walk", "lib/one.c", "0.009")
     assert isinstance(PlaybookProposer().decide(pack(cold, margin="0.005"), [], tree), Decision)

@@ -29,6 +29,9 @@ class NoSource:
     def unit(self, path: str) -> Unit:
         raise AssertionError(path)
 
+    def closed(self, path: str) -> str | None:
+        raise AssertionError(path)
+
 
 def git(where: Path, *arguments: str, stdin: bytes | None = None) -> bytes:
     names = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in PERSON.items()}

@@ -117,7 +117,7 @@ def test_open_slots_are_listed_with_their_lines(project: Project) -> None:
 
 BROKEN = {
     "a configuration that cannot be read": ("version: 2\n", {}, ".hmopt.yaml", "is newer than this git-hmopt reads"),
-    "an adapter that is not installed": (None, {}, "builds.fast", "no build adapter is called 'bazel'"),
+    "an adapter that is not installed": (None, {}, "builds.fast", "unknown build adapter 'bazel', expected"),
     "an option that is wrong": (None, {}, "tests.unit", "tests.unit.format: got text 'xml'"),
     "an overlay that is not there": (None, {}, "overlays of scan", "overlay './bank' has no overlay.yaml"),
     "a bad setting": (None, {"HMOPT_JOBS": "x"}, "settings", "HMOPT_JOBS: got text 'x', expected a whole number"),

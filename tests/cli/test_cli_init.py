@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -42,6 +43,20 @@ def test_it_writes_trusts_and_says_how_to_undo_it(bare: Project) -> None:
     subprocess.run(["bash", "-ec", undo[1]], cwd=bare.root, env=bare.environment, check=True)
     assert bare.git("status", "--porcelain") == ""
     assert settings(bare).replace("[log]\n", "").replace("[hmopt]\n", "") == before.replace("[hmopt]\n", "")
+
+
+def test_an_editor_finds_the_schema_where_the_profile_sends_it(bare: Project) -> None:
+    assert bare.hmopt("init").returncode == 0
+    named = re.search(
+        r"^# yaml-language-server: \$schema=(\S+)$", (bare.root / ".hmopt.yaml").read_text(), re.MULTILINE
+    )
+    assert named
+    schema = bare.root / named[1]
+    assert schema.read_text() == bare.hmopt("config", "--schema").stdout
+    # A clone that somebody else initialised gets it with its trust.
+    schema.unlink()
+    assert bare.hmopt("trust").returncode == 0
+    assert json.loads(schema.read_text())["$schema"].startswith("https://json-schema.org/")
 
 
 @pytest.mark.parametrize("own", [(), ("refs/mine/*",), ("refs/mine/*", "refs/other/*")])

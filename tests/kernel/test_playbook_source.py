@@ -64,6 +64,9 @@ class Linux:
         command = CompileCommand(LINUX, model.directory, path, (*words, str(LINUX / path)))
         return parse_unit(command, unsaved=self._changed)
 
+    def closed(self, path: str) -> str | None:
+        return None
+
 
 def seen(file: str, symbol: str, source: Linux) -> View:
     unit = source.unit(file)

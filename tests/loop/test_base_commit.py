@@ -43,6 +43,31 @@ def exported(run: Recorded, path: str) -> str:
     return run.project.git("show", f"{snapshot['export_tree']}:{path}")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "command", "what"),
+    [
+        (
+            "adapter: command",
+            "adapter: comand",
+            ("optimize", "--workload", "scan"),
+            "builds.fast.adapter: unknown build adapter 'comand', expected 'com",
+        ),
+        ("- ./bench", "- benhc", ("trust",), "workloads.scan.overlays[0]: unknown overlay 'benhc', expected "),
+    ],
+)
+def test_a_name_nobody_knows_is_told_with_its_line(
+    project: Project, old: str, new: str, command: tuple[str, ...], what: str
+) -> None:
+    text = (project.root / CONFIG_FILE).read_text().replace(old, new, 1)
+    project.write(CONFIG_FILE, text)
+    project.commit("a name nobody knows")
+    project.hmopt("trust")
+    done = project.hmopt(*command)
+    line = next(number for number, row in enumerate(text.splitlines(), 1) if new in row)
+    assert done.returncode == 129
+    assert done.stderr.startswith(f"git hmopt: HEAD:{CONFIG_FILE}:{line}: {what}")
+
+
 def test_overlays_are_the_base_commits(project: Project) -> None:
     old, harness = digest(project), (project.root / "bench/main.c").read_text()
     project.write("bench/main.c", "this harness does not even compile\n")

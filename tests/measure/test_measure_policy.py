@@ -10,7 +10,7 @@ import pytest
 
 from git_hmopt.config.schema import Policy
 from git_hmopt.errors import PatchError
-from git_hmopt.measure.policy import RULES, Change, Violation, check_policy, read_diff
+from git_hmopt.measure.policy import RULES, Change, Violation, check_policy, closed, read_diff
 
 POLICY = Policy()
 
@@ -289,3 +289,21 @@ def test_every_rule_is_named_once() -> None:
         "outside-tree", "harness", "tests", "timekeeping", "build-flags", "config-file", "protected", "kind-of-file",
         "binary", "size", "special-casing",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "rule"),
+    [
+        ("lib/sort.c", None),
+        ("arch/x86/lib/copy_user_64.S", None),
+        ("lib/test_sort.c", "tests"),
+        ("kernel/time/timekeeping.c", "timekeeping"),
+        ("lib/Makefile", "build-flags"),
+        (".hmopt.yaml", "config-file"),
+        ("lib/hmopt/bench.c", "harness"),
+        ("drivers/net/e1000.c", "protected"),
+    ],
+)
+def test_a_path_alone_says_that_no_candidate_may_touch_it(path: str, rule: str | None) -> None:
+    found = closed(path, Policy(protect=("drivers",)), overlays=["lib/hmopt"])
+    assert (found.rule if found else None) == rule

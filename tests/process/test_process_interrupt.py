@@ -21,8 +21,8 @@ from pathlib import Path
 from git_hmopt.process.runner import run, live_children
 from git_hmopt.process.sandbox import Sandbox
 mark, confined = sys.argv[1], sys.argv[2] == "sandboxed"
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     while True:
         run(["sh", "-c", f"sleep {mark} & sleep {mark}"], sandbox=Sandbox(writable=()) if confined else None)
 except KeyboardInterrupt:
