@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -27,29 +25,14 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
+from tests.benchmarks.table import Row, benchmark_parser, told  # noqa: E402 - the path above makes it importable
 from tests.loop.project import Project, configuration, make_project  # noqa: E402 - the path above makes it importable
 
-BUDGETS = Path(__file__).with_name("budgets.json")
 NAME = "loop"
 FIRST = "build_evidence_pack"
 """The node that an iteration begins with."""
 TRIED_S = 0.1
 """Less own CPU than a candidate's commit and build cost: nothing was tried."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One number and its budget."""
-
-    what: str
-    value: float
-    unit: str
-    budget: float | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Say whether the budget is kept."""
-        return self.budget is None or self.value <= self.budget
 
 
 @dataclass(frozen=True)
@@ -95,8 +78,8 @@ def drive(directory: Path, iterations: int) -> None:
     started = Mark("", "start", time.monotonic(), time.process_time())
     story = start(repository, prepared.loaded, prepared.raw, request, local_root=directory, listener=listen)
     ended = Mark("", "end", time.monotonic(), time.process_time())
-    told = {"marks": [asdict(mark) for mark in (started, *marks, ended)], "accepted": len(story.accepted)}
-    print(json.dumps(told))
+    answer = {"marks": [asdict(mark) for mark in (started, *marks, ended)], "accepted": len(story.accepted)}
+    print(json.dumps(answer))
 
 
 def measured(*, quick: bool) -> tuple[Run, Run]:
@@ -119,8 +102,8 @@ def _run(project: Project, iterations: int) -> Run:
     )  # fmt: skip
     if done.returncode != 0:
         raise SystemExit(f"the run failed: {done.stderr}")
-    told = json.loads(done.stdout.splitlines()[-1])
-    return Run([Mark(**mark) for mark in told["marks"]], told["accepted"])
+    answer = json.loads(done.stdout.splitlines()[-1])
+    return Run([Mark(**mark) for mark in answer["marks"]], answer["accepted"])
 
 
 def shares(marks: Sequence[Mark]) -> list[Row]:
@@ -136,10 +119,9 @@ def shares(marks: Sequence[Mark]) -> list[Row]:
 
 def rows(first: Run, run: Run) -> list[Row]:
     """Return the table."""
-    budgets = json.loads(BUDGETS.read_text())[NAME]
     own, marks = run.iterations(), run.marks
     pack = next(mark for mark in marks if mark.node == FIRST)
-    found = [
+    return [
         Row("own CPU of the dearest iteration", round(max(own), 3), "s"),
         Row("own CPU of the cheapest iteration", round(min(own), 3), "s"),
         Row("own CPU of a first iteration, with the floor", round(max(first.iterations()), 3), "s"),
@@ -151,39 +133,18 @@ def rows(first: Run, run: Run) -> list[Row]:
         Row("accepted", run.accepted, "1"),
         *shares(marks),
     ]
-    return [Row(row.what, row.value, row.unit, budgets.get(row.what)) for row in found]
-
-
-def environment() -> dict[str, str]:
-    """Return what the numbers depend on."""
-    return {
-        "python": platform.python_version(),
-        "kernel": f"{platform.system()} {platform.release()}",
-        "cpus": str(len(os.sched_getaffinity(0))),
-        "load": f"{os.getloadavg()[0]:.2f}",
-    }
 
 
 def main() -> int:
     """Measure, print, and return 1 when a budget is missed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer layouts and boots: under a minute")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--iterations", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.drive:
         drive(options.drive, options.iterations)
         return 0
-    table = rows(*measured(quick=options.quick))
-    if options.json:
-        told = [{**asdict(row), "ok": row.ok} for row in table]
-        print(json.dumps({"v": 1, "name": NAME, "rows": told, "environment": environment()}))
-    else:
-        for row in table:
-            bound = "" if row.budget is None else f"  budget {row.budget:g} {row.unit}{'' if row.ok else ': MISSED'}"
-            print(f"{row.what:<48} {row.value:>10.2f} {row.unit:<3}{bound}")
-    return 0 if all(row.ok for row in table) else 1
+    return told(NAME, rows(*measured(quick=options.quick)), as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,11 @@ def test_do_swap_inline_is_judged_by_its_time(sort_run: dict[str, Any]) -> None:
 def test_sixteen_bytes_of_nop_are_no_change(sort_run: dict[str, Any]) -> None:
     evaluation = evaluation_of(sort_run, "sixteen bytes of NOP")
     print(f"16 bytes of NOP: {evaluation['verdict']}: {evaluation['reason']}")
-    assert evaluation["verdict"] == "no-change"
+    # On a machine that others use at the same time the truth may be that it cannot be told; nothing else is true.
+    assert evaluation["verdict"] in ("no-change", "cannot-tell")
+    assert not evaluation["accepted"]
+    (time,) = [delta for delta in evaluation["deltas"] if delta["metric"] == "time" and delta["against"] == "best"]
+    assert float(time["low"]) <= 0 <= float(time["high"])
 
 
 def test_a_sort_that_breaks_for_one_size_is_incorrect(sort_run: dict[str, Any]) -> None:
