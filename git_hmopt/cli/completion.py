@@ -20,6 +20,7 @@ from git_hmopt.config.profile import profile_names
 from git_hmopt.config.settings import SECTIONS, keys
 from git_hmopt.demo.tree import tree_root
 from git_hmopt.loop.configuration import CONFIG_FILE
+from git_hmopt.store.transport import What
 
 BEGIN = "# -- made by python -m git_hmopt.cli.completion\n"
 END = "# -- end\n"
@@ -31,12 +32,15 @@ _KINDS: Mapping[str, str] = {
     "baseline": "runs",
     "config": "files",
     "directory": "directories",
+    "iteration": "nothing",
     "iterations": "nothing",
     "jobs": "nothing",
+    "max_size": "nothing",
     "n": "nothing",
     "output": "files",
     "path": "directories",
     "proposer": "proposers",
+    "reason": "nothing",
     "remote": "remotes",
     "rev": "commits",
     "run": "runs",
@@ -101,6 +105,8 @@ def _kind(command: str, action: argparse.Action) -> str:
             return " ".join(["words", *load_config(shipped, origin=CONFIG_FILE).config.workloads])
         case "init", "profile":
             return " ".join(["words", *profile_names()])
+        case (("push" | "sync"), "what"):
+            return " ".join(["words", "all", *What])
         case "config", "key":
             return " ".join(["words", *filter(None, SECTIONS), *keys()])
     return _KINDS[action.dest]

@@ -191,3 +191,20 @@ class AgentMessage(Record):
     role: Literal["decision", "proposal", "refusal", "end"]
     text: str
     data: dict[str, str] = Field(default_factory=dict)
+
+
+class RetractionRecord(Record):
+    """A verdict that somebody takes back, or with no iteration all that its run claims."""
+
+    v: Literal[1] = 1
+    of_iteration: int | None
+    reason: str
+
+
+class CutoffRecord(Record):
+    """A run that is expired: what was recorded of it up to a time is to be forgotten by every reader."""
+
+    v: Literal[1] = 1
+    of_run: str
+    before: str
+    reason: str

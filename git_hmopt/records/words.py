@@ -24,8 +24,17 @@ Seed = NewType("Seed", int)
 
 BRANCHES = "refs/heads/hmopt/"
 JOURNALS = "refs/hmopt/runs/"
-NOTES_METRICS = RefName("refs/notes/hmopt/metrics")
-NOTES_VERDICTS = RefName("refs/notes/hmopt/verdicts")
+CARE = "refs/hmopt/care/"
+"""Journals about the records themselves (cutoffs), one a writer."""
+CARE_RUN = RunId("care")
+"""What stands for a run's name in those journals; no run is called so."""
+ARTIFACTS = "refs/hmopt/artifacts/"
+"""Artifacts that somebody chose to push, by run and writer."""
+SCRATCH = "refs/hmopt/remotes/"
+"""Where remotes stood when they were last asked; the only refs that are ever force-fetched."""
+NOTES = "refs/notes/hmopt/"
+NOTES_METRICS = RefName(f"{NOTES}metrics")
+NOTES_VERDICTS = RefName(f"{NOTES}verdicts")
 
 # Not `..`: git refuses it in a ref name.
 _RUN = re.compile(r"[0-9]{8}-(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]*-[0-9a-f]{6}")
@@ -71,8 +80,13 @@ def is_run_id(text: str) -> bool:
 
 
 def journal_ref(run: RunId, writer: str) -> RefName:
-    """Return the ref of one writer's journal of a run."""
-    return RefName(f"{JOURNALS}{run}/{writer}")
+    """Return the ref of one writer's journal of a run, or of the records themselves (`CARE_RUN`)."""
+    return RefName(f"{CARE}{writer}" if run == CARE_RUN else f"{JOURNALS}{run}/{writer}")
+
+
+def journals_of(run: RunId) -> str:
+    """Return the prefix of all writers' journals of a run."""
+    return journal_ref(run, "")
 
 
 def best_ref(run: RunId) -> RefName:

@@ -18,6 +18,7 @@ from git_hmopt.report.wording import (
     outcome,
     place,
     plain,
+    retraction_line,
     share,
     skipped_line,
     text_size,
@@ -129,5 +130,6 @@ def _result(story: RunStory) -> list[str]:
 
 def _notes(story: RunStory) -> list[str]:
     unread = skipped_line(story)
-    notes = [*([unread] if unread else []), *(f"note: {plain(note)}" for note in story.notes)]
+    taken_back = [retraction_line(one) for one in story.retractions if one != story.withdrawn or not story.accepted]
+    notes = [*([unread] if unread else []), *taken_back, *(f"note: {plain(note)}" for note in story.notes)]
     return _wrapped(notes, _NOTE_LINES)

@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Retraction:
+    """Somebody took back a verdict, or with no iteration all that a run claims; nothing is edited for it."""
+
+    iteration: int | None
+    reason: str
+    at: str
+
+
+@dataclass(frozen=True)
 class Iteration:
     """One decision, patch and verdict; None is what never came to be recorded."""
 
@@ -41,6 +50,8 @@ class Iteration:
     artifacts: tuple[ArtifactFacts, ...]
     evidence: str | None
     """sha256 of the evidence pack (artifact kind `evidence-pack`) that was in force."""
+    retracted: str | None = None
+    """Why its verdict was taken back, or None."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,13 @@ class RunStory:
     last_at: str
     skipped: Mapping[str, int]
     """Operations this version could not read, by reason."""
+    retractions: tuple[Retraction, ...] = ()
+
+    @property
+    def withdrawn(self) -> Retraction | None:
+        """Return the retraction that takes the run's claim along: of the run, or of a patch that is on best."""
+        on_best = {one.number for one in self.accepted}
+        return next((one for one in self.retractions if one.iteration is None or one.iteration in on_best), None)
 
     @property
     def accepted(self) -> tuple[Iteration, ...]:
@@ -114,6 +132,8 @@ class _Fold:
         self.toolchain: dict[str, str] = {}
         self.last_at = ""
         self.skipped: Counter[str] = Counter()
+        self.retractions: list[Retraction] = []
+        self.at = ""
         self.handlers: dict[str, Callable[[_Step, Fields], None]] = {
             "run": self._run,
             "artifact": lambda step, data: step.artifacts.append(facts.read_artifact(data.inner("artifact"))),
@@ -129,6 +149,7 @@ class _Fold:
             "confirmation": self._confirmation,
             "notes": self._notes,
             "builds": self._builds,
+            "retract": self._retract,
         }
 
     def take(self, operation: Fields) -> None:
@@ -136,7 +157,8 @@ class _Fold:
             self.skipped[f"operation of version {operation.data.get('v')}"] += 1
             return
         number = operation.maybe_whole("iter") or 0
-        self.last_at = max(self.last_at, operation.maybe_text("at") or "")
+        self.at = operation.maybe_text("at") or ""
+        self.last_at = max(self.last_at, self.at)
         data = operation.inner("data")
         # Keys without a handler are the loop's own (captures, checkpoints, proposals): nothing a reader is told about.
         for key in [key for key in data.data if key in self.handlers]:
@@ -178,6 +200,10 @@ class _Fold:
     def _notes(self, step: _Step, data: Fields) -> None:
         self.notes.update(dict.fromkeys(data.texts("notes")))
 
+    def _retract(self, step: _Step, data: Fields) -> None:
+        one = data.inner("retract")
+        self.retractions.append(Retraction(one.maybe_whole("of_iteration"), one.text("reason"), self.at))
+
     def _builds(self, step: _Step, data: Fields) -> None:
         # A run is created before anything is built: what built it is known of the base's builds.
         builds = data.inner("builds")
@@ -206,6 +232,7 @@ class _Fold:
             notes=tuple(self.notes),
             last_at=self.last_at,
             skipped=dict(sorted(self.skipped.items())),
+            retractions=tuple(self.retractions),
         )
 
     def _untried(self) -> list[_Step]:
@@ -215,12 +242,13 @@ class _Fold:
     def _iterations(self) -> tuple[Iteration, ...]:
         told = []
         evidence: str | None = None
+        retracted = {one.iteration: one.reason for one in self.retractions}
         for number in sorted(self.steps):
             step = self.steps[number]
             packs = [artifact.sha256 for artifact in step.artifacts if artifact.kind == EVIDENCE_KIND]
             evidence = packs[-1] if packs else evidence
             if number > 0 and step.tried:
-                told.append(_iteration(number, step, evidence))
+                told.append(_iteration(number, step, evidence, retracted.get(number)))
         return tuple(told)
 
 
@@ -228,7 +256,7 @@ def _metrics(data: Fields) -> list[MetricFacts]:
     return [facts.read_metric(one) for one in data.many("metrics")]
 
 
-def _iteration(number: int, step: _Step, evidence: str | None) -> Iteration:
+def _iteration(number: int, step: _Step, evidence: str | None, retracted: str | None) -> Iteration:
     return Iteration(
         number=number,
         decision=step.decision,
@@ -238,6 +266,7 @@ def _iteration(number: int, step: _Step, evidence: str | None) -> Iteration:
         messages=tuple(step.messages),
         artifacts=tuple(step.artifacts),
         evidence=evidence,
+        retracted=retracted,
     )
 
 

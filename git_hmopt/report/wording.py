@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from git_hmopt.records.words import RunStatus, Verdict
 from git_hmopt.report.facts import DeltaFacts, EvaluationFacts, HotspotFacts
-from git_hmopt.report.story import Iteration, RunStory
+from git_hmopt.report.story import Iteration, Retraction, RunStory
 
 UNKNOWN = "unknown"
 
@@ -114,6 +114,10 @@ def refused(one: Iteration) -> bool:
 
 def verdict_label(one: Iteration) -> str:
     """Return the verdict in a word or two, with the rule or the bound that belongs to it."""
+    return _verdict(one) + (", retracted" if one.retracted is not None else "")
+
+
+def _verdict(one: Iteration) -> str:
     evaluation = one.evaluation
     if evaluation is None:
         return "refused: no patch" if refused(one) else f"{UNKNOWN}: not judged"
@@ -185,6 +189,8 @@ def outcome(story: RunStory) -> list[str]:
     if story.accepted:
         of = f"{len(story.accepted)} of {_several(len(judged), 'judged candidate')}"
         lines = [f"{of} accepted; best is {story.best_commit[:12]}."]
+        if story.withdrawn:
+            return [*lines, f"{retraction_line(story.withdrawn)} Nothing is claimed."]
         if not story.confirmations:
             return [*lines, "Best was not measured afresh against base: no gain is claimed."]
         return lines + [f"Best against base, measured afresh: {confirmed(delta)}." for delta in story.confirmations]
@@ -192,6 +198,12 @@ def outcome(story: RunStory) -> list[str]:
         return ["Nothing was accepted: nothing was tried. Best is the base commit."]
     tried = f"{_several(len(story.iterations), 'idea')} tried, {_several(len(judged), 'candidate')} judged"
     return [f"Nothing was accepted ({tried}). Best is the base commit; nothing is claimed."]
+
+
+def retraction_line(one: Retraction) -> str:
+    """Return what was taken back, when and why."""
+    what = "The run" if one.iteration is None else f"Verdict {one.iteration}"
+    return f"{what} was retracted on {one.at[:10] or UNKNOWN}: {plain(one.reason)}."
 
 
 def is_open(story: RunStory) -> bool:

@@ -17,14 +17,14 @@ from pathlib import Path
 import apsw
 
 from git_hmopt.errors import StoreError
-from git_hmopt.records.words import JOURNALS, Oid, RefName
+from git_hmopt.records.words import CARE, JOURNALS, Oid, RefName
 from git_hmopt.store.repository import Repository
 
-VERSION = 2
+VERSION = 3
 TABLES = frozenset(
     {
         *("meta", "journal_heads", "skipped", "operations", "runs", "artifacts", "metrics", "hotspots", "graphs"),
-        *("patches", "evaluations", "agent_messages"),
+        *("patches", "evaluations", "agent_messages", "retractions", "cutoffs"),
     }
 )
 """What `schema.sql` makes."""
@@ -104,7 +104,7 @@ class Cache:
     # -- reading and writing ----------------------------------------------------------------------------------------
 
     def _heads(self) -> dict[RefName, Oid]:
-        return self.repository.list_refs(JOURNALS)
+        return self.repository.list_refs(JOURNALS, CARE)
 
     @contextlib.contextmanager
     def _usable(self, *, writable: bool) -> Iterator[apsw.Connection | str]:

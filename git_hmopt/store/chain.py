@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from git_hmopt.errors import CorruptRecordError
-from git_hmopt.records.words import JOURNALS, Oid, RefName, RunId, is_run_id
+from git_hmopt.records.words import CARE, CARE_RUN, JOURNALS, Oid, RefName, RunId, is_run_id
 from git_hmopt.store.objects import Commit, ObjectStore, TreeEntry, tree_entries
 
 OPERATION_FILE = "op.json"
@@ -51,6 +51,9 @@ class JournalName:
     @classmethod
     def of(cls, ref: RefName) -> JournalName | None:
         """Return what a ref's name says, or None when it is no journal's name."""
+        if ref.startswith(CARE):
+            writer = ref.removeprefix(CARE)
+            return cls(CARE_RUN, writer) if writer and "/" not in writer else None
         run, _, writer = ref.removeprefix(JOURNALS).partition("/")
         return cls(RunId(run), writer) if is_run_id(run) and writer and "/" not in writer else None
 

@@ -64,6 +64,8 @@ TABLES = (
         ),
     ),
     Table("agent_messages", "message", ("agent", "role", "text", "data")),
+    Table("retractions", "retract", ("of_iteration", "reason")),
+    Table("cutoffs", "cutoff", ("of_run", "before", "reason"), many=True),
 )
 
 RUN_COLUMNS = (

@@ -35,6 +35,13 @@ _KEPT = frozenset(
     }
 )
 _KEPT_PREFIXES = ("XDG_", "GIT_CONFIG_", "GIT_SSL_")
+# What credential helpers and ssh ask a person with, for commands that go to a remote.
+_ASKING = frozenset(
+    {
+        *("GIT_ASKPASS", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY"),
+        *("DBUS_SESSION_BUS_ADDRESS", "KRB5CCNAME", "GNUPGHOME", "ALL_PROXY", "all_proxy"),
+    }
+)
 
 _ALWAYS = {
     "LC_ALL": "C",
@@ -99,8 +106,9 @@ class Git:
         ok: Container[int] = (0,),
         settings: Sequence[str] = _QUIET,
         wall_s: float = 600.0,
+        asks: bool = False,
     ) -> GitOutput:
-        """Run `git arguments` and return its output in bytes.
+        """Run `git arguments` and return its output in bytes; with `asks` helpers may ask a person for credentials.
 
         Exit codes outside `ok` raise: RepositoryError for what is wrong with the repository, else StoreError.
         """
@@ -108,7 +116,7 @@ class Git:
             finished = run(
                 ["git", *settings, *arguments],
                 cwd=self.cwd,
-                environment=git_environment() | dict(environment or {}),
+                environment=git_environment(asks=asks) | dict(environment or {}),
                 limits=Limits(wall_s=wall_s),
                 stdin=stdin,
                 split_errors=True,
@@ -125,9 +133,10 @@ class Git:
         return answer
 
 
-def git_environment() -> dict[str, str]:
+def git_environment(*, asks: bool = False) -> dict[str, str]:
     """Return the variables every git process gets: the caller's configuration, none of its repository."""
-    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+    wanted = _KEPT | _ASKING if asks else _KEPT
+    kept = {name: value for name, value in os.environ.items() if name in wanted or name.startswith(_KEPT_PREFIXES)}
     return kept | _ALWAYS
 
 

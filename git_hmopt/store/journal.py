@@ -24,7 +24,17 @@ from typing import Any
 
 from git_hmopt.errors import StoreError
 from git_hmopt.records.operation import Operation
-from git_hmopt.records.words import JOURNALS, Oid, RefName, RunId, is_run_id, journal_ref, utc_now
+from git_hmopt.records.words import (
+    CARE_RUN,
+    JOURNALS,
+    Oid,
+    RefName,
+    RunId,
+    is_run_id,
+    journal_ref,
+    journals_of,
+    utc_now,
+)
 from git_hmopt.store.chain import OPERATION_FILE, ChainEntry, JournalName, Wanted, is_deep, order, read_chains
 from git_hmopt.store.notes import NoteDraft, Notes
 from git_hmopt.store.objects import FILE, TOOL, ObjectBatch, TreeEntry, format_commit
@@ -116,7 +126,7 @@ class Journal:
         """
         if not drafts:
             raise ValueError("a step without an operation")
-        if not is_run_id(run):
+        if not is_run_id(run) and run != CARE_RUN:
             raise StoreError(f"{run!r} is no name of a run")
         step = _Step(drafts, dict(attachments or {}), tuple(keep), tuple(refs), dict(notes or {}))
         step.check()
@@ -155,7 +165,7 @@ class Journal:
         return new
 
     def _load(self, run: RunId) -> _Own:
-        heads = self._repository.list_refs(f"{JOURNALS}{run}")
+        heads = self._repository.list_refs(journals_of(run))
         ours = journal_ref(run, self.writer)
         own = _Own(heads.get(ours), 0, set())
         for chain in read_chains(self._repository.objects, [Wanted(ref, head) for ref, head in heads.items()]):
@@ -168,7 +178,7 @@ class Journal:
 
     def read(self, run: RunId) -> JournalReading:
         """Return the union of all writers' operations of a run, as of now; an empty one when nobody knows the run."""
-        heads = self._repository.list_refs(f"{JOURNALS}{run}")
+        heads = self._repository.list_refs(journals_of(run))
         entries: list[ChainEntry] = []
         skipped: Counter[str] = Counter()
         seen: set[Identity] = set()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,9 @@ FLAT_UNTIL = 256
 """How many notes one directory of a notes tree may hold before it is fanned out by two more digits."""
 
 _HEX = frozenset("0123456789abcdef")
+
+Drop = Callable[[bytes], bool]
+"""Says of a line that it is not to be there."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,23 @@ def merge_lines(*notes: bytes) -> bytes:
     """Return what git's `cat_sort_uniq` makes of these notes."""
     lines = {line for note in notes for line in note.split(b"\n") if line}
     return b"".join(line + b"\n" for line in sorted(lines))
+
+
+def merge_notes(batch: ObjectBatch, repository: Repository, ours: Oid, theirs: Oid, drop: Drop) -> Oid:
+    """Return the notes tree with the lines of both, whatever fan-out each has; `ours` when it has them all.
+
+    Of theirs, the lines that `drop` names are left out.
+    """
+    if ours == theirs:
+        return ours
+    here, there = (
+        {path.replace("/", ""): blob for _, blob, path in repository.list_tree(tree)} for tree in (ours, theirs)
+    )
+    other = {name: blob for name, blob in there.items() if here.get(name) != blob and _HEX.issuperset(name)}
+    found = repository.objects.read_many(list(other.values()))
+    kept = (b"".join(line + b"\n" for line in one.data.split(b"\n") if line and not drop(line)) for one in found)
+    added = {name: lines for name, lines in zip(other, kept, strict=True) if lines}
+    return (_added(batch, ours, added) if added else None) or ours
 
 
 def add_lines(batch: ObjectBatch, tree: Oid | None, drafts: Sequence[NoteDraft]) -> Oid:

@@ -32,12 +32,18 @@ class RunRow:
     accepted: int
 
 
+_ALIVE = "NOT EXISTS (SELECT 1 FROM cutoffs AS c WHERE c.of_run = runs.name AND c.before >= runs.created)"
+"""Whether a run is not expired."""
+
 _RUNS = f"""
 SELECT {", ".join(field.name for field in fields(RunRow))} FROM (
     SELECT runs.*, coalesce(judged.iterations, 0) AS iterations, coalesce(judged.accepted, 0) AS accepted
     FROM runs LEFT JOIN (
-        SELECT run, count(DISTINCT iteration) AS iterations, sum(accepted) AS accepted FROM evaluations GROUP BY run
+        SELECT run, count(DISTINCT iteration) AS iterations, sum(accepted AND NOT EXISTS (
+            SELECT 1 FROM retractions AS r WHERE r.run = e.run AND coalesce(r.of_iteration, e.iteration) = e.iteration
+        )) AS accepted FROM evaluations AS e GROUP BY run
     ) AS judged ON judged.run = runs.name
+    WHERE {_ALIVE}
 )
 """
 
@@ -58,12 +64,12 @@ def find_run(database: apsw.Connection, text: str | None = None) -> RunId:
 
     UsageError when there is none, with the nearest name, or when there are several.
     """
-    newest = database.execute("SELECT name FROM runs ORDER BY created DESC, name DESC LIMIT 1").get
+    newest = database.execute(f"SELECT name FROM runs WHERE {_ALIVE} ORDER BY created DESC, name DESC LIMIT 1").get
     if newest is None:
         raise UsageError("there is no run here yet", next_step="start one: git hmopt optimize --workload NAME")
     if text is None:
         return RunId(newest)
-    uuids = dict(database.execute("SELECT name, uuid FROM runs ORDER BY name"))
+    uuids = dict(database.execute(f"SELECT name, uuid FROM runs WHERE {_ALIVE} ORDER BY name"))
     names = list(uuids)
     if text in names:
         return RunId(text)
@@ -75,6 +81,10 @@ def find_run(database: apsw.Connection, text: str | None = None) -> RunId:
     if found:
         shown = ", ".join(found[:4]) + (", ..." if len(found) > 4 else "")
         raise UsageError(f"'{text}' is {len(found)} runs ({shown})", next_step="give more of the name")
+    expired = database.execute("SELECT of_run, before, reason FROM cutoffs WHERE of_run = ?", (text,)).fetchone()
+    if expired:
+        name, since, reason = expired
+        raise UsageError(f"run {name} is expired since {since}: {reason}", next_step="see: git hmopt list")
     import difflib
 
     near = difflib.get_close_matches(text, names, n=1, cutoff=0.4)

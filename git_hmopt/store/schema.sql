@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- The cache, version 2: derived from the journals, rebuilt at any time. Every row names the operation it came from
+-- The cache, version 3: derived from the journals, rebuilt at any time. Every row names the operation it came from
 -- (run, writer, lamport) and its place in that operation, so that the order of reading does not matter.
 -- Numbers that records keep as text stay text: cast(value as real) to compute.
 
@@ -87,3 +87,20 @@ CREATE TABLE agent_messages (
     agent TEXT NOT NULL, role TEXT NOT NULL, text TEXT NOT NULL, data TEXT NOT NULL,
     PRIMARY KEY (run, writer, lamport, place)
 ) STRICT, WITHOUT ROWID;
+
+-- A verdict that was taken back; no iteration: all that the run claims.
+CREATE TABLE retractions (
+    run TEXT NOT NULL, writer TEXT NOT NULL, lamport INTEGER NOT NULL, place INTEGER NOT NULL,
+    iteration INTEGER NOT NULL, node TEXT NOT NULL,
+    of_iteration INTEGER, reason TEXT NOT NULL,
+    PRIMARY KEY (run, writer, lamport, place)
+) STRICT, WITHOUT ROWID;
+
+-- Runs that are expired: `run`, as in every table, is that of the operation; `of_run` the one that is cut off.
+CREATE TABLE cutoffs (
+    run TEXT NOT NULL, writer TEXT NOT NULL, lamport INTEGER NOT NULL, place INTEGER NOT NULL,
+    iteration INTEGER NOT NULL, node TEXT NOT NULL,
+    of_run TEXT NOT NULL, before TEXT NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (run, writer, lamport, place)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX cutoffs_by_run ON cutoffs (of_run);

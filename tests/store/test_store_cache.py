@@ -17,11 +17,13 @@ from git_hmopt.records.base import Record
 from git_hmopt.records.run import (
     AgentMessage,
     ArtifactRecord,
+    CutoffRecord,
     EvaluationRecord,
     GraphRecord,
     HotspotRecord,
     MetricRecord,
     PatchRecord,
+    RetractionRecord,
     RunRecord,
 )
 from git_hmopt.records.words import RunId, RunStatus, journal_ref
@@ -143,6 +145,8 @@ def test_every_column_of_every_record_is_kept() -> None:
         "patches": PatchRecord,
         "evaluations": EvaluationRecord,
         "agent_messages": AgentMessage,
+        "retractions": RetractionRecord,
+        "cutoffs": CutoffRecord,
     }
     for table in TABLES:
         assert set(table.columns) == set(records[table.name].model_fields) - told_elsewhere, table.name
