@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ TABLES = frozenset(
 """What `schema.sql` makes."""
 
 
+_SCHEMA = Path(__file__).with_name("schema.sql")
 _DAMAGED = (apsw.CorruptError, apsw.NotADBError)
 _UNWRITABLE = (apsw.BusyError, apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError)
 
@@ -83,10 +85,13 @@ class Cache:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[apsw.Connection]:
-        """Bring the cache up to date and give a read-only connection to it.
+        """Bring the cache up to date and give a read-only connection to it; in memory where nothing can be written.
 
         StoreError when what is asked of it meets damage: that a file is whole cannot be seen without reading it all.
         """
+        if _is_read_only(self.path.parent):
+            yield self._in_memory()
+            return
         for _ in range(5):
             self.refresh()
             with self._locked(fcntl.LOCK_SH), self._usable(writable=False) as database:
@@ -100,6 +105,14 @@ class Cache:
                         ) from error
                     return
         raise StoreError(f"'{self.path}' vanishes as soon as it is written", next_step="see who deletes it")
+
+    def _in_memory(self) -> apsw.Connection:
+        """Return a database of its own for a repository that only others may write to."""
+        database = apsw.Connection(":memory:")
+        database.execute(_SCHEMA.read_text(encoding="utf-8"))
+        self._update(database)
+        database.pragma("query_only", True)
+        return database
 
     # -- reading and writing ----------------------------------------------------------------------------------------
 
@@ -128,7 +141,7 @@ class Cache:
         try:
             _remove(fresh, compact)
             with contextlib.closing(_open(fresh, create=True)) as database:
-                database.execute(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
+                database.execute(_SCHEMA.read_text(encoding="utf-8"))
                 database.pragma("user_version", VERSION)
                 database.pragma("synchronous", "OFF")  # nobody has it yet; a torn copy is found and rebuilt
                 count = self._update(database)
@@ -174,6 +187,12 @@ class Cache:
         with opened as lock:
             fcntl.flock(lock, how)
             yield
+
+
+def _is_read_only(home: Path) -> bool:
+    """Say whether nothing can be kept in a directory, or in the one where it would be made."""
+    place = home if home.is_dir() else home.parent
+    return not os.access(place, os.W_OK | os.X_OK)
 
 
 def _remove(*paths: Path) -> None:

@@ -12,6 +12,7 @@ transaction. What can happen to it:
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 import uuid
@@ -107,7 +108,11 @@ class Journal:
         self._before_publish = before_publish
         self._own: dict[RunId, _Own] = {}
         self._notes: dict[RefName, Notes] = {}
-        self.writer = writer_of(repository)
+
+    @functools.cached_property
+    def writer(self) -> str:
+        """Return the name this clone writes under; made up by whoever writes first, never by a reader."""
+        return writer_of(self._repository)
 
     def append(
         self,

@@ -87,11 +87,11 @@ def _served(server: socketserver.BaseServer) -> Iterator[None]:
         thread.join(10)
 
 
-def bare(path: Path, source: Shell | None = None, *settings: str) -> Shell:
-    """Make a bare repository that takes pushes, as a forge has one; with the branches of `source`."""
+def bare(path: Path, source: Shell | None = None, *settings: str, object_format: str = "sha1") -> Shell:
+    """Make a bare repository that takes pushes, as a forge has one; with the main branch of `source`."""
     path.mkdir(parents=True)
     made = Shell(path)
-    made.git("init", "-q", "--bare")
+    made.git("init", "-q", "--bare", f"--object-format={object_format}")
     for setting in ("http.receivepack=true", *settings):
         made.git("config", *setting.split("=", 1))
     if source:

@@ -56,7 +56,7 @@ class World:
             "append": self._append, "note": self._note, "reopen": self._reopen, "fetch": self._fetch,
             "push": lambda name, _: self._push(name, tuple(What)),
             "push some": lambda name, number: self._push(name, (list(What)[number],)),
-            "sync": lambda name, number: (self._fetch(name, number), self._push(name, tuple(What)))[1],
+            "sync": self._sync,
         }  # fmt: skip
         acts[kind](name, number)
 
@@ -79,6 +79,10 @@ class World:
 
     def _fetch(self, name: str, number: int) -> None:
         fetch(self.clones[name], Remote.of(self.clones[name], "origin"))
+
+    def _sync(self, name: str, number: int) -> None:
+        self._fetch(name, number)
+        self._push(name, tuple(What))
 
     def _push(self, name: str, what: tuple[What, ...]) -> None:
         push(self.clones[name], Remote.of(self.clones[name], "origin"), what)

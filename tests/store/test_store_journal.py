@@ -435,7 +435,7 @@ def test_writer_is_one_for_all_processes_and_damage_is_said(tmp_path: Path, shel
     assert uuid.UUID(answers.pop())
     (shell.cwd / ".git/hmopt/writer").write_text("nonsense\n")
     with pytest.raises(StoreError, match=r"holds no UUID; delete it"):
-        Journal(Repository.open(shell.cwd))
+        _ = Journal(Repository.open(shell.cwd)).writer
 
 
 # -- redaction ------------------------------------------------------------------------------------------------------
