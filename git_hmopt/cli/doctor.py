@@ -2,8 +2,8 @@
 """Say what this host has, what it lacks, what is lost without it, and the command that installs it.
 
 Works anywhere; in a repository with a configuration its adapters and slots are looked at as well. Nothing is changed,
-no command of the configuration is run, and nothing is contacted but REMOTE, where one is named. Exit code 0: nothing
-that is needed is missing; 1: something is.
+no command of the configuration is run, and nothing is contacted but REMOTE, where one is named: whether it takes runs
+is tried with one small ref, which is removed again. Exit code 0: nothing that is needed is missing; 1: something is.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from git_hmopt import __version__
 from git_hmopt.cli.main import ABOUT, COMMANDS, EXIT_CODES, command_of
 from git_hmopt.config.settings import field_of, git_keys, keys, variable
 from git_hmopt.loop.configuration import CONFIG_FILE
-from git_hmopt.records.words import BRANCHES, JOURNALS, NOTES_METRICS, NOTES_VERDICTS
+from git_hmopt.records.words import ARTIFACTS, BRANCHES, CARE, JOURNALS, NOTES_METRICS, NOTES_VERDICTS, SCRATCH
 
 EXAMPLES = {
     "See how it works, on a small C tree that ships with this tool:": "git hmopt demo",
@@ -44,6 +44,8 @@ _FILES = {
     f"`{BRANCHES}<run>/best`": "The branch a reviewer merges: accepted patches on top of the base.",
     f"`{NOTES_METRICS}`, `{NOTES_VERDICTS}`": "One JSON line a number, one a verdict, on the commit that was measured.",
     f"`{JOURNALS}<run>/<writer>`": "The journal of a run: every step, every candidate alive, resumable.",
+    f"`{CARE}<writer>`, `{ARTIFACTS}<run>/<writer>`": "What is expired, and the artifacts that somebody chose to push.",
+    f"`{SCRATCH}<remote>/`": "Where a remote stood when it was last asked; nothing reads them but push and fetch.",
     "`.git/hmopt/`": "Build trees, logs, raw artifacts, and an SQL cache that can be rebuilt any time.",
     "`share/bash-completion/completions/git-hmopt`, `share/zsh/site-functions/_git-hmopt`": "Completion, below the "
     "directory this tool was installed into. Where the shell does not look there: source the first in ~/.bashrc, or "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `doctor` asks about git, a remote and the database: read only, and no remote but the one that was named."""
+"""What `doctor` asks about git, the database, and the one remote that was named."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 
 import apsw
 
-from git_hmopt.config.explain import unknown
-from git_hmopt.errors import HmoptError, MissingProgramError, UsageError
+from git_hmopt.errors import HmoptError, MissingProgramError
 from git_hmopt.process.host import Finding, State
 from git_hmopt.store.git import Git
+from git_hmopt.store.remote import Namespace, Remote
 from git_hmopt.store.repository import Repository
+from git_hmopt.store.transport import probe
 
 
 def git_itself(directory: Path) -> Finding:
@@ -33,10 +34,11 @@ def git_itself(directory: Path) -> Finding:
 
 
 def remote(repository: Repository, name: str) -> Finding:
-    """Ask one configured remote for its refs; UsageError names the nearest when there is none called `name`."""
-    known = repository.git.run("remote").text.split()
-    if name not in known:
-        raise UsageError(unknown(name, known, what="remote"), next_step="see: git remote -v")
+    """Ask one remote for its refs, and try where it takes ours: by one small ref, which is removed again.
+
+    UsageError names the nearest when there is none called `name`.
+    """
+    asked = Remote.of(repository, name)
     lost = "runs cannot be pushed to it or fetched from it"
     try:
         answer = repository.git.run("ls-remote", "--quiet", name, wall_s=60)
@@ -44,7 +46,13 @@ def remote(repository: Repository, name: str) -> Finding:
         return Finding("remote", name, State.MISSING, error.what, lost, f"git ls-remote {name}", True)
     refs = [line.partition("\t")[2] for line in answer.text.splitlines()]
     ours = sum(1 for ref in refs if ref.startswith(("refs/hmopt/", "refs/notes/hmopt/", "refs/heads/hmopt/")))
-    return Finding("remote", name, State.FOUND, f"answers; {len(refs)} refs, {ours} of them of git hmopt", fatal=True)
+    said = f"answers; {len(refs)} refs, {ours} of them of git hmopt"
+    if probe(asked, Namespace.PLAIN):
+        return Finding("remote", name, State.FOUND, f"{said}; takes refs/hmopt/", fatal=True)
+    if probe(asked, Namespace.HEADS):
+        said += "; takes branches only: runs go to refs/heads/hmopt-data/"
+        return Finding("remote", name, State.LIMITED, said, "everybody's plain git fetch brings them along")
+    return Finding("remote", name, State.LIMITED, f"{said}; takes nothing from you", "runs can be fetched, not pushed")
 
 
 def vector_search() -> Finding:

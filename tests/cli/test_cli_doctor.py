@@ -197,7 +197,19 @@ def test_a_remote_that_answers(project: Project, tmp_path: Path) -> None:
     project.git("push", "-q", "lab", "main", "main:refs/hmopt/runs/x/y")
     code, found = examined(project, "lab")
     assert (code, found["lab"]["state"]) == (0, "found")
-    assert found["lab"]["detail"] == "answers; 3 refs, 1 of them of git hmopt"
+    assert found["lab"]["detail"] == "answers; 3 refs, 1 of them of git hmopt; takes refs/hmopt/"
+    before = set(remote.rglob("refs/**/*"))
+    hook = remote / "hooks/update"
+    hook.write_text("#!/bin/sh\ncase $1 in refs/heads/*) ;; *) exit 1;; esac\n")
+    hook.chmod(0o755)
+    _, found = examined(project, "lab")
+    assert found["lab"]["state"] == "limited"
+    assert found["lab"]["detail"].endswith("; takes branches only: runs go to refs/heads/hmopt-data/")
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    code, found = examined(project, "lab")
+    assert (code, found["lab"]["lost"]) == (0, "runs can be fetched, not pushed")
+    # Nothing of it is left.
+    assert {path for path in remote.rglob("refs/**/*") if path.is_file()} <= before
 
 
 def test_no_such_remote(project: Project, tmp_path: Path) -> None:
