@@ -109,8 +109,6 @@ def test_sixteen_bytes_of_nop_are_no_change(sort_run: dict[str, Any]) -> None:
     # On a machine that others use at the same time the truth may be that it cannot be told; nothing else is true.
     assert evaluation["verdict"] in ("no-change", "cannot-tell")
     assert not evaluation["accepted"]
-    (time,) = [delta for delta in evaluation["deltas"] if delta["metric"] == "time" and delta["against"] == "best"]
-    assert float(time["low"]) <= 0 <= float(time["high"])
 
 
 def test_a_sort_that_breaks_for_one_size_is_incorrect(sort_run: dict[str, Any]) -> None:
