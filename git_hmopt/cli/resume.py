@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Go on with a run that was killed, from its last checkpoint."""
+"""Go on with a run that was killed, from its last checkpoint.
+
+A run that was made in another clone, and fetched, goes on as a run of your own on its best so far: it tries what was
+not tried, with what is left of the budget.
+"""
 
 from __future__ import annotations
 

@@ -17,18 +17,19 @@ from types import FrameType
 
 from git_hmopt.agents.proposer import Proposer
 from git_hmopt.config.load import LoadedConfig, load_config
+from git_hmopt.config.settings import with_settings
 from git_hmopt.errors import HmoptError, InterruptedRunError, RepositoryError, StoreError
 from git_hmopt.loop.baseline import reuse
 from git_hmopt.loop.bench import Bench
 from git_hmopt.loop.book import Book
-from git_hmopt.loop.configuration import LocalOverlays, notes_on
+from git_hmopt.loop.configuration import LocalOverlays, notes_on, ready
 from git_hmopt.loop.lock import alone
 from git_hmopt.loop.log import Listener, RunLog
 from git_hmopt.loop.nodes.finish import closing, dropped_branches, told
 from git_hmopt.loop.outcome import Outcome
 from git_hmopt.loop.plan import RunPlan
 from git_hmopt.loop.proposers import kept, make_proposer
-from git_hmopt.loop.state import RunState
+from git_hmopt.loop.state import CheckpointRecord, RunState
 from git_hmopt.process.runner import kill_live
 from git_hmopt.records.run import RepositoryState, RunRecord
 from git_hmopt.records.words import Oid, RunId, RunStatus, best_ref, new_run_id, utc_now
@@ -80,6 +81,8 @@ class Request:
     """A person's own values above the configuration's, as `Settings.texts` gives them."""
     baseline: RunId | None = None
     """A run whose profile and noise floor are taken over."""
+    parent: RunId | None = None
+    """A run of another clone that this one goes on with."""
 
 
 def start(
@@ -115,6 +118,7 @@ def start(
                 iterations=request.iterations,
                 wall_s=request.wall_s,
                 settings=dict(request.settings),
+                parent=request.parent,
                 started=utc_now(),
             )
             bench = _bench(repository, plan, loaded, local_root, listener)
@@ -155,15 +159,15 @@ def _nothing_left(repository: Repository, run: RunId) -> Iterator[None]:
 
 
 def resume(repository: Repository, run: RunId, *, local_root: Path, listener: Listener = lambda line: None) -> RunStory:
-    """Go on with a run of this clone from its last checkpoint; StoreError when it is closed or another clone's."""
+    """Go on with a run from its last checkpoint: the run itself in the clone that made it, elsewhere a child of it.
+
+    StoreError when it is closed; whatever `ready` raises when its configuration is not trusted in this clone.
+    """
     journal = Journal(repository)
     book = Book(journal, run)
     _refuse_closed(book)
     if not any(entry.operation.writer == journal.writer for entry in book.entries):
-        raise StoreError(
-            f"run {run} was made in another clone and only goes on there",
-            next_step="start a run of your own on its best branch",
-        )
+        return _resumed_elsewhere(repository, book, listener)
     plan = book.plan()
     configuration = ArtifactStore.of(repository).read(plan.configuration)
     if configuration is None:
@@ -178,6 +182,32 @@ def resume(repository: Repository, run: RunId, *, local_root: Path, listener: Li
         bench = _bench(repository, plan, loaded, local_root, listener)
         _refuse_other_overlays(bench, book)
         return _drive(bench, None, None)
+
+
+def _resumed_elsewhere(repository: Repository, book: Book, listener: Listener) -> RunStory:
+    """Open a child run on the best so far: only a journal's one writer may append to it.
+
+    What was tried is not tried again, and what is left of the budget is what the last checkpoint left.
+    """
+    plan = book.plan()
+    last = Journal(repository).latest_checkpoint(book.run)
+    state = CheckpointRecord.model_validate(last.data["checkpoint"]).state if last else None
+    base = state.best if state else plan.base_commit
+    found = ready(repository, base=base, allow_dirty=True)
+    budget = with_settings(found.loaded.config, plan.settings).budget
+    iterations = plan.iterations if plan.iterations is not None else budget.iterations
+    request = Request(
+        workload=plan.workload,
+        base=base,
+        proposer=plan.proposer,
+        seed=plan.seed,
+        iterations=max(0, iterations - len(book.attempts())),
+        wall_s=max(1, int(state.budget_remaining)) if state else plan.wall_s,
+        sandboxed=plan.sandboxed,
+        settings=plan.settings,
+        parent=book.run,
+    )
+    return start(repository, found.loaded, found.raw, request, local_root=found.local_root, listener=listener)
 
 
 def _refuse_closed(book: Book) -> None:
@@ -258,6 +288,7 @@ def _record(bench: Bench) -> RunRecord:
             dirty=repository.worktree is not None and repository.is_dirty(),
         ),
         seed=plan.seed,
+        parent=plan.parent,
         created=plan.started,
     )
 

@@ -30,4 +30,6 @@ class RunPlan(Record):
     wall_s: int | None = None
     settings: dict[str, str] = Field(default_factory=dict)
     """What the person who started it set above the configuration, by key (`measure.layouts`), and `jobs`."""
+    parent: str | None = None
+    """The run of another clone that this one goes on with."""
     started: str

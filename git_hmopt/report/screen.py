@@ -58,14 +58,14 @@ def _wrapped(texts: Sequence[str], limit: int) -> list[str]:
 def _what(story: RunStory) -> list[str]:
     run = story.run
     reason = f": {plain(story.status_reason)}" if story.status_reason else ""
-    parent = f", continues {run.parent}" if run.parent else ""
     # Most runs record the base commit itself as the revision; said once is enough.
     more = [run.revision] * (run.revision != run.base_commit) + ["dirty tree"] * run.dirty
     base = f"{run.base_commit[:12]} ({', '.join(more)})" if more else run.base_commit[:12]
     return [
         f"run {run.name}  {story.status}{reason}",
-        f"  workload {run.workload} on {run.device}, proposer {run.proposer}, seed {run.seed}{parent}",
+        f"  workload {run.workload} on {run.device}, proposer {run.proposer}, seed {run.seed}",
         f"  base {base} of {run.uri}, started {run.created}",
+        *([f"  goes on with run {run.parent}"] if run.parent else []),
     ]
 
 

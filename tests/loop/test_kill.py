@@ -136,6 +136,39 @@ def wait_for_line(project: Project, text: str, child: subprocess.Popen[bytes], *
     raise AssertionError(f"no '{text}' in the log of the run (exit code {child.poll()})")
 
 
+def test_in_another_clone_a_child_goes_on_with_it(project: Project, tmp_path: Path) -> None:
+    """With what was accepted as its base, without trying again what was tried, and with what is left of the budget."""
+    killed(project, "end", "stop_or_continue", "optimize", "--workload", "scan", "--seed", "7", "--iterations", "2")
+    parent = recorded_run(project)
+    (judged,) = parent.named("patch.judged")
+    best = judged["evaluation"]["commit"] if judged["evaluation"]["accepted"] else project.git("rev-parse", "HEAD")
+    forge = tmp_path / "forge.git"
+    project.git("init", "-q", "--bare", str(forge))
+    project.git("push", "-q", str(forge), "main")
+    assert project.hmopt("push", str(forge)).returncode == 0
+    clone = Project(tmp_path / "clone", project.home)
+    project.git("clone", "-q", "-b", "main", str(forge), str(clone.root))
+    assert clone.hmopt("fetch").returncode == 0
+    assert clone.hmopt("trust").returncode == 0
+    done = clone.hmopt("resume", parent.name, "--json")
+    assert done.returncode in (0, 1), done.stderr
+    story = json.loads(done.stdout)["story"]
+    assert story["run"]["parent"] == parent.name != story["run"]["name"]
+    assert story["run"]["base_commit"] == best
+    assert story["run"]["seed"] == 7
+    assert len(story["iterations"]) <= 1
+    tried = [(one["decision"]["symbol"], one["decision"]["strategy"]) for one in story["iterations"]]
+    (before,) = parent.named("decision.made")
+    assert (before["decision"]["symbol"], before["decision"]["strategy"]) not in tried
+    assert f"goes on with run {parent.name}\n" in clone.hmopt("show").stdout
+    # The parent's own journal has one writer, and did not grow.
+    assert clone.hmopt("sync").returncode == 0
+    assert project.hmopt("fetch", str(forge)).returncode == 0
+    assert {row["name"] for row in json.loads(project.hmopt("list", "--json").stdout)["runs"]} == {
+        parent.name, story["run"]["name"]
+    }  # fmt: skip
+
+
 def test_a_killed_run_is_called_interrupted_until_somebody_goes_on_with_it(project: Project, tmp_path: Path) -> None:
     killed(project, "start", "conductor_decide", *START)
     name = recorded_run(project).name
@@ -152,11 +185,9 @@ def test_a_killed_run_is_called_interrupted_until_somebody_goes_on_with_it(proje
     clone.git("fetch", "-q", "origin", "refs/hmopt/runs/*:refs/hmopt/runs/*")
     for _ in range(2):
         assert clone.hmopt("list").stdout == f"{name}  running    {base}  no candidate\n"
+    # A clone brings no right to run its commands.
     resumed = clone.hmopt("resume")
-    assert resumed.stderr == (
-        f"git hmopt: run {name} was made in another clone and only goes on there; "
-        "start a run of your own on its best branch\n"
-    )
+    assert (resumed.returncode, "never trusted here" in resumed.stderr) == (128, True)
     # While it is at work, it runs; another one that was killed meanwhile does not.
     killed(project, "start", "init_run", *START)
     child = subprocess.Popen(

@@ -18,7 +18,7 @@ from git_hmopt.loop.state import RunState
 from git_hmopt.measure.gate import rejected
 from git_hmopt.measure.policy import Change, Violation, check_policy
 from git_hmopt.records.run import AgentMessage, CheckRecord, PatchRecord
-from git_hmopt.records.words import Oid, candidate_ref
+from git_hmopt.records.words import Oid, RunId, candidate_ref
 from git_hmopt.store.journal import OpDraft
 from git_hmopt.store.repository import ChangedPath, RefUpdate
 
@@ -32,7 +32,8 @@ def conductor_decide(bench: Bench, state: RunState) -> Outcome:
     if iteration > bench.iterations:
         decision: Decision | End = End(f"the budget of {bench.iterations} iterations is used up")
     else:
-        decision = bench.proposer.decide(read_pack(bench, state), book.attempts(), source)
+        parents = Book(bench.journal, RunId(bench.plan.parent)).attempts() if bench.plan.parent else []
+        decision = bench.proposer.decide(read_pack(bench, state), [*parents, *book.attempts()], source)
     if isinstance(decision, End):
         message = AgentMessage(
             iteration=iteration,
