@@ -153,6 +153,9 @@ class Cache:
                 reason = _reason_against(database)
             except apsw.CantOpenError:
                 reason = "missing"
+            except apsw.ReadOnlyError:
+                # An update was killed: whoever opens it for writing plays its journal back.
+                reason = "in the middle of an update"
             except _DAMAGED as error:
                 reason = f"damaged ({error})"
             yield reason or database

@@ -32,8 +32,8 @@ def take(
 ) -> tuple[Taken, list[RefUpdate]]:
     """Return what is to be moved here so that nothing of `theirs` is missing, and what that means.
 
-    `drop` says of a line of a note that it is not taken, nor kept. The objects of merged notes are written; nothing is visible
-    before the moves are made.
+    `drop` says of a line of a note that it is not taken, nor kept. The objects of merged notes are written; nothing is
+    visible before the moves are made.
     """
     wanted = [(ref, oid) for ref, oid in dict.fromkeys(theirs)]
     ours = repository.list_refs(*{ref for ref, _ in wanted}) if len(wanted) < 100 else _all(repository)

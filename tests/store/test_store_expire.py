@@ -18,16 +18,17 @@ from git_hmopt.records.words import (
     NOTES_METRICS,
     NOTES_VERDICTS,
     SCRATCH,
+    Oid,
     RunId,
     best_ref,
     candidate_ref,
 )
-from git_hmopt.store import expire as expiring
 from git_hmopt.store.cache import Cache
 from git_hmopt.store.expire import expire, planned
 from git_hmopt.store.fsck import check
 from git_hmopt.store.journal import Journal, OpDraft
-from git_hmopt.store.notes import NoteDraft, Notes
+from git_hmopt.store.notes import Drop, NoteDraft, Notes, without_lines
+from git_hmopt.store.objects import ObjectBatch
 from git_hmopt.store.queries import find_run, list_runs
 from git_hmopt.store.remote import Namespace, Remote
 from git_hmopt.store.repository import MovedRefsError, Repository
@@ -248,16 +249,16 @@ def test_a_run_that_was_written_to_meanwhile_stays_whole(world: World) -> None:
 
 def test_a_note_that_is_written_meanwhile_is_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     head = world.repository.resolve("HEAD")
-    build, met = expiring.without_lines, []
+    met: list[int] = []
 
-    def written_first(*arguments: object) -> object:
-        made = build(*arguments)  # type: ignore[arg-type]
+    def written_first(batch: ObjectBatch, repository: Repository, tree: Oid, drop: Drop) -> Oid:
+        made = without_lines(batch, repository, tree, drop)
         if not met:
             met.append(1)
             Notes(world.repository).append([NoteDraft(head, AT, {"run": RUN, "meanwhile": "1"})])
         return made
 
-    monkeypatch.setattr(expiring, "without_lines", written_first)
+    monkeypatch.setattr("git_hmopt.store.expire.without_lines", written_first)
     expire(world.repository, planned(world.repository, runs=[OLD]), "old")
     assert any("meanwhile" in line for line in Notes(world.repository).read()[head])
     assert lines_of(world, OLD) == 0 and refs(world, OLD) == {}
