@@ -4,7 +4,8 @@
 A run that was archived is a bundle below .git/hmopt/archive; `git fetch FILE 'refs/*:refs/*'` has its refs back in
 another repository. The record of the expiry travels with `git hmopt push`: a clone that still has the runs brings
 nothing back. Runs with accepted patches stay unless --accepted says otherwise, and so does every run that is open or
-checked out. With --remote the runs go from there, too; with --remote alone only what is expired already.
+checked out. With --remote the runs go from there, too. Where neither --run nor --older-than says what goes, it is what
+others expired already and this clone (or REMOTE) still has.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from git_hmopt.cli.story import named_run
 from git_hmopt.cli.travel import say
 from git_hmopt.errors import ExitCode, UsageError
-from git_hmopt.store.expire import Expiry, delete_there, expire, on_remote, planned
+from git_hmopt.store.expire import Expiry, delete_there, expire, on_remote, planned, require_whole
 from git_hmopt.store.remote import Remote
 from git_hmopt.store.repository import Repository
 from git_hmopt.store.transport import fetch
@@ -43,21 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> ExitCode:
     """Say what goes, and have it gone where asked."""
-    if not (options.run or options.older_than or options.remote):
-        raise UsageError("expire: which runs?", next_step="name them (--run RUN) or an age (--older-than 90d)")
     if options.reason is not None and not options.reason.strip():
         raise UsageError("--reason: it is empty", next_step="say why")
     repository = Repository.open(Path())
     remote = Remote.of(repository, options.remote, say=say) if options.remote else None
-    expiry = Expiry()
-    if options.run or options.older_than:
-        planned(repository)  # refuses a shallow clone before anything is fetched
-        if remote:
-            fetch(repository, remote)
-        runs = [named_run(repository, text) for text in options.run or ()]
-        expiry = planned(repository, runs=runs, before=_before(options.older_than), accepted=options.accepted)
-    elif remote:
+    require_whole(repository)
+    if remote:
         fetch(repository, remote)
+    runs = [named_run(repository, text) for text in options.run or ()]
+    expiry = planned(repository, runs=runs, before=_before(options.older_than), accepted=options.accepted)
     if remote:
         on_remote(repository, remote, expiry)
     if options.yes:

@@ -71,29 +71,35 @@ class Expiry:
         return bool(self.runs or self.there)
 
 
+def require_whole(repository: Repository) -> None:
+    """Raise RepositoryError in a shallow clone: it has not all of what it would archive."""
+    if repository.is_shallow:
+        raise RepositoryError("a shallow clone cannot archive what it expires", next_step="run: git fetch --unshallow")
+
+
 def planned(
     repository: Repository, *, runs: Sequence[RunId] = (), before: str | None = None, accepted: bool = False
 ) -> Expiry:
-    """Return which runs would go: those named, or the ones created before a time; only closed ones.
+    """Return which runs would go: those named, the ones created before a time, or else what others expired already.
 
-    Runs with accepted patches go only with `accepted`. RepositoryError in a shallow clone, which does not know enough
-    of what it would archive.
+    Only closed ones go, and those with accepted patches only with `accepted`, or when others expired them.
     """
-    if repository.is_shallow:
-        raise RepositoryError("a shallow clone cannot archive what it expires", next_step="run: git fetch --unshallow")
+    require_whole(repository)
     expiry, in_use = Expiry(), {run_of(ref) for ref in checked_out(repository)}
     heads = repository.list_refs(JOURNALS, BRANCHES, ARTIFACTS)
     refs: dict[RunId, dict[RefName, Oid]] = {}
     for ref, oid in heads.items():
         refs.setdefault(run_of(ref) or RunId(""), {})[ref] = oid
     known = _known(repository)
+    over = over_already(repository, heads)
     parents = {one.parent: run for run, one in known.items() if one.parent and one.status not in _CLOSED}
     for run, one in known.items():
-        if (runs and run not in runs) or (before is not None and one.created >= before):
+        chosen = run in runs if runs else run in over if before is None else one.created < before
+        if not chosen:
             continue
         if one.status not in _CLOSED:
             expiry.stays[run] = f"it is {one.status}, not closed"
-        elif one.accepted and not accepted:
+        elif one.accepted and not accepted and run not in over:
             expiry.stays[run] = f"it has {one.accepted} accepted patches; --accepted takes it along"
         elif run in in_use:
             expiry.stays[run] = "a branch of it is checked out"
@@ -102,6 +108,14 @@ def planned(
         else:
             expiry.runs.append(Expiring(run, one.created, one.status, one.accepted, refs.get(run, {})))
     return expiry
+
+
+def over_already(repository: Repository, heads: Mapping[RefName, Oid]) -> set[RunId]:
+    """Return the runs among `heads` that are cut off and were not written to since."""
+    journals = {(ref, oid) for ref, oid in heads.items() if ref.startswith(JOURNALS)}
+    gone = covered(repository, journals, cutoffs(repository))
+    grown = {run_of(ref) for ref, _ in journals - gone}
+    return {run for ref, _ in gone if (run := run_of(ref)) and run not in grown}
 
 
 def on_remote(repository: Repository, remote: Remote, expiry: Expiry) -> None:
@@ -137,10 +151,12 @@ class _NotesMovedError(MovedRefsError):
 
 def _recorded(repository: Repository, expiry: Expiry, reason: str) -> None:
     before = _last(repository, expiry.runs)
-    cut = {one.run: Cutoff(one.run, before, reason) for one in expiry.runs}
+    known = cutoffs(repository)
+    why = {one.run: known[one.run].reason if one.run in known else reason for one in expiry.runs}
+    cut = {run: Cutoff(run, before, text) for run, text in why.items()}
     gone = [RefUpdate(ref, None, oid) for one in expiry.runs for ref, oid in one.refs.items()]
     noted = list(_notes_without(repository, cut))
-    records = [CutoffRecord(of_run=run, before=before, reason=reason).model_dump(mode="json") for run in cut]
+    records = [CutoffRecord(of_run=run, before=before, reason=why[run]).model_dump(mode="json") for run in cut]
     journal = Journal(repository)
     # Each is an operation of its own, so it is counted up.
     mine = [one for one in journal.read(CARE_RUN).operations if (one.writer, one.op) == (journal.writer, CUTOFF)]

@@ -18,6 +18,7 @@ from git_hmopt.records.words import ARTIFACTS, BRANCHES, JOURNALS, NOTES, RefNam
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.cache import Cache
 from git_hmopt.store.care import run_of
+from git_hmopt.store.expire import over_already
 from git_hmopt.store.faults import Findings
 from git_hmopt.store.fsck_journals import Journals, check_journals
 from git_hmopt.store.repository import RefUpdate, Repository
@@ -76,6 +77,9 @@ def planned(repository: Repository, *, busy: str | None = None, now: float | Non
     else:
         _artifacts(repository, sweep, journals, at)
         _caches(repository, sweep, journals, closed, at)
+    over = over_already(repository, repository.list_refs(JOURNALS))
+    if over:
+        sweep.stays.append(f"{len(over)} runs that others expired: git hmopt expire --yes archives and removes them")
     loose = sum(1 for prefix in (BRANCHES, JOURNALS, ARTIFACTS, NOTES) for _ in _files(repository.common_dir / prefix))
     sweep.loose = loose if loose > LOOSE_REFS else 0
     return sweep

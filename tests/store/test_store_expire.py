@@ -89,7 +89,6 @@ def everything(world: World) -> str:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        ((), "expire: which runs?; name them (--run RUN) or an age (--older-than 90d)"),
         (("--older-than", "soon"), "'soon' is no age; 90d, 12w or 2y is"),
         (("--older-than", "90d", "--run", OLD), "not allowed with argument"),
         (("--run", OLD, "--reason", "  "), "--reason: it is empty; say why"),
@@ -322,6 +321,56 @@ def test_a_stale_clone_brings_nothing_back_over_http(
         # They agree, and nothing goes to and fro between them.
         assert forge.git("for-each-ref") == after
         assert OLD not in forge.git("grep", "-h", "run", NOTES_METRICS) + forge.git("grep", "-h", "run", NOTES_VERDICTS)
+
+
+def test_a_clone_that_still_has_what_others_expired_can_clean_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = make_repository(tmp_path / "source")
+    Shell(tmp_path).git("init", "-q", "--bare", "forge.git")
+    source.git("push", "-q", str(tmp_path / "forge.git"), "main")
+    alice, bob = (cloned(tmp_path, name, str(tmp_path / "forge.git")) for name in ("alice", "bob"))
+    record_run(alice.repository, OLD, accepted=1)
+    record_run(alice.repository, OTHER_RUN)
+    push(alice.repository, Remote.of(alice.repository, "origin"), tuple(What))
+    fetch(bob.repository, Remote.of(bob.repository, "origin"))
+    had = refs(bob, OLD)
+    expire(alice.repository, planned(alice.repository, runs=[OLD], accepted=True), "a broken host")
+    push(alice.repository, Remote.of(alice.repository, "origin"))
+    assert hmopt(bob, monkeypatch, "expire", "--yes") == 0
+    assert capsys.readouterr().out == "nothing to expire\n" and refs(bob, OLD) == had != {}
+    fetch(bob.repository, Remote.of(bob.repository, "origin"))
+    assert refs(bob, OLD) == had and listed(bob) == {OTHER_RUN}
+    assert hmopt(bob, monkeypatch, "gc") == 0
+    assert "stays: 1 runs that others expired: git hmopt expire --yes archives" in capsys.readouterr().err
+    assert hmopt(bob, monkeypatch, "expire", "--yes") == 0
+    assert f"expired run {OLD} (succeeded, 1 accepted, {len(had)} refs)" in capsys.readouterr().out
+    assert refs(bob, OLD) == {} and (bob.home / "archive" / f"{OLD}.bundle").is_file()
+    assert hmopt(bob, monkeypatch, "show", OLD) == 129
+    assert ": a broken host; " in capsys.readouterr().err
+    assert check(bob.repository).faults == []
+
+
+def test_a_run_that_somebody_wrote_to_after_the_cutoff_is_not_over(shell: Shell) -> None:
+    world = World(shell)
+    record_run(world.repository, OLD)
+    care = {"cutoff": [{"v": 1, "of_run": OLD, "before": "2026-01-01T00:00:00Z", "reason": "old"}]}
+    Journal(world.repository).append(RunId("care"), [OpDraft("cutoff", "expire", data=care)])
+    assert planned(world.repository).runs == []
+
+
+@pytest.mark.parametrize("options", [("--bare",), ("--filter=blob:none",)], ids=["bare", "partial"])
+def test_in_other_kinds_of_clones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]) -> None:
+    forge = make_repository(tmp_path / "forge")
+    forge.git("config", "uploadpack.allowFilter", "true")
+    Shell(tmp_path).git("clone", "-q", *options, f"file://{forge.cwd}", "other")
+    world = World(Shell(tmp_path / "other"))
+    record_run(world.repository, OLD)
+    assert hmopt(world, monkeypatch, "expire", "--run", OLD, "--yes") == 0
+    assert refs(world, OLD) == {} and listed(world) == set()
+    world.shell.git("bundle", "verify", "-q", str(world.home / "archive" / f"{OLD}.bundle"))
+    assert hmopt(world, monkeypatch, "gc", "--yes") == 0
+    assert hmopt(world, monkeypatch, "fsck") == 0
 
 
 def test_a_ref_that_moved_on_the_remote_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
