@@ -37,6 +37,7 @@ _KINDS: Mapping[str, str] = {
     "jobs": "nothing",
     "max_size": "nothing",
     "n": "nothing",
+    "older_than": "nothing",
     "output": "files",
     "path": "directories",
     "proposer": "proposers",

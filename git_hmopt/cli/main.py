@@ -41,6 +41,9 @@ COMMANDS = {
     "ingest": "keep a snapshot of a repository's source here, with a manifest",
     "config": "show every setting and where it came from; the schema and reference of .hmopt.yaml",
     "doctor": "say what this host has, what it lacks, what is lost without it, and what installs it",
+    "fsck": "check all that is stored here, and repair what is derived",
+    "gc": "remove what no run needs any more, after saying what that is",
+    "expire": "forget old runs, here and everywhere, after archiving them",
     "cache": "the derived database: rebuild it, or say where it is",
 }
 

@@ -77,6 +77,14 @@ def interrupted(repository: Repository, statuses: Mapping[RunId, str]) -> frozen
     return frozenset(found - {holder})
 
 
+def at_work(repository: Repository) -> str | None:
+    """Return who holds the build trees now, as a message names it, or None."""
+    held, holder = _held(repository)
+    if not held:
+        return None
+    return f"run {holder}" if holder else "a run"
+
+
 def _held(repository: Repository) -> tuple[bool, RunId | None]:
     """Say whether a process holds the build trees now, and for which run."""
     try:

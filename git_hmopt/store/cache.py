@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,7 +30,6 @@ TABLES = frozenset(
     }
 )
 """What `schema.sql` makes."""
-
 
 _SCHEMA = Path(__file__).with_name("schema.sql")
 _DAMAGED = (apsw.CorruptError, apsw.NotADBError)
@@ -83,6 +83,40 @@ class Cache:
         with self._locked(fcntl.LOCK_EX):
             return Refreshed(self._rebuild(), "asked for")
 
+    def check(self, *, compare: bool = True) -> str | None:
+        """Return how the cache is damaged, or other than a rebuild from git would be, or None; nothing is written.
+
+        One that is missing, older, or behind the journals is none of that: the next reader brings it up to date.
+        """
+        with self._locked(fcntl.LOCK_SH), self._usable(writable=False) as database:
+            if isinstance(database, str):
+                return database if database.startswith("damaged") else None
+            try:
+                ((said,), *_) = database.execute("PRAGMA integrity_check(1)")
+                if said != "ok":
+                    return f"damaged ({said})"
+                return self._differs(database) if compare else None
+            except _DAMAGED as error:
+                return f"damaged ({error})"
+
+    def _differs(self, database: apsw.Connection) -> str | None:
+        """Return the first table that is other than a rebuild's, once both are brought up to date in memory."""
+        with (
+            contextlib.closing(apsw.Connection(":memory:")) as mine,
+            contextlib.closing(apsw.Connection(":memory:")) as fresh,
+        ):
+            with mine.backup("main", database, "main") as copying:
+                copying.step()
+            fresh.execute(_SCHEMA.read_text(encoding="utf-8"))
+            self._update(mine)
+            self._update(fresh)
+            for table in sorted(TABLES):
+                # The tables are in the order of their keys, whatever the order of insertion was.
+                rows = (one.execute(f"SELECT * FROM {table}") for one in (mine, fresh))
+                if any(ours != theirs for ours, theirs in itertools.zip_longest(*rows)):
+                    return f"its table '{table}' is other than a rebuild's"
+        return None
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[apsw.Connection]:
         """Bring the cache up to date and give a read-only connection to it; in memory where nothing can be written.
@@ -131,6 +165,9 @@ class Cache:
                 reason = _reason_against(database)
             except apsw.CantOpenError:
                 reason = "missing"
+            except apsw.ReadOnlyError:
+                # An update was killed: whoever opens it for writing plays its journal back.
+                reason = "in the middle of an update"
             except _DAMAGED as error:
                 reason = f"damaged ({error})"
             yield reason or database

@@ -105,7 +105,7 @@ def _read_some(objects: ObjectStore, wanted: Sequence[Wanted]) -> Iterator[Chain
         skipped: Counter[str] = Counter()
         entries = []
         for oid in reversed(path):
-            entry = _entry(oid, commits[oid], trees[oid], blobs.get(oid), chain.ref)
+            entry = entry_of(oid, commits[oid], trees[oid], blobs.get(oid), chain.ref)
             if isinstance(entry, str):
                 skipped[entry] += 1
             else:
@@ -146,7 +146,8 @@ def _operations(objects: ObjectStore, trees: Mapping[Oid, list[TreeEntry]]) -> d
     return {commit: blob.data for commit, blob in zip(files, found, strict=True) if blob}
 
 
-def _entry(oid: Oid, commit: Commit, tree: Sequence[TreeEntry], blob: bytes | None, ref: RefName) -> ChainEntry | str:
+def entry_of(oid: Oid, commit: Commit, tree: Sequence[TreeEntry], blob: bytes | None, ref: RefName) -> ChainEntry | str:
+    """Return the operation of a journal's commit, or why it is none (the words of `Chain.skipped`)."""
     fields = _fields(blob)
     if isinstance(fields, str):
         return fields

@@ -16,6 +16,7 @@ from typing import Any
 from git_hmopt.errors import StoreError
 from git_hmopt.records.base import canonical_json
 from git_hmopt.records.words import NOTES_METRICS, NOTES_VERDICTS, Oid, RefName
+from git_hmopt.store.edit import filter_tree
 from git_hmopt.store.objects import FILE, TOOL, TREE, ObjectBatch, TreeEntry, format_commit
 from git_hmopt.store.redaction import redact_values
 from git_hmopt.store.repository import MovedRefsError, RefUpdate, Repository
@@ -25,6 +26,8 @@ FLAT_UNTIL = 256
 """How many notes one directory of a notes tree may hold before it is fanned out by two more digits."""
 
 _HEX = frozenset("0123456789abcdef")
+_AT_ONCE = 2000
+"""How many notes are read together: bounds the memory."""
 
 Drop = Callable[[bytes], bool]
 """Says of a line that it is not to be there."""
@@ -41,9 +44,14 @@ class NoteDraft:
     def line(self) -> str:
         """Return the line as it is stored: redacted, canonical, the time first."""
         data, _ = redact_values({key: value for key, value in self.data.items() if key != "at"})
-        rest = canonical_json(data).removeprefix("{")
-        # cat_sort_uniq sorts whole lines, so the time must come first; and it destroys what spans lines.
-        return f'{{"at":{canonical_json(self.at)}{"" if rest == "}" else ","}{rest}'
+        return note_line(self.at, data)
+
+
+def note_line(at: str, data: Mapping[str, Any]) -> str:
+    """Return the one way in which a line of a note is written; TypeError for what no line can hold (floats)."""
+    rest = canonical_json(data).removeprefix("{")
+    # cat_sort_uniq sorts whole lines, so the time must come first; and it destroys what spans lines.
+    return f'{{"at":{canonical_json(at)}{"" if rest == "}" else ","}{rest}'
 
 
 class Notes:
@@ -130,7 +138,7 @@ def merge_lines(*notes: bytes) -> bytes:
     return b"".join(line + b"\n" for line in sorted(lines))
 
 
-def merge_notes(batch: ObjectBatch, repository: Repository, ours: Oid, theirs: Oid, drop: Drop) -> Oid:
+def merge_notes(batch: ObjectBatch, repository: Repository, ours: Oid, theirs: Oid, drop: Drop | None) -> Oid:
     """Return the notes tree with the lines of both, whatever fan-out each has; `ours` when it has them all.
 
     Of theirs, the lines that `drop` names are left out.
@@ -142,9 +150,43 @@ def merge_notes(batch: ObjectBatch, repository: Repository, ours: Oid, theirs: O
     )
     other = {name: blob for name, blob in there.items() if here.get(name) != blob and _HEX.issuperset(name)}
     found = repository.objects.read_many(list(other.values()))
-    kept = (b"".join(line + b"\n" for line in one.data.split(b"\n") if line and not drop(line)) for one in found)
-    added = {name: lines for name, lines in zip(other, kept, strict=True) if lines}
+    lines = (filter(None, one.data.split(b"\n")) for one in found)
+    kept = (b"".join(line + b"\n" for line in some if not (drop and drop(line))) for some in lines)
+    added = {name: text for name, text in zip(other, kept, strict=True) if text}
     return (_added(batch, ours, added) if added else None) or ours
+
+
+def without_lines(batch: ObjectBatch, repository: Repository, tree: Oid, drop: Drop) -> Oid:
+    """Return the notes tree without the lines that `drop` names; `tree` itself when it has none of them."""
+    blobs: dict[str, list[Oid]] = defaultdict(list)
+    for _, blob, path in repository.list_tree(tree):
+        if is_note_name(path, tree):
+            blobs[path.replace("/", "")].append(blob)
+    names, changed = list(blobs), {}
+    for start in range(0, len(names), _AT_ONCE):
+        some = names[start : start + _AT_ONCE]
+        found = iter(repository.objects.read_many([blob for name in some for blob in blobs[name]]))
+        for name in some:
+            lines = [line for _ in blobs[name] for line in next(found).data.split(b"\n") if line]
+            kept = [line for line in lines if not drop(line)]
+            if len(kept) < len(lines):
+                changed[name] = merge_lines(*kept)
+    return rewritten(batch, repository, tree, changed)
+
+
+def rewritten(batch: ObjectBatch, repository: Repository, tree: Oid, changed: Mapping[str, bytes]) -> Oid:
+    """Return the notes tree in which the notes on some commits are these, each once; an empty one is removed."""
+    if not changed:
+        return tree
+    rest = filter_tree(batch, repository.objects, tree, lambda path: path.replace("/", "") not in changed)
+    added = {name: lines for name, lines in changed.items() if lines}
+    return (_added(batch, rest, added) if added else rest) or batch.add_tree(())
+
+
+def is_note_name(path: str, oid: Oid) -> bool:
+    """Say whether a path of a notes tree names a commit; `oid` is any id of the repository."""
+    name = path.replace("/", "")
+    return len(name) == len(oid) and _HEX.issuperset(name)
 
 
 def add_lines(batch: ObjectBatch, tree: Oid | None, drafts: Sequence[NoteDraft]) -> Oid:

@@ -65,10 +65,10 @@ def find_run(database: apsw.Connection, text: str | None = None) -> RunId:
     UsageError when there is none, with the nearest name, or when there are several.
     """
     newest = database.execute(f"SELECT name FROM runs WHERE {_ALIVE} ORDER BY created DESC, name DESC LIMIT 1").get
-    if newest is None:
+    if newest is None and text is None:
         raise UsageError("there is no run here yet", next_step="start one: git hmopt optimize --workload NAME")
     if text is None:
-        return RunId(newest)
+        return RunId(str(newest))
     uuids = dict(database.execute(f"SELECT name, uuid FROM runs WHERE {_ALIVE} ORDER BY name"))
     names = list(uuids)
     if text in names:
@@ -81,10 +81,12 @@ def find_run(database: apsw.Connection, text: str | None = None) -> RunId:
     if found:
         shown = ", ".join(found[:4]) + (", ..." if len(found) > 4 else "")
         raise UsageError(f"'{text}' is {len(found)} runs ({shown})", next_step="give more of the name")
-    expired = database.execute("SELECT of_run, before, reason FROM cutoffs WHERE of_run = ?", (text,)).fetchone()
-    if expired:
-        name, since, reason = expired
-        raise UsageError(f"run {name} is expired since {since}: {reason}", next_step="see: git hmopt list")
+    expired = dict(database.execute("SELECT of_run, 'since ' || max(before) || ': ' || reason FROM cutoffs GROUP BY 1"))
+    gone = [name for name in expired if text and (name.startswith(text) or name.endswith(text))]
+    if len(gone) == 1:
+        raise UsageError(f"run {gone[0]} is expired {expired[gone[0]]}", next_step="see: git hmopt list")
+    if newest is None:
+        raise UsageError("there is no run here yet", next_step="start one: git hmopt optimize --workload NAME")
     import difflib
 
     near = difflib.get_close_matches(text, names, n=1, cutoff=0.4)

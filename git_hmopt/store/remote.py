@@ -142,13 +142,14 @@ class Remote:
 
         A server that was moved to another namespace may have a ref under both names: then it is in the list twice.
         """
-        return [(ref, oid) for _, ref, oid in self._seen()]
+        return [(ref, oid) for _, ref, oid in self.seen()]
 
     def standing(self, namespace: Namespace) -> dict[RefName, Oid]:
         """Return the refs that are where a push would move them, by the names they have here."""
-        return {ref: oid for one, ref, oid in self._seen() if one is namespace or ref.startswith(BRANCHES)}
+        return {ref: oid for one, ref, oid in self.seen() if one is namespace or ref.startswith(BRANCHES)}
 
-    def _seen(self) -> Iterator[tuple[Namespace, RefName, Oid]]:
+    def seen(self) -> Iterator[tuple[Namespace, RefName, Oid]]:
+        """Yield our refs as they stood there, each with the namespace it stands in and the name it has here."""
         back = {directory: prefix for prefix, directory in _PLAIN.items()}
         for scratch, oid in self.repository.list_refs(self._scratch).items():
             one, _, rest = scratch.removeprefix(self._scratch).partition("/")
@@ -168,12 +169,23 @@ class Remote:
         StoreError when the remote cannot be reached or answers nothing about the refs.
         """
         names = {namespace.there(move.ref): move.ref for move in moves}
-        arguments = [f"--force-with-lease={namespace.there(move.ref)}:{move.old or ''}" for move in moves]
+        leases = [f"--force-with-lease={namespace.there(move.ref)}:{move.old or ''}" for move in moves]
         specs = [f"{move.new}:{namespace.there(move.ref)}" for move in moves]
-        together = ("--atomic",) if atomic and len(moves) > 1 else ()
+        return self._send(names, leases, specs, atomic=atomic)
+
+    def delete(self, refs: Mapping[RefName, Oid], *, namespace: Namespace, atomic: bool = True) -> Sent | None:
+        """Delete refs that still stand where they were seen; None and errors as for `push`."""
+        names = {namespace.there(ref): ref for ref in refs}
+        leases = [f"--force-with-lease={namespace.there(ref)}:{oid}" for ref, oid in refs.items()]
+        return self._send(names, leases, [f":{name}" for name in names], atomic=atomic)
+
+    def _send(
+        self, names: Mapping[RefName, RefName], leases: Sequence[str], specs: Sequence[str], *, atomic: bool
+    ) -> Sent | None:
+        together = ("--atomic",) if atomic and len(names) > 1 else ()
         # The user's hooks are heard: who forbids pushes by one forbids this one, too.
         answer = self.repository.git.run(
-            *("push", *_PUSH, *together, *arguments, "--end-of-options", self.name, *specs),
+            *("push", *_PUSH, *together, *leases, "--end-of-options", self.name, *specs),
             settings=("-c", "push.gpgSign=if-asked"),
             ok=range(256),
             wall_s=3600,

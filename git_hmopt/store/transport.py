@@ -198,7 +198,7 @@ def _taken(repository: Repository, remote: Remote) -> Outcome:
         cut = cutoffs(repository)
         gone = covered(repository, theirs, cut)
         rest = [pair for pair in theirs if pair not in gone and not pair[0].startswith(CARE)]
-        outcome.taken, moves = take(repository, rest, drop=line_dropper(cut))
+        outcome.taken, moves = take(repository, rest, drop=line_dropper(cut) if cut else None)
         outcome.left_out = [f"{ref}: {why}" for ref, why in outcome.taken.apart.items()]
         if gone:
             outcome.left_out.append(

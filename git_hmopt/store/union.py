@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from git_hmopt.records.words import ARTIFACTS, BRANCHES, CARE, JOURNALS, NOTES, Oid, RefName
-from git_hmopt.store.notes import Drop, merge_notes
+from git_hmopt.store.notes import Drop, merge_notes, without_lines
 from git_hmopt.store.objects import TOOL, ObjectBatch, format_commit
 from git_hmopt.store.repository import RefUpdate, Repository
 
@@ -28,18 +28,18 @@ class Taken:
 
 
 def take(
-    repository: Repository, theirs: Iterable[tuple[RefName, Oid]], *, drop: Drop = lambda line: False
+    repository: Repository, theirs: Iterable[tuple[RefName, Oid]], *, drop: Drop | None = None
 ) -> tuple[Taken, list[RefUpdate]]:
     """Return what is to be moved here so that nothing of `theirs` is missing, and what that means.
 
-    `drop` says of a line of a note that it is not taken. The objects of merged notes are written; nothing is visible
-    before the moves are made.
+    `drop` says of a line of a note that it is not taken, nor kept. The objects of merged notes are written; nothing is
+    visible before the moves are made.
     """
     wanted = [(ref, oid) for ref, oid in dict.fromkeys(theirs)]
     ours = repository.list_refs(*{ref for ref, _ in wanted}) if len(wanted) < 100 else _all(repository)
     taken = Taken()
     moves: dict[RefName, RefUpdate] = {}
-    checked_out = _checked_out(repository)
+    in_use = checked_out(repository)
     differing: list[tuple[RefName, Oid, Oid]] = []
     for ref, oid in wanted:
         here = ours.get(ref)
@@ -51,7 +51,7 @@ def take(
         else:
             differing.append((ref, moves[ref].new or oid if here is None else here, oid))
     for ref, here, there in differing:
-        new = _joined(repository, ref, here, there, drop, taken, checked_out)
+        new = _joined(repository, ref, here, there, drop, taken, in_use)
         if new is not None and new != here:
             moves[ref] = RefUpdate(ref, new, ours.get(ref))
             if ref not in taken.new:
@@ -64,7 +64,7 @@ def _all(repository: Repository) -> dict[RefName, Oid]:
 
 
 def _joined(
-    repository: Repository, ref: RefName, here: Oid, there: Oid, drop: Drop, taken: Taken, checked_out: set[RefName]
+    repository: Repository, ref: RefName, here: Oid, there: Oid, drop: Drop | None, taken: Taken, in_use: set[RefName]
 ) -> Oid | None:
     """Return where a ref goes that stands at two places, or None to leave it."""
     if ref.startswith(NOTES):
@@ -74,7 +74,7 @@ def _joined(
     if not descends(repository, there, here):
         taken.apart[ref] = _why_apart(ref)
         return None
-    if ref in checked_out:
+    if ref in in_use:
         taken.apart[ref] = "it is checked out here: git merge --ff-only brings it forward"
         return None
     return there
@@ -92,11 +92,17 @@ def descends(repository: Repository, later: Oid, earlier: Oid) -> bool:
     return answer.returncode == 0
 
 
-def join_notes(repository: Repository, here: Oid, there: Oid, drop: Drop = lambda line: False) -> Oid:
-    """Return a notes commit that has the lines of both, after both; one of the two where it has them already."""
+def join_notes(repository: Repository, here: Oid, there: Oid, drop: Drop | None = None) -> Oid:
+    """Return a notes commit that has the lines of both, after both; one of the two where it has them already.
+
+    Lines that `drop` names are in neither.
+    """
     tree_here, tree_there = (repository.tree_of(oid) for oid in (here, there))
     batch = ObjectBatch(repository.objects)
-    merged = merge_notes(batch, repository, tree_here, tree_there, drop)
+    # Ours lose those lines, too: else this clone would send back for ever what others forgot.
+    ours = without_lines(batch, repository, tree_here, drop) if drop and tree_here != tree_there else tree_here
+    batch.flush()
+    merged = merge_notes(batch, repository, ours, tree_there, drop)
     if merged == tree_there and descends(repository, there, here):
         return there
     if merged == tree_here and descends(repository, here, there):
@@ -110,7 +116,7 @@ def join_notes(repository: Repository, here: Oid, there: Oid, drop: Drop = lambd
     return commit
 
 
-def _checked_out(repository: Repository) -> set[RefName]:
+def checked_out(repository: Repository) -> set[RefName]:
     """Return the branches that a worktree has checked out: moving one under a person's feet makes their tree dirty."""
     listed = repository.git.run("worktree", "list", "--porcelain", "-z", ok=(0, 128, 129)).output
     lines = listed.decode("utf-8", "surrogateescape").split("\0")

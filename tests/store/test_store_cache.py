@@ -480,3 +480,26 @@ def test_ten_thousand_heads_are_compared_not_read(shell: Shell, repository: Repo
     assert cache.refresh() == Refreshed(0, None)
     with cache.reading() as database:
         assert json.dumps(skipped_in_all(database)) == '{"of another journal": 16000}'
+
+
+def test_an_update_that_was_killed_is_played_back(repository: Repository) -> None:
+    """What a kill in the middle of a transaction leaves: pages that are written, and the journal that undoes them."""
+    cache = Cache(repository)
+    Journal(repository).append(RUN, [OpDraft("run.created", "init_run", data={"run": run_record().model_dump()})])
+    cache.refresh()
+    program = (
+        "import apsw, os, sys\n"
+        "database = apsw.Connection(sys.argv[1])\n"
+        "database.pragma('cache_size', 1)\n"
+        "database.execute('BEGIN IMMEDIATE')\n"
+        "for number in range(2000):\n"
+        "    database.execute('INSERT INTO meta VALUES (?, ?)', (f'key {number}', 'x' * 500))\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    child = start_python(program, str(cache.path))
+    child.communicate(timeout=60)
+    assert child.returncode == -9 and cache.path.with_name("cache.sqlite-journal").stat().st_size > 0
+    assert cache.check() is None
+    with cache.reading() as database:
+        assert [row.name for row in list_runs(database)] == [RUN]
+        assert database.execute("SELECT count(*) FROM meta").get == 1
