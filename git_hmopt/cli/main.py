@@ -28,6 +28,7 @@ COMMANDS = {
     "run": "the same, from a configuration file that lies anywhere",
     "resume": "go on with a run that was killed",
     "list": "list runs",
+    "sql": "ask the cache with SQL; its tables are documented",
     "show": "tell a run's story on one screen",
     "report": "print or write a run's markdown report",
     "diff": "hold two runs against each other: what was tried, verdicts, numbers",
