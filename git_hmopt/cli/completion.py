@@ -47,6 +47,7 @@ _KINDS: Mapping[str, str] = {
     "reason": "nothing",
     "remote": "remotes",
     "rev": "commits",
+    "revisions": "commits",
     "run": "runs",
     "runs": "runs",
     "seed": "nothing",

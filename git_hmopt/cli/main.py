@@ -28,6 +28,8 @@ COMMANDS = {
     "run": "the same, from a configuration file that lies anywhere",
     "resume": "go on with a run that was killed",
     "list": "list runs",
+    "log": "show a metric over a branch's history",
+    "reattach": "find what was measured of commits before they were rebased or squashed",
     "sql": "ask the cache with SQL; its tables are documented",
     "show": "tell a run's story on one screen",
     "report": "print or write a run's markdown report",

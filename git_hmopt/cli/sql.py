@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=SECONDS,
         metavar="SECONDS",
-        help="give up after that long (default: %(default)s)",
+        help=f"give up after that long (default: {SECONDS})",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object, a row an object by column")
 

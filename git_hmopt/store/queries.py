@@ -112,3 +112,13 @@ def find_run(database: apsw.Connection, text: str | None = None) -> RunId:
     near = difflib.get_close_matches(text, names, n=1, cutoff=0.4)
     step = f"did you mean '{near[0]}'?" if near else "see: git hmopt list"
     raise UsageError(f"no run is called '{text}'", next_step=step)
+
+
+def retracted(database: apsw.Connection) -> frozenset[tuple[RunId, int | None]]:
+    """Return the verdicts that were taken back, by run and iteration; no iteration is the whole run."""
+    return frozenset(database.execute("SELECT run, of_iteration FROM retractions"))
+
+
+def devices(database: apsw.Connection) -> dict[RunId, str]:
+    """Return the host that each run measured on."""
+    return dict(database.execute("SELECT name, device FROM runs"))
