@@ -79,10 +79,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     if options.json:
         print(json.dumps({"v": 1, "runs": [asdict(row) for row in rows], "skipped": skipped}))
         return ExitCode.OK
-    for row in rows:
-        print(_line(row))
-    if not rows:
-        print(_nothing(options))
+    print("\n".join(map(_line, rows)) or _nothing(options))
     if skipped:
         listed = ", ".join(f"{count} x {reason}" for reason, count in skipped.items())
         print(f"git hmopt: note: records that this version cannot read are left out: {listed}", file=sys.stderr)

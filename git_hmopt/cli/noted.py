@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 
-from git_hmopt.records.words import NOTES_METRICS, NOTES_VERDICTS, RunId
+from git_hmopt.records.words import NOTES_METRICS, NOTES_VERDICTS
 from git_hmopt.report.elsewhere import Found, elsewhere, sums, unmeasured
 from git_hmopt.report.noted import Noted, noted
 from git_hmopt.store.cache import Cache
@@ -17,17 +17,17 @@ from git_hmopt.store.queries import devices, retracted
 from git_hmopt.store.repository import Repository
 
 
-def noted_here(repository: Repository) -> tuple[Noted, Mapping[RunId, str]]:
+def noted_here(repository: Repository) -> tuple[Noted, Mapping[str, str]]:
     """Return what all writers' notes say that are here, and the hosts of the runs whose journals are."""
     with Cache(repository).reading() as database:
-        back, hosts = retracted(database), devices(database)
+        back, hosts = retracted(database), {str(run): host for run, host in devices(database).items()}
     metrics, verdicts = standing_lines(repository, NOTES_METRICS, NOTES_VERDICTS)
     return noted(metrics, verdicts, back), hosts
 
 
 def begun(known: Noted) -> str | None:
     """Return when the first verdict or number was noted; commits of before hold no copy of what was measured."""
-    return min((one.at for one in (*known.numbers, *known.verdicts)), default=None)
+    return min([*(one.at for one in known.numbers), *(one.at for one in known.verdicts)], default=None)
 
 
 def found_elsewhere(repository: Repository, line: Iterable[PlainCommit], known: Noted) -> list[Found]:

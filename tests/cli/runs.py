@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -131,5 +132,7 @@ class Recorder:
             ref = best_ref(self.name)
             self.repository.update_refs([RefUpdate(ref, Oid(candidate), self.repository.read_ref(ref))])
 
-    def _append(self, op: str, iteration: int, data: dict[str, object], notes: dict[RefName, list[NoteDraft]]) -> None:
+    def _append(
+        self, op: str, iteration: int, data: Mapping[str, object], notes: dict[RefName, list[NoteDraft]]
+    ) -> None:
         self.journal.append(self.name, [OpDraft(op, "evaluate", iteration, data=data)], notes=notes)
