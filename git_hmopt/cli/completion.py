@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from git_hmopt.cli.list import STATUSES, VERDICTS
 from git_hmopt.cli.main import COMMANDS, command_of
 from git_hmopt.config.load import load_config
 from git_hmopt.config.profile import profile_names
@@ -36,17 +37,22 @@ _KINDS: Mapping[str, str] = {
     "iterations": "nothing",
     "jobs": "nothing",
     "max_size": "nothing",
+    "metric": "nothing",
     "n": "nothing",
     "older_than": "nothing",
     "output": "files",
     "path": "directories",
     "proposer": "proposers",
+    "query": "nothing",
+    "range": "commits",
     "reason": "nothing",
     "remote": "remotes",
     "rev": "commits",
+    "revisions": "commits",
     "run": "runs",
     "runs": "runs",
     "seed": "nothing",
+    "since": "nothing",
     "time": "nothing",
     "workload": "workloads",
     "workloads": "workloads",
@@ -108,6 +114,10 @@ def _kind(command: str, action: argparse.Action) -> str:
             return " ".join(["words", *profile_names()])
         case (("push" | "sync"), "what"):
             return " ".join(["words", "all", *What])
+        case "list", "status":
+            return " ".join(["words", *STATUSES])
+        case "list", "verdict":
+            return " ".join(["words", *VERDICTS])
         case "config", "key":
             return " ".join(["words", *filter(None, SECTIONS), *keys()])
     return _KINDS[action.dest]

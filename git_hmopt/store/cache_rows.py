@@ -39,7 +39,8 @@ def update(database: apsw.Connection, repository: Repository, heads: Mapping[Ref
             elif name.run not in gone:
                 count += _fold_chain(database, chain)
         count += _fold_again(database, repository, gone, heads)
-        _finish(database, heads, {_name(ref).run for ref in moved} | gone)
+        _finish(database, {_name(ref).run for ref in moved} | gone)
+        _stand(database, known, heads)
         database.execute("INSERT OR REPLACE INTO meta VALUES ('standing', ?)", (standing,))
     return count
 
@@ -75,21 +76,26 @@ def _fold_again(
     return sum(_fold_chain(database, chain) for chain in chains)
 
 
-def _finish(database: apsw.Connection, heads: Mapping[RefName, Oid], runs: set[RunId]) -> None:
+def _finish(database: apsw.Connection, runs: set[RunId]) -> None:
     # The last word on a run's status is the last operation that sets one, in the order of all writers.
     database.executemany(
         "UPDATE runs SET status = coalesce((SELECT status FROM operations WHERE run = name AND status IS NOT NULL"
         " ORDER BY lamport DESC, writer DESC LIMIT 1), status) WHERE name = ?",
         [(run,) for run in sorted(runs)],
     )
-    database.execute("DELETE FROM journal_heads")
-    named = [(ref, JournalName.of(ref), oid) for ref, oid in sorted(heads.items())]
+
+
+def _stand(database: apsw.Connection, known: Mapping[RefName, Oid], heads: Mapping[RefName, Oid]) -> None:
+    # Only what moved: one new run among ten thousand must not write ten thousand rows.
+    database.executemany("DELETE FROM journal_heads WHERE ref = ?", [(ref,) for ref in known.keys() - heads.keys()])
+    moved = [(ref, JournalName.of(ref), oid) for ref, oid in sorted(heads.items()) if known.get(ref) != oid]
     database.executemany(
-        "INSERT INTO journal_heads VALUES (?, ?, ?, ?)",
-        [(ref, name.run, name.writer, oid) for ref, name, oid in named if name],
+        "INSERT OR REPLACE INTO journal_heads VALUES (?, ?, ?, ?)",
+        [(ref, name.run, name.writer, oid) for ref, name, oid in moved if name],
     )
     database.execute("DELETE FROM skipped WHERE reason = ?", (_NO_JOURNAL,))
-    strangers = sum(1 for _, name, _ in named if not name)
+    # What is no journal is never known, so that it is among these each time.
+    strangers = sum(1 for _, name, _ in moved if not name)
     if strangers:
         database.execute("INSERT INTO skipped VALUES ('', '', ?, ?)", (_NO_JOURNAL, strangers))
 

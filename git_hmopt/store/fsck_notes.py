@@ -13,7 +13,8 @@ from git_hmopt.errors import HmoptError
 from git_hmopt.records.words import NOTES_METRICS, NOTES_VERDICTS, Oid, RefName
 from git_hmopt.store.faults import Findings, Reader, What
 from git_hmopt.store.fsck_journals import commit_in
-from git_hmopt.store.notes import is_note_name, merge_lines, note_line, rewritten
+from git_hmopt.store.note_lines import merge_lines
+from git_hmopt.store.notes import is_note_name, note_line, rewritten
 from git_hmopt.store.objects import TOOL, TREE, GitObject, ObjectBatch, format_commit
 from git_hmopt.store.repository import MovedRefsError, RefUpdate, Repository
 from git_hmopt.store.retry import WRITERS_QUEUE, retried

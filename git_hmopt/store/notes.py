@@ -17,6 +17,7 @@ from git_hmopt.errors import StoreError
 from git_hmopt.records.base import canonical_json
 from git_hmopt.records.words import NOTES_METRICS, NOTES_VERDICTS, Oid, RefName
 from git_hmopt.store.edit import filter_tree
+from git_hmopt.store.note_lines import HEX, merge_lines, read_lines
 from git_hmopt.store.objects import FILE, TOOL, TREE, ObjectBatch, TreeEntry, format_commit
 from git_hmopt.store.redaction import redact_values
 from git_hmopt.store.repository import MovedRefsError, RefUpdate, Repository
@@ -25,7 +26,6 @@ from git_hmopt.store.retry import WRITERS_QUEUE, retried
 FLAT_UNTIL = 256
 """How many notes one directory of a notes tree may hold before it is fanned out by two more digits."""
 
-_HEX = frozenset("0123456789abcdef")
 _AT_ONCE = 2000
 """How many notes are read together: bounds the memory."""
 
@@ -114,28 +114,7 @@ class Notes:
 
     def read(self, commits: Iterable[Oid] | None = None) -> dict[Oid, list[str]]:
         """Return the lines of the notes on `commits` (default: on all) as of now; those without a note are left out."""
-        head = self.repository.read_ref(self.ref)
-        if head is None:
-            return {}
-        blobs: dict[Oid, list[Oid]] = defaultdict(list)
-        wanted = None if commits is None else set(commits)
-        width = len(head)
-        for _, blob, path in self.repository.list_tree(head):
-            name = Oid(path.replace("/", ""))
-            if len(name) == width and _HEX.issuperset(name) and (wanted is None or name in wanted):
-                blobs[name].append(blob)
-        found = self.repository.objects.read_many([blob for list_ in blobs.values() for blob in list_])
-        texts = iter(found)
-        return {
-            commit: merge_lines(*(next(texts).data for _ in list_)).decode("utf-8", "replace").splitlines()
-            for commit, list_ in blobs.items()
-        }
-
-
-def merge_lines(*notes: bytes) -> bytes:
-    """Return what git's `cat_sort_uniq` makes of these notes."""
-    lines = {line for note in notes for line in note.split(b"\n") if line}
-    return b"".join(line + b"\n" for line in sorted(lines))
+        return read_lines(self.repository, self.ref, commits)
 
 
 def merge_notes(batch: ObjectBatch, repository: Repository, ours: Oid, theirs: Oid, drop: Drop | None) -> Oid:
@@ -148,7 +127,7 @@ def merge_notes(batch: ObjectBatch, repository: Repository, ours: Oid, theirs: O
     here, there = (
         {path.replace("/", ""): blob for _, blob, path in repository.list_tree(tree)} for tree in (ours, theirs)
     )
-    other = {name: blob for name, blob in there.items() if here.get(name) != blob and _HEX.issuperset(name)}
+    other = {name: blob for name, blob in there.items() if here.get(name) != blob and HEX.issuperset(name)}
     found = repository.objects.read_many(list(other.values()))
     lines = (filter(None, one.data.split(b"\n")) for one in found)
     kept = (b"".join(line + b"\n" for line in some if not (drop and drop(line))) for some in lines)
@@ -186,7 +165,7 @@ def rewritten(batch: ObjectBatch, repository: Repository, tree: Oid, changed: Ma
 def is_note_name(path: str, oid: Oid) -> bool:
     """Say whether a path of a notes tree names a commit; `oid` is any id of the repository."""
     name = path.replace("/", "")
-    return len(name) == len(oid) and _HEX.issuperset(name)
+    return len(name) == len(oid) and HEX.issuperset(name)
 
 
 def add_lines(batch: ObjectBatch, tree: Oid | None, drafts: Sequence[NoteDraft]) -> Oid:
@@ -228,8 +207,8 @@ def _added(batch: ObjectBatch, tree: Oid | None, added: Mapping[str, bytes]) -> 
 
 
 def _is_note(entry: TreeEntry, width: int) -> bool:
-    return entry.mode != TREE and len(entry.name) == width and _HEX.issuperset(entry.name)
+    return entry.mode != TREE and len(entry.name) == width and HEX.issuperset(entry.name)
 
 
 def _is_fan(entry: TreeEntry) -> bool:
-    return entry.mode == TREE and len(entry.name) == 2 and _HEX.issuperset(entry.name)
+    return entry.mode == TREE and len(entry.name) == 2 and HEX.issuperset(entry.name)

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 
 import apsw
 
 from git_hmopt.errors import UsageError
-from git_hmopt.records.words import RunId
+from git_hmopt.records.words import Oid, RunId
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,30 @@ SELECT {", ".join(field.name for field in fields(RunRow))} FROM (
 """
 
 
-def list_runs(database: apsw.Connection, *, workload: str | None = None, limit: int | None = None) -> list[RunRow]:
-    """Return the runs, newest first."""
-    statement = f"{_RUNS} WHERE ?1 IS NULL OR workload = ?1 ORDER BY created DESC, name DESC LIMIT ?2"
-    return [RunRow(*line) for line in database.execute(statement, (workload, -1 if limit is None else limit))]
+def list_runs(
+    database: apsw.Connection,
+    *,
+    workload: str | None = None,
+    verdict: str | None = None,
+    since: str | None = None,
+    bases: Collection[Oid] | None = None,
+    limit: int | None = None,
+) -> list[RunRow]:
+    """Return the runs for which all that is given holds, newest first.
+
+    `verdict`: one of its candidates got it, and it was not retracted; `since`: created then or later, a time as records
+    write it; `bases`: its base commit is one of them.
+    """
+    holds: dict[str, str | None] = {
+        "workload = ?": workload,
+        "EXISTS (SELECT 1 FROM verdicts AS v WHERE v.run = name AND v.verdict = ? AND NOT v.retracted)": verdict,
+        "created >= ?": since,
+        "base_commit IN (SELECT value FROM json_each(?))": None if bases is None else json.dumps(sorted(bases)),
+    }
+    asked = {condition: value for condition, value in holds.items() if value is not None}
+    statement = f"{_RUNS} WHERE {' AND '.join(asked) or 'true'} ORDER BY created DESC, name DESC LIMIT ?"
+    values = (*asked.values(), -1 if limit is None else limit)
+    return [RunRow(*line) for line in database.execute(statement, values)]
 
 
 def skipped_in_all(database: apsw.Connection) -> dict[str, int]:
@@ -92,3 +114,13 @@ def find_run(database: apsw.Connection, text: str | None = None) -> RunId:
     near = difflib.get_close_matches(text, names, n=1, cutoff=0.4)
     step = f"did you mean '{near[0]}'?" if near else "see: git hmopt list"
     raise UsageError(f"no run is called '{text}'", next_step=step)
+
+
+def retracted(database: apsw.Connection) -> frozenset[tuple[RunId, int | None]]:
+    """Return the verdicts that were taken back, by run and iteration; no iteration is the whole run."""
+    return frozenset(database.execute("SELECT run, of_iteration FROM retractions"))
+
+
+def devices(database: apsw.Connection) -> dict[RunId, str]:
+    """Return the host that each run measured on."""
+    return dict(database.execute("SELECT name, device FROM runs"))

@@ -39,11 +39,11 @@ ConfigType = Literal["bool", "int", "path", "expiry-date", "color"]
 ConfigScope = Literal["local", "global"]
 
 # Plumbing still listens to these, and a patch must not depend on who made it.
-_DIFF_SETTINGS = (
+DIFF_SETTINGS = (
     *("-c", "diff.suppressBlankEmpty=false", "-c", "diff.context=3", "-c", "diff.interHunkContext=0"),
     *("-c", "core.quotePath=true", "-c", "core.attributesFile=/dev/null", "-c", "diff.indentHeuristic=true"),
 )
-_DIFF_OPTIONS = (
+DIFF_OPTIONS = (
     *("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--full-index", "--binary", "--unified=3"),
     *("--diff-algorithm=myers", "--src-prefix=a/", "--dst-prefix=b/", "--submodule=short", "--ignore-submodules=none"),
 )
@@ -380,7 +380,7 @@ class Repository:
     def diff(self, a: Oid, b: Oid) -> bytes:
         """Return the unified diff between two commits or trees, the same whatever the user configured."""
         return self.git.run(
-            "diff-tree", "-r", "-p", *_DIFF_OPTIONS, "--end-of-options", a, b, settings=_DIFF_SETTINGS
+            "diff-tree", "-r", "-p", *DIFF_OPTIONS, "--end-of-options", a, b, settings=DIFF_SETTINGS
         ).output
 
     def changed_paths(self, a: Oid, b: Oid) -> list[ChangedPath]:

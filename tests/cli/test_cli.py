@@ -543,7 +543,16 @@ def test_a_report_goes_where_it_is_sent(with_run: Project, tmp_path: Path) -> No
 HEAVY = ("pydantic", "langgraph", "langchain_core", "clang", "numpy", "scipy", "networkx", "pygit2", "rich")
 
 
-@pytest.mark.parametrize("argv", [["--version"], ["list"], ["-h"]], ids=" ".join)
+LOOKING = (
+    ["--version"],
+    ["-h"],
+    ["list"],
+    ["list", "HEAD..", "--since", "2026-01-31", "--verdict", "improved", "--status", "succeeded"],
+    ["sql", "SELECT name FROM runs"],
+)
+
+
+@pytest.mark.parametrize("argv", LOOKING, ids=" ".join)
 def test_commands_that_only_look_load_nothing_heavy(with_run: Project, argv: list[str]) -> None:
     program = (
         "import sys; from git_hmopt.cli.main import main; code = main(sys.argv[1:]); "

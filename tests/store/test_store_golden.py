@@ -36,7 +36,7 @@ HEADS = {
 }
 SCHEMAS = {
     2: "500c08500f2c1aee2e497aa89fa0b21c7235fa57b06d72c9dff1100f46eae742",
-    3: "836d2a7e8b5ff11ae03e96b8ebf97b761dc572e6ad19c0e50f2d4ddf1aaec84a",
+    4: "77199d6680d5b11c802b99e0f3ce0c4c85f178da914ca763c95374ff293c3c8c",
 }
 """sha256 of `schema.sql` by the cache's version: another schema is another version, and the old file is rebuilt."""
 

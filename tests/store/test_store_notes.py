@@ -11,7 +11,8 @@ import pytest
 
 from git_hmopt.errors import StoreError
 from git_hmopt.records.words import NOTES_METRICS, NOTES_VERDICTS, Oid, RefName
-from git_hmopt.store.notes import FLAT_UNTIL, NoteDraft, Notes, merge_lines
+from git_hmopt.store.note_lines import merge_lines
+from git_hmopt.store.notes import FLAT_UNTIL, NoteDraft, Notes
 from git_hmopt.store.repository import Repository
 from tests.store.repositories import Shell, in_processes, make_repository, metric_record
 
