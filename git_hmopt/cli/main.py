@@ -41,6 +41,7 @@ COMMANDS = {
     "ingest": "keep a snapshot of a repository's source here, with a manifest",
     "config": "show every setting and where it came from; the schema and reference of .hmopt.yaml",
     "doctor": "say what this host has, what it lacks, what is lost without it, and what installs it",
+    "search": "find functions, runs and changes that were tried, by words and by likeness",
     "cache": "the derived database: rebuild it, or say where it is",
 }
 
