@@ -11,7 +11,9 @@ from tests.loop.project import Project
 
 
 def test_what_is_found_is_printed_a_line_each(project: Project) -> None:
-    project.write("lib/order.c", "/**\n * put_in_order - sort an array of elements\n */\nvoid put_in_order(void)\n{\n}\n")
+    project.write(
+        "lib/order.c", "/**\n * put_in_order - sort an array of elements\n */\nvoid put_in_order(void)\n{\n}\n"
+    )
     project.commit("order")
     done = project.hmopt("search", "sorted arrays", "--in", "code", "-n", "1")
     assert (done.returncode, done.stdout) == (0, "lib/order.c:4: put_in_order - sort an array of elements\n")
