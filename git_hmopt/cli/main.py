@@ -30,6 +30,7 @@ COMMANDS = {
     "list": "list runs",
     "log": "show a metric over a branch's history",
     "reattach": "find what was measured of commits before they were rebased or squashed",
+    "search": "find functions, runs and changes that were tried, by words and by likeness",
     "sql": "ask the cache with SQL; its tables are documented",
     "show": "tell a run's story on one screen",
     "report": "print or write a run's markdown report",

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from git_hmopt.process.host import Finding, State
 from git_hmopt.store.git import Git
 from git_hmopt.store.remote import Namespace, Remote
 from git_hmopt.store.repository import Repository
+from git_hmopt.store.search import load_vectors
 from git_hmopt.store.transport import probe
 
 
@@ -58,16 +58,14 @@ def remote(repository: Repository, name: str) -> Finding:
 def vector_search() -> Finding:
     """Load sqlite-vec into a database in memory."""
     topic, name = "python", "sqlite-vec"
-    lost, install = "the cache has no search by similarity", "pip install sqlite-vec"
-    if importlib.util.find_spec("sqlite_vec") is None:
-        return Finding(topic, name, State.MISSING, "not installed", lost, install)
+    lost, install = "search finds words alone, not what is alike", "pip install sqlite-vec"
     connection = apsw.Connection(":memory:")
     try:
-        connection.enable_load_extension(True)
-        connection.load_extension(importlib.import_module("sqlite_vec").loadable_path())
-        said = next(iter(connection.execute("SELECT vec_version()")))[0]
-    except (apsw.Error, AttributeError) as error:
-        return Finding(topic, name, State.LIMITED, f"installed, but cannot be loaded: {error}", lost, install)
+        reason = load_vectors(connection)
+        if reason is not None:
+            state = State.LIMITED if importlib.util.find_spec("sqlite_vec") else State.MISSING
+            return Finding(topic, name, state, reason.removeprefix("sqlite-vec "), lost, install)
+        said = connection.execute("SELECT vec_version()").get
     finally:
         connection.close()
     return Finding(topic, name, State.FOUND, f"{said}, loads into SQLite {apsw.sqlite_lib_version()}")

@@ -124,3 +124,86 @@ def retracted(database: apsw.Connection) -> frozenset[tuple[RunId, int | None]]:
 def devices(database: apsw.Connection) -> dict[RunId, str]:
     """Return the host that each run measured on."""
     return dict(database.execute("SELECT name, device FROM runs"))
+
+
+@dataclass(frozen=True)
+class TraceRow:
+    """What a run's profile showed."""
+
+    run: RunId
+    workload: str
+    device: str
+    symbols: tuple[str, ...]
+    """Hotspots, the dearest first."""
+    files: tuple[str, ...]
+    messages: tuple[str, ...]
+    """What agents decided on it."""
+    packs: tuple[str, ...]
+    """sha256 of its evidence packs."""
+
+
+def trace_rows(database: apsw.Connection) -> list[TraceRow]:
+    """Return the runs that have hotspots and are not expired, by name."""
+    symbols = _by_run(
+        database,
+        "SELECT run, symbol FROM hotspots GROUP BY run, symbol ORDER BY run, max(CAST(score AS REAL)) DESC, symbol",
+    )
+    files = _by_run(database, "SELECT DISTINCT run, file FROM hotspots WHERE file IS NOT NULL ORDER BY run, file")
+    messages = _by_run(database, "SELECT DISTINCT run, text FROM agent_messages ORDER BY run, text")
+    packs = _by_run(
+        database, "SELECT DISTINCT run, sha256 FROM artifacts WHERE kind = 'evidence-pack' ORDER BY run, sha256"
+    )
+    runs = database.execute(f"SELECT name, workload, device FROM runs WHERE {_ALIVE} ORDER BY name")
+    return [
+        TraceRow(
+            RunId(run), workload, device, *(tuple(found.get(run, ())) for found in (symbols, files, messages, packs))
+        )
+        for run, workload, device in runs
+        if run in symbols
+    ]
+
+
+def _by_run(database: apsw.Connection, statement: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for run, value in database.execute(statement):
+        found.setdefault(run, []).append(value)
+    return found
+
+
+@dataclass(frozen=True)
+class FixRow:
+    """A change and the verdict on it."""
+
+    run: RunId
+    source: str
+    """Writer, place in the journal and in the operation: which evaluation of the run it is."""
+    iteration: int
+    title: str
+    rationale: str
+    strategy: str
+    symbol: str | None
+    verdict: str
+    reason: str
+    deltas: str
+    """A JSON list."""
+    retracted: int
+
+
+_FIXES = f"""
+SELECT e.run, e.writer || ' ' || e.lamport || ' ' || e.place, e.iteration,
+    coalesce(p.title, ''), coalesce(p.rationale, ''), coalesce(p.strategy, ''), p.symbol,
+    e.verdict, e.reason, e.deltas,
+    EXISTS (SELECT 1 FROM retractions AS r WHERE r.run = e.run AND coalesce(r.of_iteration, e.iteration) = e.iteration)
+FROM evaluations AS e
+JOIN runs ON runs.name = e.run
+LEFT JOIN patches AS p ON p.run = e.run AND p.iteration = e.iteration AND NOT EXISTS (
+    SELECT 1 FROM patches AS later WHERE later.run = p.run AND later.iteration = p.iteration
+    AND (later.lamport, later.writer, later.place) > (p.lamport, p.writer, p.place)
+)
+WHERE {_ALIVE} ORDER BY e.run, e.lamport, e.writer, e.place
+"""
+
+
+def fix_rows(database: apsw.Connection) -> list[FixRow]:
+    """Return what was judged in runs that are not expired, with the iteration's change."""
+    return [FixRow(*line) for line in database.execute(_FIXES)]
