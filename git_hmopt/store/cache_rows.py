@@ -38,7 +38,7 @@ def update(database: apsw.Connection, repository: Repository, heads: Mapping[Ref
                 gone.add(name.run)
             elif name.run not in gone:
                 count += _fold_chain(database, chain)
-        count += _fold_again(database, repository, gone, heads)
+        count += _fold_again(database, repository, gone, heads) if gone else 0
         _finish(database, {_name(ref).run for ref in moved} | gone)
         _stand(database, known, heads)
         database.execute("INSERT OR REPLACE INTO meta VALUES ('standing', ?)", (standing,))
@@ -72,7 +72,7 @@ def _fold_again(
             database.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
         database.execute("DELETE FROM runs WHERE name = ?", (run,))
     refs = [ref for ref in sorted(heads) if (name := JournalName.of(ref)) and name.run in runs]
-    chains = read_chains(repository.objects, [Wanted(ref, heads[ref]) for ref in refs]) if refs else ()
+    chains = read_chains(repository.objects, [Wanted(ref, heads[ref]) for ref in refs])
     return sum(_fold_chain(database, chain) for chain in chains)
 
 
