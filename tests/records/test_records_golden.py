@@ -15,12 +15,14 @@ from git_hmopt.records.operation import Operation
 from git_hmopt.records.run import (
     AgentMessage,
     ArtifactRecord,
+    CutoffRecord,
     EvaluationRecord,
     GraphRecord,
     HotspotRecord,
     MetricRecord,
     Objective,
     PatchRecord,
+    RetractionRecord,
     RunRecord,
 )
 from git_hmopt.records.words import Verdict
@@ -38,6 +40,8 @@ KINDS: dict[str, type[Record]] = {
     "agent-message": AgentMessage,
     "operation": Operation,
     "evidence-pack": EvidencePack,
+    "retraction": RetractionRecord,
+    "cutoff": CutoffRecord,
 }
 FILES = sorted(GOLDEN.glob("*.json"))
 
