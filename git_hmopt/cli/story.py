@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
+import sys
 from dataclasses import asdict, replace
 
 from git_hmopt.errors import ExitCode
 from git_hmopt.loop.lock import INTERRUPTED, interrupted
 from git_hmopt.records.words import RunId
-from git_hmopt.report.screen import one_screen
+from git_hmopt.report.screen import COLUMNS, one_screen
 from git_hmopt.report.story import RunStory, story_of
 from git_hmopt.store.cache import Cache
 from git_hmopt.store.journal import Journal
@@ -32,8 +34,11 @@ def told(repository: Repository, run: RunId) -> RunStory:
 
 
 def shown(story: RunStory, *, as_json: bool) -> str:
-    """Return a story as one screen of text, or as one JSON object."""
-    return json.dumps({"v": 1, "story": asdict(story)}) if as_json else one_screen(story).rstrip("\n")
+    """Return a story as one screen of text, as wide as the terminal there is, or as one JSON object."""
+    if as_json:
+        return json.dumps({"v": 1, "story": asdict(story)})
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else COLUMNS
+    return one_screen(story, columns).rstrip("\n")
 
 
 def finished(story: RunStory, *, as_json: bool) -> ExitCode:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run's story on one terminal screen: plain text, at most 40 lines of at most 100 columns."""
+"""A run's story on one terminal screen: plain text, at most 40 lines of at most 100 columns, fewer where asked."""
 
 from __future__ import annotations
 
@@ -32,26 +32,33 @@ _HOTSPOTS = 5
 _NOTE_LINES = 6
 _RESULT_LINES = 6
 _WIDTHS = (3, 15, 14, 23, 7, 8)
+# On narrower screens bytes of text go first, then the symbol: what is left of a line belongs to the verdict.
+_DROPPED = ((COLUMNS, 5), (88, 2))
+NARROWEST = 60
 
 
-def one_screen(story: RunStory) -> str:
-    """Return the story; iterations and notes that do not fit are counted, the latest iterations are shown."""
+def one_screen(story: RunStory, columns: int = COLUMNS) -> str:
+    """Return the story; iterations and notes that do not fit are counted, the latest iterations are shown.
+
+    `columns` is the terminal's width; more than `COLUMNS` are not used, and below `NARROWEST` lines break there.
+    """
+    columns = min(max(columns, NARROWEST), COLUMNS)
     above = [*_what(story), "", *_hotspots(story), ""]
-    below = ["", *_wrapped(_result(story), _RESULT_LINES), *_notes(story), ""]
+    below = ["", *_wrapped(_result(story), _RESULT_LINES, columns), *_notes(story, columns), ""]
     # Commands are never cut: a cut command is another command.
     commands = [f"  {command}" for command, _ in next_commands(story)]
     room = LINES - len(above) - len(below) - len(commands)
-    lines = [_clipped(line) for line in [*above, *_iterations(story, room), *below]]
+    lines = [_clipped(line, columns) for line in [*above, *_iterations(story, room, columns), *below]]
     return "".join(f"{line}\n" for line in [*lines, *commands])
 
 
-def _clipped(line: str) -> str:
+def _clipped(line: str, columns: int) -> str:
     indent = len(line) - len(line.lstrip(" "))
-    return f"{' ' * indent}{fit(line, COLUMNS - indent)}".rstrip()
+    return f"{' ' * indent}{fit(line, columns - indent)}".rstrip()
 
 
-def _wrapped(texts: Sequence[str], limit: int) -> list[str]:
-    lines = [line for text in texts for line in textwrap.wrap(text, COLUMNS, subsequent_indent="  ")]
+def _wrapped(texts: Sequence[str], limit: int, columns: int) -> list[str]:
+    lines = [line for text in texts for line in textwrap.wrap(text, columns, subsequent_indent="  ")]
     return lines if len(lines) <= limit else [*lines[: limit - 1], "and more, which the report tells"]
 
 
@@ -82,20 +89,20 @@ def _hotspots(story: RunStory) -> list[str]:
     return lines
 
 
-def _iterations(story: RunStory, room: int) -> list[str]:
+def _iterations(story: RunStory, room: int, columns: int) -> list[str]:
     if not story.iterations:
         return ["no iterations"]
-    lines = [_row(("#", "strategy", "symbol", time_head(story), "count", "text"), "verdict (* on best)")]
+    lines = [_row(("#", "strategy", "symbol", time_head(story), "count", "text"), "verdict (* on best)", columns)]
     shown = list(story.iterations)
     if len(shown) + 1 > room:
         # One line goes to saying how many are missing; the latest tell most.
         hidden = len(shown) - max(room - 2, 1)
         shown = shown[hidden:]
         lines.append(f"  {hidden} earlier iterations are not shown")
-    return lines + [_iteration(one) for one in shown]
+    return lines + [_iteration(one, columns) for one in shown]
 
 
-def _iteration(one: Iteration) -> str:
+def _iteration(one: Iteration, columns: int) -> str:
     judged, patch = one.evaluation, one.patch
     deltas = judged.deltas if judged else ()
     time, count = delta_of(deltas, ("time", "kpi")), delta_of(deltas, ("count",))
@@ -110,12 +117,13 @@ def _iteration(one: Iteration) -> str:
         interval(count).split(" [", 1)[0] if count else UNKNOWN,
         text_size(judged.text_bytes if judged else None),
     )
-    return _row(cells, verdict_label(one))
+    return _row(cells, verdict_label(one), columns)
 
 
-def _row(cells: Sequence[str], last: str) -> str:
+def _row(cells: Sequence[str], last: str, columns: int) -> str:
     padded = [f"{fit(cell, width):<{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)]
-    return " ".join([*padded, last])
+    dropped = {place for below, place in _DROPPED if columns < below}
+    return " ".join([*(cell for place, cell in enumerate(padded) if place not in dropped), last])
 
 
 def _result(story: RunStory) -> list[str]:
@@ -128,8 +136,8 @@ def _result(story: RunStory) -> list[str]:
     return lines
 
 
-def _notes(story: RunStory) -> list[str]:
+def _notes(story: RunStory, columns: int) -> list[str]:
     unread = skipped_line(story)
     taken_back = [retraction_line(one) for one in story.retractions if one != story.withdrawn or not story.accepted]
     notes = [*([unread] if unread else []), *taken_back, *(f"note: {plain(note)}" for note in story.notes)]
-    return _wrapped(notes, _NOTE_LINES)
+    return _wrapped(notes, _NOTE_LINES, columns)

@@ -100,7 +100,7 @@ def planned(
         if one.status not in _CLOSED:
             expiry.stays[run] = f"it is {one.status}, not closed"
         elif one.accepted and not accepted and run not in over:
-            expiry.stays[run] = f"it has {one.accepted} accepted patches; --accepted takes it along"
+            expiry.stays[run] = f"it has accepted patches ({one.accepted}); --accepted takes it along"
         elif run in in_use:
             expiry.stays[run] = "a branch of it is checked out"
         elif run in parents:

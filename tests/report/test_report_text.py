@@ -14,7 +14,7 @@ from git_hmopt.report import wording
 from git_hmopt.report.facts import DeltaFacts
 from git_hmopt.report.markdown import run_report
 from git_hmopt.report.next_steps import next_commands
-from git_hmopt.report.screen import COLUMNS, LINES, one_screen
+from git_hmopt.report.screen import COLUMNS, LINES, NARROWEST, one_screen
 from git_hmopt.report.story import Iteration, RunStory, fold
 from tests.report.story_operations import (
     Journal,
@@ -146,6 +146,22 @@ def test_a_screen_is_a_screen_however_long_the_run() -> None:
     assert any(line.startswith("59 ") for line in lines)
     assert "and more, which the report tells" in lines
     assert "1 x operation of version 9." in screen
+
+
+@pytest.mark.parametrize("columns", [1, 60, 72, 80, 87, 88, 99, 100, 300])
+def test_a_screen_is_as_narrow_as_the_terminal(columns: int) -> None:
+    for story in (fold(good_run().operations), long_run()):
+        commands = {command for command, _ in next_commands(story)}
+        lines = one_screen(story, columns).splitlines()
+        widest = max(len(line) for line in lines if line.strip() not in commands)
+        assert widest <= min(max(columns, NARROWEST), COLUMNS)
+        if columns >= 80:
+            # What the run says of a candidate is whole on a terminal of the usual width.
+            assert not [line for line in lines if line.endswith(("improv…", "rejec…", "no-ch…"))]
+    assert one_screen(fold(good_run().operations), 300) == one_screen(fold(good_run().operations))
+    if 80 <= columns < 88:
+        row = one_screen(fold(good_run().operations), columns)
+        assert "2   forced-inline   +0.2 % [-1.8, +2.3]     -13.2 % improved(count only)" in row
 
 
 def test_a_run_with_nothing_accepted_says_so_plainly() -> None:

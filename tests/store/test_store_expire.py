@@ -130,7 +130,7 @@ def test_what_is_open_accepted_or_checked_out_stays(world: World) -> None:
     assert expiry.stays == {
         OLD: "a branch of it is checked out",
         OPEN: "it is created, not closed",
-        GOOD: "it has 1 accepted patches; --accepted takes it along",
+        GOOD: "it has accepted patches (1); --accepted takes it along",
     }
     world.shell.git("checkout", "-q", "main")
     taken = planned(world.repository, before="2026-01-01T00:00:00Z", accepted=True)
