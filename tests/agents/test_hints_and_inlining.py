@@ -164,6 +164,19 @@ def test_the_header_of_the_hints_is_included_where_it_is_not(tree: Tree) -> None
     assert new.decode().splitlines()[:2] == ["#include <linux/compiler.h>", "#include <linux/types.h>"]
 
 
+@pytest.mark.parametrize(
+    ("condition", "added"),
+    [("ifdef CONFIG_OTHER", True), ("ifndef __ASSEMBLY__", False), ("ifdef __KERNEL__", False), ("if 0\n#else", True)],
+)
+def test_a_header_that_includes_it_under_a_condition_does_not_count(tree: Tree, condition: str, added: bool) -> None:
+    export = f"#ifndef EXPORT_H\n#define EXPORT_H\n#{condition}\n#include <linux/compiler.h>\n#endif\n#endif\n"
+    tree.write("include/linux/export.h", export)
+    text = BRANCHES.replace("#include <linux/compiler.h>", "#include <linux/export.h>").replace("likely(b)", "b")
+    tree.write(FILE, text)
+    new = rewritten(BranchHints(), view(tree, FILE, "run", hotspot("run", FILE, counts={5: 1000, 6: 0}))).edits[FILE]
+    assert (b"#include <linux/compiler.h>\n#include <linux/export.h>\n" in new) is added
+
+
 def test_outside_a_kernel_the_words_are_spelt_out(tree: Tree) -> None:
     (tree.root / "include/linux/compiler.h").unlink()
     text = BRANCHES.replace("#include <linux/compiler.h>\n", "").replace("likely(b)", "b")

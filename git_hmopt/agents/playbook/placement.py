@@ -11,6 +11,10 @@ from git_hmopt.psg.edit import Edit
 from git_hmopt.psg.unit import Function
 
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*(?:<(?P<system>[^>\n]+)>|"(?P<own>[^"\n]+)")[^\n]*\n', re.MULTILINE)
+_CONDITIONAL = re.compile(
+    rb"^[ \t]*#[ \t]*(?P<word>ifdef|ifndef|if|elif|else|endif|define)\b(?P<rest>[^\n]*)", re.MULTILINE
+)
+_ALWAYS_SO = frozenset(((b"ifndef", b"__ASSEMBLY__"), (b"ifdef", b"__KERNEL__")))
 _COMMENT_END = re.compile(rb"\*/[ \t]*\n\Z")
 _INITCALL = re.compile(
     rb"^[ \t]*(?P<name>\w*initcall\w*|module_init|module_\w+_(?:driver|device)|builtin_\w+|kunit_test_\w*suites?)"
@@ -29,7 +33,11 @@ def include_edits(text: bytes, wanted: Sequence[str], source: Source) -> list[Ed
     present = {(found["system"] or found["own"]).decode(errors="replace") for found in lines}
     for name in sorted(present):
         header = source.read(f"include/{name}") or b""
-        present |= {found["system"].decode(errors="replace") for found in _INCLUDE.finditer(header) if found["system"]}
+        present |= {
+            found["system"].decode(errors="replace")
+            for found in _INCLUDE.finditer(header)
+            if found["system"] and not _conditional(header, found.start())
+        }
     places: dict[int, list[str]] = {}
     for name in wanted:
         if name not in present:
@@ -41,15 +49,25 @@ def include_edits(text: bytes, wanted: Sequence[str], source: Source) -> list[Ed
 
 
 def _conditional(text: bytes, offset: int) -> bool:
-    """Say whether a line stands inside an #if."""
-    depth = 0
-    for line in text[:offset].splitlines():
-        word = line.lstrip()
-        if word.startswith(b"#"):
-            word = word[1:].lstrip()
-            depth += word.startswith(b"if")
-            depth -= word.startswith(b"endif")
-    return depth > 0
+    """Say whether a line stands inside an #if that a C file of the kernel may see fail.
+
+    A header's guard against being read twice does not fail, nor do the conditions that leave out user space and
+    assembler.
+    """
+    around: list[bool] = []
+    directives = [(found["word"], found["rest"].strip(), found.start()) for found in _CONDITIONAL.finditer(text)]
+    for number, (word, rest, place) in enumerate(directives):
+        if place >= offset:
+            break
+        if word == b"endif":
+            del around[-1:]
+        elif word in (b"if", b"ifdef", b"ifndef"):
+            following = directives[number + 1][:2] if number + 1 < len(directives) else ()
+            guard = word == b"ifndef" and following == (b"define", rest)
+            around.append(not guard and (word, rest) not in _ALWAYS_SO)
+        elif word in (b"else", b"elif") and around:
+            around[-1] = True
+    return any(around)
 
 
 def _place(text: bytes, lines: Sequence[re.Match[bytes]], name: str) -> int:
