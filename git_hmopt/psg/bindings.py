@@ -11,6 +11,7 @@ import ctypes
 import functools
 from collections.abc import Callable
 from ctypes import CFUNCTYPE, POINTER, Structure, byref, c_char_p, c_int, c_longlong, c_uint, c_ulonglong, c_void_p
+from typing import Any
 
 from clang import cindex
 
@@ -51,6 +52,7 @@ class Type(Structure):
 
 Visitor = Callable[[Cursor, Cursor], int]
 _VISIT = CFUNCTYPE(c_int, Cursor, Cursor, c_void_p)
+_INCLUSION = CFUNCTYPE(None, c_void_p, POINTER(Location), c_uint, c_void_p)
 
 _SIGNATURES: tuple[tuple[str, type | None, tuple[type, ...]], ...] = (
     ("clang_getTranslationUnitCursor", Cursor, (c_void_p,)),
@@ -74,6 +76,10 @@ _SIGNATURES: tuple[tuple[str, type | None, tuple[type, ...]], ...] = (
     ("clang_getCursorResultType", Type, (Cursor,)),
     ("clang_getCanonicalType", Type, (Type,)),
     ("clang_getTypeSpelling", Text, (Type,)),
+    ("clang_getTypeDeclaration", Cursor, (Type,)),
+    ("clang_getArrayElementType", Type, (Type,)),
+    ("clang_getTypedefDeclUnderlyingType", Type, (Cursor,)),
+    ("clang_getInclusions", None, (c_void_p, _INCLUSION, c_void_p)),
     ("clang_Type_getSizeOf", c_longlong, (Type,)),
     ("clang_getCursorBinaryOperatorKind", c_int, (Cursor,)),
     ("clang_getBinaryOperatorKindSpelling", Text, (c_int,)),
@@ -183,6 +189,30 @@ def position(location: Location) -> Position:
     file, line, column, offset = c_void_p(), c_uint(), c_uint(), c_uint()
     library().clang_getFileLocation(location, byref(file), byref(line), byref(column), byref(offset))
     return Position((file.value or 0, line.value, offset.value))
+
+
+def pointers(*cells: ctypes._SimpleCData[Any]) -> tuple[Any, ...]:
+    """Return what a C function takes to write into the cells; made once, they are filled again and again."""
+    return tuple(byref(cell) for cell in cells)
+
+
+def extent(cursor: Cursor) -> tuple[Position, Position]:
+    """Return where a cursor begins and where it ends, the end exclusive."""
+    handle = library()
+    covered = handle.clang_getCursorExtent(cursor)
+    return position(handle.clang_getRangeStart(covered)), position(handle.clang_getRangeEnd(covered))
+
+
+def included_files(unit: cindex.TranslationUnit) -> list[str]:
+    """Return the names of the files that the preprocessor opened, as it found them, the main file first.
+
+    What a precompiled header brought is not among them.
+    """
+    handle = library()
+    found: list[str] = []
+    callback = _INCLUSION(lambda file, *_: found.append(text(handle.clang_getFileName(file))))
+    handle.clang_getInclusions(unit.obj, callback, None)
+    return found
 
 
 def evaluate(cursor: Cursor) -> int | None:

@@ -61,6 +61,12 @@ def functions(source: bytes) -> list[Chunk]:
     return chunks
 
 
+def calls(source: bytes) -> list[tuple[str, int]]:
+    """Return the (name, line) of everything that looks like a call by name, macros with arguments included."""
+    found = tree_sitter.QueryCursor(_calls()).captures(_parser().parse(source).root_node)
+    return [(name, node.start_point.row + 1) for node in found.get("callee", ()) if (name := _spelling(node))]
+
+
 def _in_order(nodes: Iterable[tree_sitter.Node]) -> list[tree_sitter.Node]:
     return sorted(nodes, key=lambda node: node.start_byte)
 
@@ -78,6 +84,11 @@ def _parser() -> tree_sitter.Parser:
 @functools.cache
 def _query() -> tree_sitter.Query:
     return tree_sitter.Query(_language(), _QUERY)
+
+
+@functools.cache
+def _calls() -> tree_sitter.Query:
+    return tree_sitter.Query(_language(), "(call_expression function: (identifier) @callee)")
 
 
 def _defined(definition: tree_sitter.Node) -> str | None:

@@ -16,6 +16,7 @@ from git_hmopt.errors import ConfigError
 
 # savedcmd_ since Linux 6.2 (kernel commit 92215e7a801d), cmd_ before.
 _SAVED = re.compile(r"^(?:saved)?cmd_\S+ := (.*)$", re.MULTILINE)
+_SOURCE = re.compile(r"^source_\S+ := (.*)$", re.MULTILINE)
 _ENDS = (";", "&&", "||", "|")
 
 
@@ -94,6 +95,41 @@ def load_database(path: Path, *, root: Path) -> CompileDatabase:
     return CompileDatabase(commands, origin=path, outside=outside)
 
 
+def kbuild_database(build: Path, *, root: Path) -> CompileDatabase:
+    """Return the compile commands that kbuild left in `build`, in the `.cmd` file beside each object.
+
+    Raises ConfigError when there is none: nothing was built there.
+    """
+    top, directory = _absolute(root), _absolute(build)
+    commands: dict[str, CompileCommand] = {}
+    outside = 0
+    for record in sorted(build.rglob(".*.o.cmd")):
+        text = record.read_text(encoding="utf-8", errors="surrogateescape")
+        named, saved = _SOURCE.search(text), _SAVED.search(text)
+        if named is None or saved is None or not named[1].endswith(".c"):
+            continue  # linked from other objects, or assembled
+        file = below(top, directory, named[1])
+        # Host tools are compiled for this machine, with other headers.
+        if file is None or re.search(r"(?:^|/)(?:tools|scripts)/", file):
+            outside += 1
+        else:
+            commands.setdefault(file, CompileCommand(top, directory, file, _saved_arguments(saved, record)))
+    if not commands:
+        raise ConfigError(
+            f"no kernel was built in '{build}'", next_step="build it there, or name the build's directory"
+        )
+    return CompileDatabase(commands, origin=build, outside=outside)
+
+
+def _saved_arguments(saved: re.Match[str], record: Path) -> tuple[str, ...]:
+    # What make reads: `$$` is a dollar, `\#` and `$(pound)` a hash (scripts/Kbuild.include, make-cmd).
+    line = saved.group(1).replace("$(pound)", "#").replace("\\#", "#").replace("$$", "$")
+    arguments = _split(line, str(record))
+    if not arguments:
+        raise ConfigError(f"{record} holds an empty command", next_step="rebuild the object")
+    return arguments
+
+
 def _entry(entry: Any, root: Path, where: str) -> CompileCommand | None:
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str):
         raise ConfigError(f"{where} has no 'file'")
@@ -127,12 +163,7 @@ def command_from_cmd_file(tree_root: Path, build_dir: Path, file: str) -> Compil
     saved = _SAVED.search(text)
     if saved is None:
         raise ConfigError(f"{record} holds no saved command", next_step="rebuild the object")
-    # What make reads: `$$` is a dollar, `\#` and `$(pound)` a hash (scripts/Kbuild.include, make-cmd).
-    line = saved.group(1).replace("$(pound)", "#").replace("\\#", "#").replace("$$", "$")
-    arguments = _split(line, str(record))
-    if not arguments:
-        raise ConfigError(f"{record} holds an empty command", next_step="rebuild the object")
-    return CompileCommand(_absolute(tree_root), _absolute(build_dir), file, arguments)
+    return CompileCommand(_absolute(tree_root), _absolute(build_dir), file, _saved_arguments(saved, record))
 
 
 def _split(line: str, where: str) -> tuple[str, ...]:

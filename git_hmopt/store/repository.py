@@ -395,6 +395,21 @@ class Repository:
             changed.append(ChangedPath(status, path, old_mode, new_mode))
         return changed
 
+    def files_with_words(self, words: Sequence[str], *suffixes: str) -> list[str]:
+        """Return the tracked files of the working tree that have one of the words whole, sorted, by their suffixes.
+
+        What is searched are the files as they stand, changed ones included.
+        """
+        if not words:
+            return []
+        wanted = [part for word in words for part in ("-e", word)]
+        among = [f":(top,glob)**/*{suffix}" for suffix in suffixes]
+        answer = self.git.run(
+            "grep", "-l", "-z", "-w", "-F", "-I", "--full-name", *wanted, "--", *among,
+            ok=(0, 1), environment={"GIT_LITERAL_PATHSPECS": "0"},
+        )  # fmt: skip
+        return sorted(path for path in answer.output.decode("utf-8", "surrogateescape").split("\0") if path)
+
     def patch_id(self, a: Oid, b: Oid) -> str | None:
         """Return what `git patch-id --stable` calls the difference, or None when there is none."""
         answer = self.git.run("patch-id", "--stable", stdin=self.diff(a, b)).text

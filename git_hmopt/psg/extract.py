@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a parsed unit to the facts of its files: definitions, and the edges that begin in them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from clang import cindex
+
+from git_hmopt.psg import bindings, walk
+from git_hmopt.psg.bindings import CONTINUE, Cursor
+from git_hmopt.psg.compile_database import CompileCommand
+from git_hmopt.psg.declarations import (
+    ENUM,
+    FIELD,
+    FUNCTION,
+    RECORDS,
+    STRUCT,
+    TYPEDEF,
+    UNION,
+    VARIABLE,
+    Declarations,
+    Declared,
+    spelled,
+)
+from git_hmopt.psg.facts import Definition, Edge, FileFacts, Kind, Relation
+
+_COMPOUND = 202  # CXCursor_CompoundStmt
+_EXTERN = 2  # CX_SC_Extern
+_RECORD_TYPE = 105  # CXType_Record
+_DECLARATIONS = frozenset((STRUCT, UNION, ENUM, FUNCTION, VARIABLE, TYPEDEF))
+_KINDS = {STRUCT: Kind.STRUCT, UNION: Kind.UNION, ENUM: Kind.ENUM}
+_DETAILS = {
+    walk.CALL: (Relation.CALL_STATIC, ""),
+    walk.INDIRECT: (Relation.CALL_INDIRECT, ""),
+    walk.READ: (Relation.REF, "read"),
+    walk.WRITE: (Relation.REF, "write"),
+    walk.ADDRESS: (Relation.REF, "address"),
+    walk.TYPE: (Relation.REF, "type"),
+    walk.IMPLEMENTS: (Relation.INHERITANCE, "implements"),
+}
+_WORD = re.compile(rb"[A-Za-z_]\w*")
+_MAYBE_MACRO = re.compile(rb"\b(?:([A-Z][A-Z0-9_]{2,})\b|([A-Za-z_]\w*)[ \t]*\()")
+_KEYWORDS = frozenset(("if", "for", "while", "switch", "return", "sizeof", "typeof", "__attribute__", "defined"))
+_COMMENT_OR_STRING = re.compile(rb'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
+# include/linux/compiler_attributes.h, compiler_types.h: the attribute macros that do not begin with two underscores.
+_ATTRIBUTES = frozenset(
+    (
+        "asmlinkage",
+        "noinline",
+        "noinline_for_stack",
+        "noinstr",
+        "notrace",
+        "nokprobe_inline",
+        "inline_map_read_isolated",
+    )
+)
+
+
+@dataclass
+class _Page:
+    """What is being written down of one file."""
+
+    definitions: dict[str, Definition] = field(default_factory=dict)
+    edges: dict[tuple[str, str, Relation, str], list[int]] = field(default_factory=dict)
+
+    def define(self, definition: Definition) -> None:
+        # The first of several: tentative definitions, and what a macro makes twice.
+        self.definitions.setdefault(definition.symbol, definition)
+
+    def facts(self) -> FileFacts:
+        definitions = sorted(self.definitions.values(), key=lambda one: (one.start, one.symbol))
+        edges = [Edge(*key, line, count) for key, (line, count) in self.edges.items()]
+        return FileFacts(tuple(definitions), tuple(sorted(edges, key=_order)))
+
+
+def _order(edge: Edge) -> tuple[str, str, str, str]:
+    return (edge.source, edge.target, edge.relation, edge.detail)
+
+
+class Extraction:
+    """One walk over the top of a unit, and below what stands in the files that were asked for."""
+
+    def __init__(self, command: CompileCommand, read: Callable[[str], bytes], *, wanted: Callable[[str], bool]) -> None:
+        self._clang = bindings.library()
+        self._main = command.file
+        self._read = read
+        self._wanted = wanted
+        self._declarations = Declarations(command)
+        self._pages: dict[int, tuple[str, _Page] | None] = {}
+        self._sources: dict[str, bytes] = {}
+        self._handlers = {
+            STRUCT: self._record, UNION: self._record, ENUM: self._enum, FUNCTION: self._function,
+            VARIABLE: self._variable, TYPEDEF: self._typedef,
+        }  # fmt: skip
+
+    def run(self, unit: cindex.TranslationUnit) -> Mapping[str, FileFacts]:
+        """Return the facts of each wanted file that declares something, by path below the root."""
+        bindings.visit(bindings.unit_cursor(unit), self._look)
+        return {page[0]: page[1].facts() for page in self._pages.values() if page is not None}
+
+    def _look(self, cursor: Cursor, _: Cursor) -> int:
+        kind = cursor.kind
+        if kind not in _DECLARATIONS:
+            return CONTINUE
+        file, _line, offset = self._declarations.place(cursor)
+        if file not in self._pages:
+            self._pages[file] = self._page(file)
+        page = self._pages[file]
+        if page is not None:
+            self._handlers[kind](Cursor.from_buffer_copy(cursor), *page, offset)
+        return CONTINUE
+
+    def _page(self, file: int) -> tuple[str, _Page] | None:
+        name = self._declarations.file(file)
+        if name is None:
+            return None
+        own = name == self._main or name.endswith(".c")
+        return (name, _Page()) if own or self._wanted(name) else None
+
+    # -- definitions ------------------------------------------------------------------------------------------------
+
+    def _definition(
+        self, cursor: Cursor, declared: Declared, kind: Kind, *, type_: str = "", is_inline: bool = False,
+        body_hash: str = "", attributes: tuple[str, ...] = (),
+    ) -> Definition:  # fmt: skip
+        (_, first, start), (_, last, end) = bindings.extent(cursor)
+        return Definition(
+            declared.key, kind, first, last, start, end, declared.linkage, is_inline, type_,
+            body_hash, attributes,
+        )  # fmt: skip
+
+    def _function(self, cursor: Cursor, file: str, page: _Page, name_offset: int) -> None:
+        if not self._clang.clang_isCursorDefinition(cursor):
+            return
+        declared = self._declarations.of(cursor)
+        if declared.key in page.definitions:
+            return
+        body_start = None
+
+        def body(child: Cursor, _: Cursor) -> int:
+            nonlocal body_start
+            if child.kind == _COMPOUND:
+                body_start = bindings.extent(child)[0][2]
+            return CONTINUE
+
+        bindings.visit(cursor, body)
+        source = self._source(file)
+        (_, first_line, start), (_, _, end) = bindings.extent(cursor)
+        start = min(start, body_start if body_start is not None else start)
+        head = source[start : body_start if body_start is not None else name_offset]
+        page.define(
+            self._definition(
+                cursor, declared, Kind.FUNCTION,
+                type_=_spelling(self._clang.clang_getCursorType(cursor)),
+                is_inline=bool(self._clang.clang_Cursor_isFunctionInlined(cursor)),
+                body_hash=hashlib.sha256(source[start:end]).hexdigest()[:16],
+                attributes=_attributes(head),
+            )
+        )  # fmt: skip
+        self._uses(cursor, declared.key, page)
+        self._macros(source[start:end], first_line, declared.key, page)
+
+    def _variable(self, cursor: Cursor, _file: str, page: _Page, _offset: int) -> None:
+        clang = self._clang
+        if clang.clang_Cursor_getStorageClass(cursor) == _EXTERN and not clang.clang_isCursorDefinition(cursor):
+            return
+        declared = self._declarations.of(cursor)
+        if not declared.key:
+            return
+        type_ = _spelling(clang.clang_getCursorType(cursor))
+        page.define(self._definition(cursor, declared, Kind.VARIABLE, type_=type_))
+        self._uses(cursor, declared.key, page)
+
+    def _typedef(self, cursor: Cursor, _file: str, page: _Page, _offset: int) -> None:
+        declared = self._declarations.of(cursor)
+        type_ = _spelling(self._clang.clang_getTypedefDeclUnderlyingType(cursor))
+        page.define(self._definition(cursor, declared, Kind.TYPEDEF, type_=type_))
+        self._uses(cursor, declared.key, page)
+
+    def _enum(self, cursor: Cursor, _file: str, page: _Page, _offset: int) -> None:
+        if self._clang.clang_isCursorDefinition(cursor):
+            declared = self._declarations.of(cursor)
+            page.define(self._definition(cursor, declared, Kind.ENUM))
+
+    def _record(self, cursor: Cursor, file: str, page: _Page, offset: int) -> None:
+        if not self._clang.clang_isCursorDefinition(cursor):
+            return
+        declared = self._declarations.of(cursor)
+        if not declared.key or declared.key in page.definitions:
+            return
+        page.define(self._definition(cursor, declared, _KINDS[cursor.kind]))
+        self._fields(cursor, declared.key, file, page, offset)
+
+    def _fields(self, record: Cursor, key: str, file: str, page: _Page, offset: int) -> None:
+        clang, first = self._clang, True
+        for child in bindings.children(record):
+            if child.kind in RECORDS or child.kind == ENUM:
+                inner = self._declarations.of(child).key
+                if inner == key and child.kind in RECORDS:
+                    self._fields(child, key, file, page, offset)
+                elif inner:
+                    self._handlers[child.kind](child, file, page, offset)
+            if child.kind != FIELD:
+                continue
+            declared = self._declarations.of(child)
+            written = clang.clang_getCursorType(child)
+            if declared.key:
+                page.define(self._definition(child, declared, Kind.FIELD, type_=_spelling(written)))
+                self._edge(page, key, declared.key, Relation.HASMEMBER, "", child)
+            if first and clang.clang_getCanonicalType(written).kind == _RECORD_TYPE:
+                embedded = self._declarations.of(clang.clang_getTypeDeclaration(clang.clang_getCanonicalType(written)))
+                if embedded.key:
+                    self._edge(page, key, embedded.key, Relation.INHERITANCE, "embeds", child)
+            first = False
+            self._uses(child, key, page)
+
+    # -- edges ------------------------------------------------------------------------------------------------------
+
+    def _uses(self, cursor: Cursor, source: str, page: _Page) -> None:
+        def sink(what: int, target: Declared, at: Cursor, table: Declared) -> None:
+            relation, detail = _DETAILS[what]
+            if what == walk.IMPLEMENTS:
+                if table.key:
+                    self._edge(page, target.key, table.key, relation, detail, at)
+            elif target.key:
+                self._edge(page, source, target.key, relation, detail, at)
+
+        walk.uses(cursor, self._declarations, sink)
+
+    def _macros(self, text: bytes, first_line: int, source: str, page: _Page) -> None:
+        """Note the words that may be macros: the tree is gone when the parser is done, so the text is asked.
+
+        What is no macro has no definition as one, and questions leave it out.
+        """
+        plain = _COMMENT_OR_STRING.sub(lambda match: b" " + b"\n" * match[0].count(b"\n"), text)
+        for match in _MAYBE_MACRO.finditer(plain):
+            name = (match[1] or match[2]).decode()
+            if name not in _KEYWORDS:
+                key = (source, f"macro {name}", Relation.REF, "macro")
+                known = page.edges.get(key)
+                if known is not None:
+                    known[1] += 1
+                else:
+                    page.edges[key] = [first_line + plain.count(b"\n", 0, match.start()), 1]
+
+    def _edge(self, page: _Page, source: str, target: str, relation: Relation, detail: str, at: Cursor) -> None:
+        known = page.edges.get((source, target, relation, detail))
+        if known is not None:
+            known[1] += 1
+        else:
+            page.edges[source, target, relation, detail] = [self._declarations.place(at)[1], 1]
+
+    def _source(self, file: str) -> bytes:
+        if file not in self._sources:
+            self._sources[file] = self._read(file)
+        return self._sources[file]
+
+
+def _spelling(written: bindings.Type) -> str:
+    return spelled(bindings.text(bindings.library().clang_getTypeSpelling(written)))
+
+
+def _attributes(head: bytes) -> tuple[str, ...]:
+    words = _WORD.findall(_COMMENT_OR_STRING.sub(b" ", head))
+    found = (word.decode() for word in words if word.startswith(b"__") or word.decode() in _ATTRIBUTES)
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One precompiled header for the units that share their arguments: three quarters of a kernel unit is headers.
+
+Which headers: those that most of the units name. The header stands in for the command's own `-include`s too, in front.
+What it defines is checked by libclang against each unit's arguments; a unit that shows an error with it is parsed
+again without.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clang import cindex
+
+from git_hmopt.errors import ProgramError
+
+MOST = 48
+"""Headers in a precompiled header; more are shared by too few units to pay (reference PSG)."""
+FEWEST_UNITS = 8
+"""Units that share their arguments; fewer do not earn back what a header costs to make."""
+_INCLUDE = re.compile(rb"^[ \t]*#[ \t]*include[ \t]*<([^>\n]+)>", re.MULTILINE)
+# The names kbuild gives a unit; a header may use them, so the precompiled one needs some (scripts/Makefile.lib).
+_UNIT_MACRO = re.compile(r"-DKBUILD_\w+(?:=.*)?$", re.DOTALL)
+_NAMES = ("KBUILD_MODFILE", "KBUILD_BASENAME", "KBUILD_MODNAME")
+_FOR_SERIALIZATION = 0x10  # CXTranslationUnit_ForSerialization
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A unit's arguments, told apart: what it shares with others, what is its own, what it includes in front."""
+
+    shared: tuple[str, ...]
+    own: tuple[str, ...]
+    forced: tuple[str, ...]
+    """The values of its `-include`s."""
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """Return what parses the unit without a precompiled header."""
+        return (*self.shared, *(word for name in self.forced for word in ("-include", name)), *self.own)
+
+
+def told_apart(accepted: Sequence[str]) -> Arguments:
+    """Split a unit's arguments."""
+    shared: list[str] = []
+    own: list[str] = []
+    forced: list[str] = []
+    words = iter(accepted)
+    for word in words:
+        if word == "-include":
+            forced.append(next(words, ""))
+        elif _UNIT_MACRO.match(word):
+            own.append(word)
+        else:
+            shared.append(word)
+    return Arguments(tuple(shared), tuple(own), tuple(forced))
+
+
+def commonest(sources: Iterable[bytes]) -> tuple[str, ...]:
+    """Return the headers that the most units name, the commonest first; only what a tenth of them name.
+
+    A trace header defines its events anew each time it is read, so it is left to the unit that reads it.
+    """
+    count: Counter[str] = Counter()
+    units = 0
+    for source in sources:
+        units += 1
+        names = {name.decode("utf-8", "replace").strip() for name in _INCLUDE.findall(source)}
+        count.update(name for name in names if "trace/" not in name and not name.endswith(".c"))
+    often = [(name, times) for name, times in count.items() if times >= max(2, units / 10)]
+    return tuple(name for name, _ in sorted(often, key=lambda pair: (-pair[1], pair[0]))[:MOST])
+
+
+def header_text(forced: Sequence[str], headers: Sequence[str]) -> str:
+    """Return the source of a precompiled header."""
+    lines = [f'#define {name} "unit"' for name in _NAMES]
+    lines += [f'#include "{name}"' for name in forced]
+    lines += [f"#include <{name}>" for name in headers]
+    # A unit gives them itself, on its command line.
+    lines += [f"#undef {name}" for name in _NAMES]
+    return "\n".join(lines) + "\n"
+
+
+def make_precompiled(arguments: Arguments, headers: Sequence[str], target: Path) -> cindex.TranslationUnit:
+    """Write the precompiled header to `target` and return its unit.
+
+    Raises ProgramError, naming the first error, when its headers do not compile together.
+    """
+    source = target.with_suffix(".h")
+    source.write_text(header_text(arguments.forced, headers), encoding="utf-8")
+    options = cindex.TranslationUnit.PARSE_INCOMPLETE | _FOR_SERIALIZATION
+    given = [*arguments.shared, "-x", "c-header", "-Xclang", "-fno-pch-timestamp"]
+    try:
+        unit = cindex.TranslationUnit.from_source(str(source), given, options=options)
+    except cindex.TranslationUnitLoadError as error:
+        raise ProgramError(f"libclang cannot parse the commonest headers together ({source})") from error
+    wrong = next((one for one in unit.diagnostics if one.severity >= cindex.Diagnostic.Error), None)
+    if wrong is not None:
+        raise ProgramError(f"the commonest headers do not compile together: {wrong.location}: {wrong.spelling}")
+    unit.save(str(target))
+    return unit
+
+
+def with_precompiled(arguments: Arguments, target: Path) -> tuple[str, ...]:
+    """Return what parses a unit with a precompiled header: its `-include`s are in there."""
+    # Its inputs are compared by content when its name is made; a checkout rewrites their times.
+    return (*arguments.shared, *arguments.own, "-include-pch", str(target), "-Xclang", "-fno-pch-timestamp")
+
+
+def shared_by_many(units: Mapping[str, Arguments]) -> dict[Arguments, list[str]]:
+    """Return the units that share their arguments with enough others, by those arguments without any unit's own."""
+    groups: dict[Arguments, list[str]] = {}
+    for file in sorted(units):
+        arguments = units[file]
+        groups.setdefault(Arguments(arguments.shared, (), arguments.forced), []).append(file)
+    return {arguments: files for arguments, files in groups.items() if len(files) >= FEWEST_UNITS}

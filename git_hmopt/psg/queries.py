@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions to a graph: who calls this, what stands around it, what does a knob guard, what does a diff touch.
+
+The whole graph stays in its tables; a neighbourhood comes out as a networkx graph.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import networkx as nx
+
+from git_hmopt.errors import UsageError
+from git_hmopt.psg.facts import Kind, Relation
+from git_hmopt.store.graph import TEXT, GraphTables
+
+_MOST_NODES = 2000
+
+
+class Direction(StrEnum):
+    """Which way edges are followed."""
+
+    OUT = "out"
+    IN = "in"
+    BOTH = "both"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a symbol is defined."""
+
+    symbol: str
+    kind: Kind
+    file: str
+    first_line: int
+    last_line: int
+    type: str
+    linkage: str
+    is_inline: bool
+    attributes: tuple[str, ...]
+    approximate: bool
+    """Read as text, in a part that this build leaves out."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """An edge, with where it was found."""
+
+    source: str
+    target: str
+    relation: Relation
+    detail: str
+    file: str
+    line: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """Something that a knob decides about."""
+
+    knob: str
+    symbol: str
+    file: str
+    first_line: int
+    last_line: int
+    sense: str
+    """`if`, `else` or `asked`, as the directive has it; `object` for a whole file."""
+    whole: bool
+    """Whether all of it is guarded, or a part inside."""
+    approximate: bool
+
+
+@dataclass(frozen=True)
+class Touched:
+    """A function that a diff changes, and who reaches it."""
+
+    symbol: str
+    file: str
+    first_line: int
+    last_line: int
+    reached_by: tuple[tuple[str, int], ...]
+    """(function, calls away), nearest first."""
+
+
+class Structure:
+    """A graph that can be asked."""
+
+    def __init__(self, tables: GraphTables) -> None:
+        self._tables = tables
+
+    # -- names ------------------------------------------------------------------------------------------------------
+
+    def resolve(self, name: str) -> list[str]:
+        """Return the symbols somebody may mean: an identity, or a name, those that are defined here first.
+
+        UsageError with the nearest names when there is none.
+        """
+        exact = [symbol for (symbol,) in self._tables.rows("SELECT symbol FROM symbols WHERE symbol = ?", (name,))]
+        if exact:
+            return exact
+        found = [
+            symbol
+            for (symbol,) in self._tables.rows(
+                "SELECT symbol FROM symbols LEFT JOIN definitions ON definitions.symbol = symbols.id WHERE name = ?"
+                " GROUP BY symbols.id"
+                " ORDER BY min(definitions.kind = 'function') DESC, count(kind) = 0, symbols.symbol",
+                (name,),
+            )
+        ]
+        if found:
+            return found
+        near = self._near(name)
+        raise UsageError(
+            f"no symbol '{name}' in this graph",
+            next_step=f"did you mean {', '.join(repr(one) for one in near)}?" if near else "is it built at all?",
+        )
+
+    def _near(self, name: str) -> list[str]:
+        start = name.rpartition(".")[2].rpartition(" ")[2][:3]
+        names = [
+            one for (one,) in self._tables.rows("SELECT DISTINCT name FROM symbols WHERE name GLOB ?", (f"{start}*",))
+        ]
+        return difflib.get_close_matches(name, names, n=3)
+
+    def complete(self, prefix: str, limit: int = 50) -> list[str]:
+        """Return names of functions that begin so, for completion."""
+        statement = (
+            "SELECT DISTINCT name FROM symbols JOIN definitions ON definitions.symbol = symbols.id"
+            " WHERE name >= ? AND name < ? AND kind = 'function' ORDER BY name LIMIT ?"
+        )
+        return [name for (name,) in self._tables.rows(statement, (prefix, prefix + "\U0010ffff", limit))]
+
+    def places(self, symbol: str) -> list[Place]:
+        """Return where a symbol is defined; those read as text only where no unit has it in the same file."""
+        rows = list(
+            self._tables.rows(
+                "SELECT kind, files.path, first_line, last_line, type, linkage, is_inline, attributes, unit"
+                " FROM definitions JOIN pages ON pages.id = page JOIN files ON files.id = pages.file"
+                " WHERE symbol = (SELECT id FROM symbols WHERE symbol = ?) ORDER BY unit = 0, files.path, first_line",
+                (symbol,),
+            )
+        )
+        found: dict[str, Place] = {}
+        for kind, file, first, last, type_, linkage, is_inline, attributes, unit in rows:
+            approximate = unit == TEXT and kind == Kind.FUNCTION
+            words = tuple(one for one in attributes.strip("[]").replace('"', "").split(", ") if one)
+            place = Place(symbol, Kind(kind), file, first, last, type_, linkage, bool(is_inline), words, approximate)
+            if not approximate or file not in found:
+                found.setdefault(file if kind == Kind.FUNCTION else f"{file}:{first}", place)
+        return list(found.values())
+
+    # -- edges ------------------------------------------------------------------------------------------------------
+
+    def links(
+        self, symbol: str, direction: Direction = Direction.BOTH, relations: Iterable[Relation] | None = None
+    ) -> list[Link]:
+        """Return a symbol's edges; a macro that is defined nowhere is a name that only looked like one."""
+        wanted = sorted(relations) if relations is not None else []
+        among = f" AND relation IN ({', '.join('?' * len(wanted))})" if relations is not None else ""
+        sides = {Direction.OUT: ["source"], Direction.IN: ["target"], Direction.BOTH: ["source", "target"]}[direction]
+        found: dict[tuple[str, ...], Link] = {}
+        for side in sides:
+            statement = (
+                "SELECT s.symbol, t.symbol, relation, detail, files.path, line, count FROM edges"
+                " JOIN symbols s ON s.id = source JOIN symbols t ON t.id = target"
+                " JOIN pages ON pages.id = page JOIN files ON files.id = pages.file"
+                f" WHERE {side} = (SELECT id FROM symbols WHERE symbol = ?){among}"
+                " AND (detail != 'macro' OR EXISTS (SELECT 1 FROM definitions WHERE definitions.symbol = target))"
+                " ORDER BY relation, files.path, line"
+            )
+            for source, target, relation, detail, file, line, count in self._tables.rows(statement, (symbol, *wanted)):
+                link = Link(source, target, Relation(relation), detail, file, line, count)
+                found.setdefault((source, target, relation, detail, file), link)
+        return list(found.values())
+
+    def callers(self, symbol: str) -> list[str]:
+        """Return the functions that call a function by its name, sorted."""
+        return self._ends(symbol, Direction.IN, (Relation.CALL_STATIC,))
+
+    def callees(self, symbol: str) -> list[str]:
+        """Return the functions that a function calls by their names, sorted."""
+        return self._ends(symbol, Direction.OUT, (Relation.CALL_STATIC,))
+
+    def implementers(self, field: str) -> list[str]:
+        """Return the functions that stand in a table's field, sorted."""
+        links = self.links(field, Direction.IN, (Relation.INHERITANCE,))
+        return sorted({link.source for link in links if link.detail == "implements"})
+
+    def candidates(self, function: str) -> dict[str, list[str]]:
+        """Return whom a function's indirect calls may reach, by the field they go through."""
+        fields = self._ends(function, Direction.OUT, (Relation.CALL_INDIRECT,))
+        return {field: found for field in fields if (found := self.implementers(field))}
+
+    def _ends(self, symbol: str, direction: Direction, relations: Sequence[Relation]) -> list[str]:
+        links = self.links(symbol, direction, relations)
+        return sorted({link.target if direction is Direction.OUT else link.source for link in links})
+
+    def neighbourhood(
+        self, symbols: Sequence[str], depth: int, *, direction: Direction = Direction.BOTH,
+        relations: Iterable[Relation] | None = None, most: int = _MOST_NODES,
+    ) -> nx.MultiDiGraph:  # fmt: skip
+        """Return what stands within `depth` edges of the symbols; the graph's `left_out` counts what `most` cut off."""
+        graph = nx.MultiDiGraph(left_out=0)
+        wanted = list(relations) if relations is not None else None
+        edge, known = list(dict.fromkeys(symbols)), set(symbols)
+        for symbol in edge:
+            graph.add_node(symbol, **self._node(symbol), depth=0)
+        for away in range(1, depth + 1):
+            following: list[str] = []
+            for symbol in edge:
+                for link in self.links(symbol, direction, wanted):
+                    for end in (link.source, link.target):
+                        if end not in known:
+                            if len(known) >= most:
+                                graph.graph["left_out"] += 1
+                                break
+                            known.add(end)
+                            graph.add_node(end, **self._node(end), depth=away)
+                            following.append(end)
+                    else:
+                        key = f"{link.relation}/{link.detail}/{link.file}"
+                        graph.add_edge(
+                            link.source, link.target, key=key, relation=link.relation.value, detail=link.detail,
+                            file=link.file, line=link.line, count=link.count,
+                        )  # fmt: skip
+            edge = following
+        return graph
+
+    def _node(self, symbol: str) -> dict[str, str | int]:
+        places = self.places(symbol)
+        if not places:
+            return {"kind": "", "file": "", "line": 0}
+        first = places[0]
+        return {"kind": first.kind.value, "file": first.file, "line": first.first_line}
+
+    # -- knobs ------------------------------------------------------------------------------------------------------
+
+    def guarded(self, knob: str, *, below: str = "") -> list[Guarded]:
+        """Return what a knob decides about: objects, functions, parts of functions; `below` restricts the files."""
+        name = knob if knob.startswith("CONFIG_") else f"CONFIG_{knob}"
+        statement = (
+            "SELECT symbols.symbol, files.path, d.first_line, d.last_line, g.first_line, g.last_line, sense, dp.unit"
+            " FROM guards g JOIN pages gp ON gp.id = g.page JOIN files ON files.id = gp.file"
+            " JOIN pages dp ON dp.file = gp.file"
+            " JOIN definitions d ON d.page = dp.id AND d.first_line <= g.last_line AND d.last_line >= g.first_line"
+            " JOIN symbols ON symbols.id = d.symbol"
+            " WHERE knob = ? AND d.kind IN ('function', 'variable', 'struct', 'union')"
+            " AND (files.path = ? OR files.path GLOB ?) ORDER BY dp.unit = 0, files.path, d.first_line"
+        )
+        found: dict[tuple[str, str, str, bool], Guarded] = {}
+        values = (name, below, f"{below.rstrip('/')}/*" if below else "*")
+        for symbol, file, first, last, begins, ends, sense, unit in self._tables.rows(statement, values):
+            whole = begins <= first and last <= ends
+            one = Guarded(name, symbol, file, first, last, sense, whole, unit == TEXT)
+            found.setdefault((file, symbol, sense, whole), one)
+        objects = [
+            Guarded(name, link.target, link.target.removeprefix("file "), 0, 0, "object", True, False)
+            for link in self.links(name, Direction.OUT, (Relation.CONFIG_GUARD,))
+            if link.target.removeprefix("file ").startswith(below)
+        ]
+        return objects + sorted(found.values(), key=lambda one: (one.file, one.first_line, one.symbol, one.sense))
+
+    def knobs_of(self, symbol: str) -> list[Guarded]:
+        """Return the knobs that decide about a symbol."""
+        found: dict[tuple[str, str, bool], Guarded] = {}
+        for place in self.places(symbol):
+            statement = (
+                "SELECT knob, first_line, last_line, sense FROM guards JOIN pages ON pages.id = page"
+                " WHERE file = (SELECT id FROM files WHERE path = ?) AND first_line <= ? AND last_line >= ?"
+            )
+            rows = self._tables.rows(statement, (place.file, place.last_line, place.first_line))
+            for knob, begins, ends, sense in rows:
+                whole = begins <= place.first_line and place.last_line <= ends
+                one = Guarded(knob, symbol, place.file, begins, ends, sense, whole, place.approximate)
+                found.setdefault((knob, sense, whole), one)
+            for link in self.links(f"file {place.file}", Direction.IN, (Relation.CONFIG_GUARD,)):
+                one = Guarded(link.source, symbol, place.file, 0, 0, "object", True, False)
+                found.setdefault((link.source, "object", True), one)
+        return list(found.values())
+
+    # -- diffs ------------------------------------------------------------------------------------------------------
+
+    def functions_at(self, file: str, lines: Iterable[tuple[int, int]]) -> list[Place]:
+        """Return the functions of a file that overlap one of the line ranges, both ends inclusive."""
+        ranges = list(lines)
+        statement = (
+            "SELECT DISTINCT symbols.symbol FROM definitions JOIN pages ON pages.id = page"
+            " JOIN symbols ON symbols.id = definitions.symbol"
+            " WHERE file = (SELECT id FROM files WHERE path = ?) AND kind = 'function'"
+        )
+        found = []
+        for (symbol,) in self._tables.rows(statement, (file,)):
+            for place in self.places(symbol):
+                if place.file == file and any(a <= place.last_line and b >= place.first_line for a, b in ranges):
+                    found.append(place)
+        return sorted(found, key=lambda place: place.first_line)
+
+    def touched(
+        self, changed: Mapping[str, Sequence[tuple[int, int]]], *, reach: int = 3, most: int = 50
+    ) -> list[Touched]:
+        """Return the functions that changed lines lie in, each with who reaches it within `reach` calls."""
+        found = []
+        for file, lines in sorted(changed.items()):
+            for place in self.functions_at(file, lines):
+                reached = self.reached_by(place.symbol, reach, most)
+                found.append(Touched(place.symbol, file, place.first_line, place.last_line, reached))
+        return found
+
+    def reached_by(self, symbol: str, depth: int, most: int = 50) -> tuple[tuple[str, int], ...]:
+        """Return who reaches a function within `depth` calls, directly or through a table's field."""
+        known, edge = {symbol: 0}, [symbol]
+        for away in range(1, depth + 1):
+            following = []
+            for one in edge:
+                tables = self._ends(one, Direction.OUT, (Relation.INHERITANCE,))
+                through = [
+                    caller for field in tables for caller in self._ends(field, Direction.IN, (Relation.CALL_INDIRECT,))
+                ]
+                for caller in (*self.callers(one), *through):
+                    if caller not in known and len(known) <= most:
+                        known[caller] = away
+                        following.append(caller)
+            edge = following
+        del known[symbol]
+        return tuple(sorted(known.items(), key=lambda pair: (pair[1], pair[0])))
+
+    # -- numbers ----------------------------------------------------------------------------------------------------
+
+    def statistics(self) -> dict[str, int]:
+        """Return how much there is of everything."""
+        counts = {
+            "units": "SELECT count(*) FROM units WHERE substr(path, 1, 1) != '<'",
+            "units with errors": "SELECT count(*) FROM units WHERE state = 'errors'",
+            "units that failed": "SELECT count(*) FROM units WHERE state = 'failed'",
+            "units not parsed again yet": "SELECT count(*) FROM units WHERE state = 'stale'",
+            "files": "SELECT count(DISTINCT file) FROM pages",
+        }
+        told = {what: int(next(self._tables.rows(statement))[0]) for what, statement in counts.items()}
+        kinds = "SELECT kind, count(DISTINCT symbol) FROM definitions JOIN pages ON pages.id = page WHERE unit != 0 OR"
+        kinds += " kind != 'function' GROUP BY kind ORDER BY kind"
+        told |= {f"{kind}": count for kind, count in self._tables.rows(kinds)}
+        relations = "SELECT relation, count(*) FROM edges WHERE detail != 'macro' GROUP BY relation ORDER BY relation"
+        told |= {f"edges {relation}": count for relation, count in self._tables.rows(relations)}
+        told["guards"] = int(next(self._tables.rows("SELECT count(*) FROM guards"))[0])
+        return told

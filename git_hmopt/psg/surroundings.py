@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a tree says beside its C: guards and macros read as text, Kconfig, the Makefiles' conditions, MAINTAINERS.
+
+Each file is read once per content; its page has no unit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from git_hmopt.psg.facts import Kind, Relation
+from git_hmopt.psg.inputs import Sources
+from git_hmopt.psg.kconfig import Knob, read_kconfig
+from git_hmopt.psg.maintainers import Maintainers
+from git_hmopt.psg.makefiles import Built, makefile_targets
+from git_hmopt.psg.text import text_page
+from git_hmopt.records.base import canonical_json
+from git_hmopt.store.graph import GraphTables, KnobRow, Page
+
+_KCONFIG, _MAINTAINERS = "Kconfig", "MAINTAINERS"
+_ARCH = re.compile(r"(?:^|/)arch/(\w+)/include$")
+# scripts/Makefile.build takes the first that is there; at the top and in arch/ each has its own part.
+_MAKEFILES = ("Kbuild", "Makefile")
+_MOST_FOLDERS = 20_000
+
+Say = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something beside the C that could not be read."""
+
+    file: str
+    line: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """One reading of a tree into its tables."""
+
+    root: Path
+    tables: GraphTables
+    sources: Sources
+    say: Say
+
+    def read(self, present: Iterable[str], folders: Sequence[str]) -> list[Skipped]:
+        """Bring the pages without a unit up to date.
+
+        `present` are the files that units opened, `folders` those that headers are searched in, which name the
+        architecture. Returns what could not be understood.
+        """
+        files = sorted(path for path in present if not path.startswith(("/", "<")))
+        pages = {file: digest for (file, unit), digest in self.tables.pages().items() if not unit}
+        kept = self._texts(files, pages)
+        arches = tuple(dict.fromkeys(found[1] for folder in folders if (found := _ARCH.search(folder))))
+        knobs, skipped = self._kconfig(arches, pages)
+        kept |= knobs | self._makefiles(arches, pages)
+        with self.tables.transaction():
+            for file in pages.keys() - kept:
+                self.tables.drop_page(file, "")
+        self._subsystems(files)
+        return skipped
+
+    # -- guards and macros ------------------------------------------------------------------------------------------
+
+    def _texts(self, files: Sequence[str], pages: Mapping[str, str]) -> set[str]:
+        present = {path: stamp.digest for path in files if (stamp := self.sources.stamp(path)) is not None}
+        todo = [path for path, digest in present.items() if pages.get(path) != digest]
+        with self.tables.transaction():
+            for number, path in enumerate(todo, 1):
+                if number % 200 == 0:
+                    self.say("files read as text", number, len(todo))
+                self.tables.put_page(path, "", text_page(path, self.sources.read(path), present[path]))
+        return set(present)
+
+    # -- Kconfig ----------------------------------------------------------------------------------------------------
+
+    def _kconfig(self, arches: Sequence[str], pages: Mapping[str, str]) -> tuple[set[str], list[Skipped]]:
+        """Read Kconfig again when one of its files is another; conditions reach from a file into those it sources."""
+        if not (self.root / _KCONFIG).is_file():
+            return set(), []
+        before = json.loads(self.tables.get("kconfig") or "{}")
+        if before and before["arches"] == list(arches) and self._unchanged(before["files"]):
+            return set(before["files"]), [Skipped(*one) for one in before["skipped"]]
+        arch = arches[0] if arches else ""
+        # User Mode Linux is two: its own folder, and that of the machine it runs on (arch/um/Makefile).
+        found = read_kconfig(self.root, arch=arch, header_arch=arches[1] if len(arches) > 1 else arch)
+        by_file: dict[str, list[Knob]] = {file: [] for file in found.files}
+        for knob in found.knobs:
+            by_file[knob.file].append(knob)
+        with self.tables.transaction():
+            for file, knobs in by_file.items():
+                page = _knob_page(knobs)
+                if pages.get(file) != page.digest:
+                    self.tables.put_page(file, "", page)
+        told = {
+            "arches": arches,
+            "files": {file: stamp.digest for file in found.files if (stamp := self.sources.stamp(file))},
+            "skipped": found.skipped,
+        }
+        self.tables.remember("kconfig", json.dumps(told))
+        return set(by_file), [Skipped(*one) for one in found.skipped]
+
+    def _unchanged(self, files: Mapping[str, str]) -> bool:
+        return all((stamp := self.sources.stamp(file)) and stamp.digest == digest for file, digest in files.items())
+
+    # -- Makefiles --------------------------------------------------------------------------------------------------
+
+    def _makefiles(self, arches: Sequence[str], pages: Mapping[str, str]) -> set[str]:
+        """Follow the Makefiles from the top as kbuild descends, into every folder, whatever is configured."""
+        found: set[str] = set()
+        todo = ["", *(f"arch/{arch}/" for arch in arches)]
+        seen = set(todo)
+        known = json.loads(self.tables.get("makefiles") or "{}")
+        now: dict[str, list[str]] = {}
+        with self.tables.transaction():
+            while todo and len(seen) < _MOST_FOLDERS:
+                folder = todo.pop()
+                for name in _MAKEFILES:
+                    path = folder + name
+                    stamp = self.sources.stamp(path)
+                    if stamp is None:
+                        continue
+                    found.add(path)
+                    if pages.get(path) != stamp.digest or path not in known:
+                        targets = makefile_targets(path, self.sources.read(path).decode("utf-8", "replace"))
+                        self.tables.put_page(path, "", _makefile_page(targets, stamp.digest))
+                        inner = sorted({one.target for one in targets if one.target.endswith("/")})
+                    else:
+                        inner = known[path]
+                    now[path] = inner
+                    fresh = [one for one in inner if one not in seen]
+                    seen.update(fresh)
+                    todo += fresh
+        if now != known:
+            self.tables.remember("makefiles", json.dumps(now))
+        return found
+
+    # -- MAINTAINERS ------------------------------------------------------------------------------------------------
+
+    def _subsystems(self, files: Sequence[str]) -> None:
+        stamp = self.sources.stamp(_MAINTAINERS)
+        if stamp is None:
+            return
+        lacking = self.tables.without_subsystem()
+        if self.tables.get("maintainers") != stamp.digest:
+            lacking = set(files)
+        todo = sorted(lacking.intersection(files))
+        if not todo:
+            return
+        maintainers = Maintainers(self.sources.read(_MAINTAINERS).decode("utf-8", "replace"))
+        with self.tables.transaction():
+            self.tables.put_subsystems({path: maintainers.subsystem(path) for path in todo})
+            self.tables.remember("maintainers", stamp.digest)
+
+
+def _knob_page(knobs: Sequence[Knob]) -> Page:
+    """Return the page of a Kconfig file: its knobs, and what each depends on and selects."""
+    definitions: list[tuple[object, ...]] = [
+        (one.name, Kind.CONFIG.value, one.first_line, one.last_line, 0, 0, "", 0, one.type, "", []) for one in knobs
+    ]
+    count: dict[tuple[str, str, str], list[int]] = {}
+    for one in knobs:
+        pairs = [(other, one.name, "depends") for other in one.named]
+        pairs += [(one.name, other, "selects") for other in one.selects]
+        for pair in pairs:
+            known = count.setdefault(pair, [one.first_line, 0])
+            known[1] += 1
+    relation = Relation.CONFIG_GUARD.value
+    edges = [(source, target, relation, detail, line, n) for (source, target, detail), (line, n) in count.items()]
+    rows = [
+        KnobRow(one.name, one.first_line, one.type, one.prompt, one.defaults, one.depends, one.selects, one.implies)
+        for one in knobs
+    ]
+    digest = hashlib.sha256(canonical_json([definitions, edges, rows]).encode()).hexdigest()[:32]
+    return Page(digest, definitions, edges, (), rows)
+
+
+def _makefile_page(targets: Sequence[Built], digest: str) -> Page:
+    relation = Relation.CONFIG_GUARD.value
+    edges = {
+        (one.knob, f"file {one.target}"): (
+            one.knob, f"file {one.target}", relation, "folder" if one.target.endswith("/") else "object", one.line, 1,
+        )
+        for one in reversed(targets) if one.knob
+    }  # fmt: skip
+    return Page(digest, (), list(edges.values()))

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker process does: parse one unit, or make one precompiled header, and give the facts back as bytes.
+
+A process of its own, since libclang takes its process along when it crashes; `build` sees to the rest going on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from clang import cindex
+
+from git_hmopt.errors import ProgramError
+from git_hmopt.psg import bindings
+from git_hmopt.psg.compile_database import CompileCommand, below
+from git_hmopt.psg.extract import Extraction
+from git_hmopt.psg.facts import FileFacts, packed
+from git_hmopt.psg.precompiled import Arguments, make_precompiled, with_precompiled
+
+_MOST_PROBLEMS = 20
+
+
+@dataclass(frozen=True)
+class Task:
+    """A unit to parse, or a precompiled header to make of `headers`."""
+
+    command: CompileCommand
+    """Of a precompiled header: its name as a unit, and where its group's units are compiled."""
+    arguments: Arguments
+    precompiled: Path | None = None
+    """What to parse the unit with, or where to write the header."""
+    headers: tuple[str, ...] = ()
+    wanted: frozenset[str] | None = None
+    """The headers to speak for; None: those that no unit before this one spoke for."""
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a task gave."""
+
+    file: str
+    included: tuple[str, ...]
+    """The files the preprocessor opened, below the root, or absolute where they lie outside."""
+    own: Mapping[str, bytes]
+    """Packed facts of the unit's own files."""
+    headers: Mapping[str, bytes]
+    """Packed facts of the headers it spoke for."""
+    problems: tuple[tuple[str, int, str], ...]
+    """The first errors as (file, line, text)."""
+    with_precompiled: bool
+    cpu_s: float
+
+
+class _Spoken:
+    """The headers that units before this one spoke for: in this process, and those that were known when it began."""
+
+    def __init__(self) -> None:
+        self.here: set[str] = set()
+        self.known: Mapping[str, str] = {}
+
+    def wants(self, unit: str) -> Callable[[str], bool]:
+        """Return whether a unit is to speak for a header; units come in ascending order."""
+
+        def wanted(header: str) -> bool:
+            return header not in self.here and unit <= self.known.get(header, unit)
+
+        return wanted
+
+
+_SPOKEN = _Spoken()
+
+
+def begin(known: Mapping[str, str]) -> None:
+    """Start a worker: `known` are the headers whose least unit is known already, with that unit."""
+    _SPOKEN.known = known
+    _SPOKEN.here = set()
+
+
+def work(task: Task) -> Parsed:
+    """Do one task. Raises ProgramError when libclang gives nothing at all."""
+    began = time.process_time()
+    if task.headers:
+        assert task.precompiled is not None
+        unit, used = make_precompiled(task.arguments, task.headers, task.precompiled), True
+    else:
+        unit, used = _parse(task)
+    wanted = _SPOKEN.wants(task.command.file) if task.wanted is None else task.wanted.__contains__
+    extraction = Extraction(task.command, lambda path: (task.command.root / path).read_bytes(), wanted=wanted)
+    facts = extraction.run(unit)
+    own = {path: packed(one) for path, one in facts.items() if path == task.command.file or path.endswith(".c")}
+    included = _included(task, unit)
+    # Of one that declares nothing as well: it was looked at.
+    spoken = [path for path in included if path not in own and not path.startswith("/") and wanted(path)]
+    headers = {path: packed(facts.get(path, FileFacts())) for path in spoken}
+    if task.wanted is None:
+        _SPOKEN.here.update(headers)
+    return Parsed(
+        file=task.command.file,
+        included=included,
+        own=own,
+        headers=headers,
+        problems=_problems(task.command, unit),
+        with_precompiled=used,
+        cpu_s=time.process_time() - began,
+    )
+
+
+def _parse(task: Task) -> tuple[cindex.TranslationUnit, bool]:
+    if task.precompiled is not None:
+        unit = parse(task.command, with_precompiled(task.arguments, task.precompiled))
+        if unit is not None and not _errors(unit):
+            return unit, True
+    unit = parse(task.command, task.arguments.whole)
+    if unit is None:
+        raise ProgramError(
+            f"libclang could not parse {task.command.file}",
+            next_step=f"try: clang -fsyntax-only on {task.command.path}",
+        )
+    return unit, False
+
+
+def parse(command: CompileCommand, arguments: tuple[str, ...]) -> cindex.TranslationUnit | None:
+    """Parse a unit without what a precompiled header declares; None when libclang gives nothing."""
+    index = cindex.Index.create(excludeDecls=True)
+    try:
+        return cindex.TranslationUnit.from_source(str(command.path), list(arguments), index=index)
+    except cindex.TranslationUnitLoadError:
+        return None
+
+
+def _errors(unit: cindex.TranslationUnit) -> list[cindex.Diagnostic]:
+    return [one for one in unit.diagnostics if one.severity >= cindex.Diagnostic.Error]
+
+
+def _problems(command: CompileCommand, unit: cindex.TranslationUnit) -> tuple[tuple[str, int, str], ...]:
+    found = []
+    for one in _errors(unit)[:_MOST_PROBLEMS]:
+        name = one.location.file.name if one.location.file else command.file
+        found.append((below(command.root, command.directory, name) or name, one.location.line, one.spelling))
+    return tuple(found)
+
+
+def _included(task: Task, unit: cindex.TranslationUnit) -> tuple[str, ...]:
+    command = task.command
+    seen: dict[str, None] = {}
+    own = str(task.precompiled.with_suffix(".h")) if task.headers and task.precompiled else ""
+    for name in bindings.included_files(unit):
+        if name and name != own:
+            seen[below(command.root, command.directory, name) or str(command.directory / name)] = None
+    return tuple(seen)

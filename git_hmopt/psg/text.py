@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a file says read as text: macros, guards, and the functions of both sides of every condition.
+
+No compiler and no configuration are asked, so it holds for a tree that was never built; it is approximate.
+"""
+
+from __future__ import annotations
+
+import re
+
+from git_hmopt.psg.chunks import Chunk, calls, functions
+from git_hmopt.psg.directives import Directives, directives
+from git_hmopt.psg.facts import Kind, Relation
+from git_hmopt.store.graph import Page
+
+_STATIC = re.compile(r"\bstatic\b")
+
+
+def text_page(path: str, source: bytes, digest: str) -> Page:
+    """Return a file's page of text.
+
+    Functions are looked for only where a condition could hide them from the parser: that is the dear part.
+    """
+    told = directives(source)
+    chunks = functions(source) if _may_hide(told) else []
+    return Page(digest, [*_macros(told), *(_function(path, chunk) for chunk in chunks)], (), _guards(told))
+
+
+def approximate_page(path: str, source: bytes) -> Page:
+    """Return all that a file's text tells without a build: its functions and the calls by name in them as well.
+
+    A call's target is the file's own static function of that name, or else the name itself.
+    """
+    told, chunks = directives(source), functions(source)
+    own = {chunk.symbol: _symbol(path, chunk) for chunk in chunks}
+    count: dict[tuple[str, str], list[int]] = {}
+    for name, line in calls(source):
+        caller = next((chunk for chunk in chunks if chunk.first_line <= line <= chunk.last_line), None)
+        if caller is not None:
+            known = count.setdefault((_symbol(path, caller), own.get(name, name)), [line, 0])
+            known[1] += 1
+    relation = Relation.CALL_STATIC.value
+    edges = [(source_, target, relation, "", line, times) for (source_, target), (line, times) in count.items()]
+    definitions = [*_macros(told), *(_function(path, chunk) for chunk in chunks)]
+    return Page("", definitions, edges, _guards(told))
+
+
+def _macros(told: Directives) -> list[tuple[object, ...]]:
+    return [
+        (f"macro {one.name}", Kind.MACRO.value, one.first_line, one.last_line, one.start, one.end, "", 0,
+         "function-like" if one.has_parameters else "object-like", "", ())
+        for one in told.macros
+    ]  # fmt: skip
+
+
+def _guards(told: Directives) -> list[tuple[str, int, int, str]]:
+    return [(one.knob, one.first_line, one.last_line, one.sense) for one in told.guards]
+
+
+def _may_hide(told: Directives) -> bool:
+    return any(guard.sense != "asked" and guard.last_line - guard.first_line >= 2 for guard in told.guards)
+
+
+def _symbol(path: str, chunk: Chunk) -> str:
+    return f"{path}:{chunk.symbol}" if _is_static(chunk) else chunk.symbol
+
+
+def _is_static(chunk: Chunk) -> bool:
+    return _STATIC.search(chunk.code.partition("(")[0]) is not None
+
+
+def _function(path: str, chunk: Chunk) -> tuple[object, ...]:
+    return (
+        _symbol(path, chunk), Kind.FUNCTION.value, chunk.first_line, chunk.last_line, 0, 0,
+        "static" if _is_static(chunk) else "external", 0, "", "", (),
+    )  # fmt: skip
