@@ -35,6 +35,7 @@ COMMANDS = {
     "show": "tell a run's story on one screen",
     "report": "print or write a run's markdown report",
     "diff": "hold two runs against each other: what was tried, verdicts, numbers",
+    "graph": "ask the structure of the source: callers, implementers, what a knob guards or a diff touches",
     "analyze": "derive a run's hotspots and call graph again from its stored captures",
     "export": "write runs as JSON lines: evidence, diff, changes, verdict",
     "retract": "take back a verdict, or all that a run claims, with a reason",

@@ -6,7 +6,8 @@ The steps of an update, each of which leaves the tables whole:
 1. The compile database gives the units; those that share their arguments get a precompiled header, which counts as a
    unit of its own that speaks for the headers in it.
 2. Which units are dirty: their command, a file they opened, a knob that one of those names, or a file that a name they
-   included could mean now, is another than before.
+   included could mean now, is another than before. Until they are parsed, changed files are shown as their text reads:
+   that is the provisional answer.
 3. A dirty unit's facts come from the shards when its inputs were seen before, here or in another clone; else a worker
    parses it. A worker that crashes or hangs takes its unit with it and nothing else: the unit is named as failed.
 4. A header's facts are those of the least unit (by name) that opened it, so that they do not depend on the order of
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as TaskTimeout
 from dataclasses import dataclass, field, replace
@@ -46,15 +48,20 @@ from git_hmopt.psg.inputs import (
 from git_hmopt.psg.precompiled import Arguments, commonest, shared_by_many, told_apart
 from git_hmopt.psg.surroundings import Skipped, Surroundings
 from git_hmopt.psg.tasks import Parsed, Task
-from git_hmopt.store.graph import FileRow, GraphFile, GraphTables, UnitRow
+from git_hmopt.psg.text import approximate_page
+from git_hmopt.store.graph import PROVISIONAL, FileRow, GraphFile, GraphTables, UnitRow
 from git_hmopt.store.shards import Shards
 
 PRECOMPILED = "<precompiled "
 """What the name of a precompiled header's unit begins with; less than any path, so that it speaks for its headers."""
 UNIT_SECONDS = 120.0
 """What a unit may take; libclang needs half a second for the largest of Linux."""
-_STATES = ("ok", "errors", "failed", "stale")
+_MISSING = re.compile(r"'([^']+)' file not found")
+_MOST_PROVISIONAL = 200
 
+First = Callable[[GraphTables, int], bool]
+"""Told, before anything is parsed, the tables with the provisional answer and how many units are to be parsed. Returns
+whether to go on."""
 Say = Callable[[str, int, int], None]
 """Told (what is being done, how many of them are done, how many there are)."""
 
@@ -80,6 +87,10 @@ class Update:
     """What an update did, to be told."""
 
     units: int = 0
+    dirty: int = 0
+    """Units that had to be brought up to date."""
+    complete: bool = True
+    """Whether they were; otherwise the tables hold the provisional answer."""
     parsed: list[str] = field(default_factory=list)
     reused: int = 0
     failed: dict[str, str] = field(default_factory=dict)
@@ -98,11 +109,18 @@ def update_graph(
     shards: Shards,
     workers: int,
     say: Say | None = None,
+    first: First | None = None,
+    again: bool = False,
     unit_seconds: float = UNIT_SECONDS,
 ) -> Update:
-    """Bring the graph of a build up to date and return what that took."""
+    """Bring the graph of a build up to date and return what that took.
+
+    `first` hears of the provisional answer. `again` parses units once more that failed before: a unit that crashed the
+    parser or took longer than `unit_seconds` is otherwise left alone until its own file changes.
+    """
     with graph.writing() as tables:
-        return _Updating(database, root, graph, tables, shards, workers, say or (lambda *_: None), unit_seconds).run()
+        run = _Updating(database, root, graph, tables, shards, workers, say or (lambda *_: None), unit_seconds)
+        return run.run(first or (lambda *_: True), again=again)
 
 
 class _Updating:
@@ -121,17 +139,24 @@ class _Updating:
         self._stamped: set[str] = set()
         self._done = Update()
 
-    def run(self) -> Update:
+    def run(self, first: First, *, again: bool) -> Update:
         """Do the steps."""
         planned = self._plan()
         self._done.units = sum(not one.headers for one in planned.values())
         self._knobs = self._read_knobs()
         dirty = self._dirty(planned)
+        if again:
+            dirty |= {path for path, row in self._old.items() if row.state == "failed" and path in planned}
+        self._done.dirty = sum(not planned[path].headers for path in dirty)
         with self._tables.transaction():
             for path in self._old.keys() - planned.keys():
                 self._tables.drop_unit(path)
             # Before any file's stamp is written: an update that is killed leaves them dirty.
             self._tables.mark(dirty & self._old.keys(), "stale")
+            self._read_provisionally()
+        if self._done.dirty and not first(self._tables, self._done.dirty):
+            self._done.complete = False
+            return self._done
         self._bring(planned, dirty)
         self._speak(planned)
         self._read_surroundings(planned)
@@ -204,8 +229,8 @@ class _Updating:
         old = self._old
         dirty = {
             path for path, one in planned.items()
-            if path not in old or old[path].command != one.key or old[path].state in ("failed", "stale")
-            or old[path].precompiled != one.precompiled
+            if path not in old or old[path].command != one.key or old[path].state == "stale"
+            or old[path].precompiled != one.precompiled or self._found_now(one, old[path])
         }  # fmt: skip
         if len(dirty) == len(planned):
             return dirty
@@ -219,6 +244,23 @@ class _Updating:
         dirty |= self._shadowed(planned)
         dirty |= {path for path, one in planned.items() if one.precompiled in dirty}
         return dirty & planned.keys()
+
+    def _found_now(self, one: Planned, row: UnitRow) -> bool:
+        """Say whether a header is there now that a unit could not find: it is not among the files it opened."""
+        missing = [found[1] for *_, text in row.problems if (found := _MISSING.match(text))]
+        places = (*one.folders, one.path.rpartition("/")[0])
+        return any((self._root / place / name).is_file() for name in missing for place in places)
+
+    def _read_provisionally(self) -> None:
+        """Show what changed files say as text, until their units are parsed."""
+        changed = sorted(
+            path for path, before in self._before.items()
+            if not _same(before, self._sources.stamp(path)) and path.endswith((".c", ".h")) and not path.startswith("/")
+        )  # fmt: skip
+        opened = {path for (path,) in self._tables.rows("SELECT path FROM files JOIN unit_files ON file = id")}
+        for path in [path for path in changed if path in opened][:_MOST_PROVISIONAL]:
+            page = approximate_page(path, self._sources.read(path))
+            self._tables.put_page(path, "", replace(page, digest=PROVISIONAL))
 
     def _shadowed(self, planned: Mapping[str, Planned]) -> set[str]:
         """Return the units for which a name they included may mean another file than before."""

@@ -67,6 +67,64 @@ def calls(source: bytes) -> list[tuple[str, int]]:
     return [(name, node.start_point.row + 1) for node in found.get("callee", ()) if (name := _spelling(node))]
 
 
+@dataclass(frozen=True)
+class Declaration:
+    """A record, enum, typedef or variable as it is written outside of functions."""
+
+    kind: str
+    """struct, union, enum, typedef or variable."""
+    name: str
+    first_line: int
+    last_line: int
+    text: str
+
+
+def declarations(source: bytes) -> list[Declaration]:
+    """Return what a C file declares beside functions, in the file's order: records and enums that have a body."""
+    found: list[Declaration] = []
+    for kind, nodes in tree_sitter.QueryCursor(_declared()).captures(_parser().parse(source).root_node).items():
+        for node in nodes:
+            if _inside_function(node):
+                continue
+            text = (node.text or b"").decode("utf-8", "replace")
+            names = [_spelling(node.child_by_field_name("name"))] if kind in _TAGGED else _variables(node)
+            found += [
+                Declaration(kind, name, node.start_point.row + 1, node.end_point.row + 1, text)
+                for name in names
+                if name
+            ]
+    return sorted(found, key=lambda one: (one.first_line, one.kind, one.name))
+
+
+_TAGGED = ("struct", "union", "enum")
+
+
+def _inside_function(node: tree_sitter.Node) -> bool:
+    at = node.parent
+    while at is not None and at.type != "function_definition":
+        at = at.parent
+    return at is not None
+
+
+def _variables(node: tree_sitter.Node) -> list[str | None]:
+    """Return the names that a declaration or typedef gives; those of functions it only announces are left out."""
+    names = []
+    for declarator in node.children_by_field_name("declarator"):
+        at: tree_sitter.Node | None = declarator
+        while at is not None and at.type not in ("identifier", "type_identifier", "function_declarator"):
+            inner = at.child_by_field_name("declarator")
+            at = inner if inner is not None else next((child for child in at.named_children if _declares(child)), None)
+        if at is not None and at.type == "function_declarator" and node.type != "type_definition":
+            inner = at.child_by_field_name("declarator")
+            # `int (*open)(void)` is a variable, `int open(void)` is not.
+            at = inner.named_children[0] if inner is not None and inner.type == "parenthesized_declarator" else None
+        while at is not None and at.type not in ("identifier", "type_identifier"):
+            inner = at.child_by_field_name("declarator")
+            at = inner if inner is not None else next((child for child in at.named_children if _declares(child)), None)
+        names.append(_spelling(at))
+    return names
+
+
 def _in_order(nodes: Iterable[tree_sitter.Node]) -> list[tree_sitter.Node]:
     return sorted(nodes, key=lambda node: node.start_byte)
 
@@ -91,6 +149,15 @@ def _calls() -> tree_sitter.Query:
     return tree_sitter.Query(_language(), "(call_expression function: (identifier) @callee)")
 
 
+@functools.cache
+def _declared() -> tree_sitter.Query:
+    return tree_sitter.Query(
+        _language(),
+        "(struct_specifier body: (_)) @struct (union_specifier body: (_)) @union (enum_specifier body: (_)) @enum"
+        " (type_definition) @typedef (declaration) @variable",
+    )
+
+
 def _defined(definition: tree_sitter.Node) -> str | None:
     """Return the name a definition gives; None when there is none to be seen."""
     at: tree_sitter.Node | None = definition.child_by_field_name("declarator")
@@ -111,7 +178,7 @@ def _spelling(node: tree_sitter.Node | None) -> str | None:
 
 
 def _declares(node: tree_sitter.Node) -> bool:
-    return node.type == "identifier" or node.type.endswith("_declarator")
+    return node.type in ("identifier", "type_identifier") or node.type.endswith("_declarator")
 
 
 def _leading(source: bytes, start: int, comments: list[tuple[int, int]], ends: list[int]) -> str:

@@ -145,6 +145,13 @@ def _blanked(source: bytes) -> bytes:
     return _COMMENT_OR_STRING.sub(lambda match: re.sub(rb"[^\n\\]", b" ", match[0]), source)
 
 
+def without_comments(source: bytes) -> bytes:
+    """Return the source with comments overwritten by spaces, every line in its place; strings stay."""
+    return _COMMENT_OR_STRING.sub(
+        lambda match: match[0] if match[0][:1] in (b'"', b"'") else re.sub(rb"[^\n]", b" ", match[0]), source
+    )
+
+
 class _Lines:
     """Line numbers of ascending offsets."""
 

@@ -7,7 +7,8 @@ The whole graph stays in its tables; a neighbourhood comes out as a networkx gra
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,6 +19,12 @@ from git_hmopt.psg.facts import Kind, Relation
 from git_hmopt.store.graph import TEXT, GraphTables
 
 _MOST_NODES = 2000
+_BUILT = ("object", "folder")
+
+
+def _file_and_folders(path: str) -> list[str]:
+    parts = path.split("/")
+    return [path, *("/".join(parts[:cut]) + "/" for cut in range(len(parts) - 1, 0, -1))]
 
 
 class Direction(StrEnum):
@@ -59,6 +66,21 @@ class Link:
 
 
 @dataclass(frozen=True)
+class KnobPlace:
+    """A block of Kconfig that defines a knob."""
+
+    knob: str
+    file: str
+    first_line: int
+    type: str
+    prompt: str
+    defaults: tuple[str, ...]
+    depends: tuple[str, ...]
+    selects: tuple[str, ...]
+    implies: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Guarded:
     """Something that a knob decides about."""
 
@@ -68,22 +90,10 @@ class Guarded:
     first_line: int
     last_line: int
     sense: str
-    """`if`, `else` or `asked`, as the directive has it; `object` for a whole file."""
+    """`if`, `else` or `asked`, as the directive has it; `object`, `folder`, `depends` or `selects`, as kbuild does."""
     whole: bool
     """Whether all of it is guarded, or a part inside."""
     approximate: bool
-
-
-@dataclass(frozen=True)
-class Touched:
-    """A function that a diff changes, and who reaches it."""
-
-    symbol: str
-    file: str
-    first_line: int
-    last_line: int
-    reached_by: tuple[tuple[str, int], ...]
-    """(function, calls away), nearest first."""
 
 
 class Structure:
@@ -99,13 +109,15 @@ class Structure:
 
         UsageError with the nearest names when there is none.
         """
-        exact = [symbol for (symbol,) in self._tables.rows("SELECT symbol FROM symbols WHERE symbol = ?", (name,))]
-        if exact:
-            return exact
+        # A field may be named without its tag word: file_operations.read_iter.
+        for exact in (name, f"struct {name}", f"union {name}"):
+            if next(self._tables.rows("SELECT 1 FROM symbols WHERE symbol = ?", (exact,)), None) is not None:
+                return [exact]
         found = [
             symbol
             for (symbol,) in self._tables.rows(
-                "SELECT symbol FROM symbols LEFT JOIN definitions ON definitions.symbol = symbols.id WHERE name = ?"
+                "SELECT symbols.symbol FROM symbols"
+                " LEFT JOIN definitions ON definitions.symbol = symbols.id WHERE name = ?"
                 " GROUP BY symbols.id"
                 " ORDER BY min(definitions.kind = 'function') DESC, count(kind) = 0, symbols.symbol",
                 (name,),
@@ -139,7 +151,7 @@ class Structure:
         rows = list(
             self._tables.rows(
                 "SELECT kind, files.path, first_line, last_line, type, linkage, is_inline, attributes, unit"
-                " FROM definitions JOIN pages ON pages.id = page JOIN files ON files.id = pages.file"
+                " FROM definitions JOIN shown pages ON pages.id = page JOIN files ON files.id = pages.file"
                 " WHERE symbol = (SELECT id FROM symbols WHERE symbol = ?) ORDER BY unit = 0, files.path, first_line",
                 (symbol,),
             )
@@ -167,7 +179,7 @@ class Structure:
             statement = (
                 "SELECT s.symbol, t.symbol, relation, detail, files.path, line, count FROM edges"
                 " JOIN symbols s ON s.id = source JOIN symbols t ON t.id = target"
-                " JOIN pages ON pages.id = page JOIN files ON files.id = pages.file"
+                " JOIN shown pages ON pages.id = page JOIN files ON files.id = pages.file"
                 f" WHERE {side} = (SELECT id FROM symbols WHERE symbol = ?){among}"
                 " AND (detail != 'macro' OR EXISTS (SELECT 1 FROM definitions WHERE definitions.symbol = target))"
                 " ORDER BY relation, files.path, line"
@@ -244,8 +256,8 @@ class Structure:
         name = knob if knob.startswith("CONFIG_") else f"CONFIG_{knob}"
         statement = (
             "SELECT symbols.symbol, files.path, d.first_line, d.last_line, g.first_line, g.last_line, sense, dp.unit"
-            " FROM guards g JOIN pages gp ON gp.id = g.page JOIN files ON files.id = gp.file"
-            " JOIN pages dp ON dp.file = gp.file"
+            " FROM guards g JOIN shown gp ON gp.id = g.page JOIN files ON files.id = gp.file"
+            " JOIN shown dp ON dp.file = gp.file"
             " JOIN definitions d ON d.page = dp.id AND d.first_line <= g.last_line AND d.last_line >= g.first_line"
             " JOIN symbols ON symbols.id = d.symbol"
             " WHERE knob = ? AND d.kind IN ('function', 'variable', 'struct', 'union')"
@@ -257,19 +269,37 @@ class Structure:
             whole = begins <= first and last <= ends
             one = Guarded(name, symbol, file, first, last, sense, whole, unit == TEXT)
             found.setdefault((file, symbol, sense, whole), one)
+        links = self.links(name, Direction.OUT, (Relation.CONFIG_GUARD,))
         objects = [
-            Guarded(name, link.target, link.target.removeprefix("file "), 0, 0, "object", True, False)
-            for link in self.links(name, Direction.OUT, (Relation.CONFIG_GUARD,))
-            if link.target.removeprefix("file ").startswith(below)
+            Guarded(name, link.target, named, 0, 0, link.detail, True, False)
+            for link in links
+            if (named := link.target.removeprefix("file ") if link.detail in _BUILT else link.file).startswith(below)
         ]
         return objects + sorted(found.values(), key=lambda one: (one.file, one.first_line, one.symbol, one.sense))
+
+    def knobs(self, knob: str) -> list[KnobPlace]:
+        """Return the blocks of Kconfig that define a knob, in the order of their files."""
+        name = knob if knob.startswith("CONFIG_") else f"CONFIG_{knob}"
+        statement = (
+            "SELECT files.path, k.first_line, type, prompt, defaults, depends, selects, implies FROM knobs k"
+            " JOIN pages ON pages.id = page JOIN files ON files.id = pages.file WHERE knob = ? ORDER BY 1, 2"
+        )
+        return [
+            KnobPlace(name, file, line, type_, prompt, *(tuple(json.loads(one)) for one in lists))
+            for file, line, type_, prompt, *lists in self._tables.rows(statement, (name,))
+        ]
+
+    def subsystem(self, file: str) -> str:
+        """Return the subsystem that MAINTAINERS gives a file; empty where it gives none."""
+        row = next(self._tables.rows("SELECT subsystem FROM files WHERE path = ?", (file,)), None)
+        return (row[0] or "") if row else ""
 
     def knobs_of(self, symbol: str) -> list[Guarded]:
         """Return the knobs that decide about a symbol."""
         found: dict[tuple[str, str, bool], Guarded] = {}
         for place in self.places(symbol):
             statement = (
-                "SELECT knob, first_line, last_line, sense FROM guards JOIN pages ON pages.id = page"
+                "SELECT knob, first_line, last_line, sense FROM guards JOIN shown pages ON pages.id = page"
                 " WHERE file = (SELECT id FROM files WHERE path = ?) AND first_line <= ? AND last_line >= ?"
             )
             rows = self._tables.rows(statement, (place.file, place.last_line, place.first_line))
@@ -277,9 +307,10 @@ class Structure:
                 whole = begins <= place.first_line and place.last_line <= ends
                 one = Guarded(knob, symbol, place.file, begins, ends, sense, whole, place.approximate)
                 found.setdefault((knob, sense, whole), one)
-            for link in self.links(f"file {place.file}", Direction.IN, (Relation.CONFIG_GUARD,)):
-                one = Guarded(link.source, symbol, place.file, 0, 0, "object", True, False)
-                found.setdefault((link.source, "object", True), one)
+            for built in _file_and_folders(place.file):
+                for link in self.links(f"file {built}", Direction.IN, (Relation.CONFIG_GUARD,)):
+                    one = Guarded(link.source, symbol, built, 0, 0, link.detail, True, False)
+                    found.setdefault((link.source, built, True), one)
         return list(found.values())
 
     # -- diffs ------------------------------------------------------------------------------------------------------
@@ -288,7 +319,7 @@ class Structure:
         """Return the functions of a file that overlap one of the line ranges, both ends inclusive."""
         ranges = list(lines)
         statement = (
-            "SELECT DISTINCT symbols.symbol FROM definitions JOIN pages ON pages.id = page"
+            "SELECT DISTINCT symbols.symbol FROM definitions JOIN shown pages ON pages.id = page"
             " JOIN symbols ON symbols.id = definitions.symbol"
             " WHERE file = (SELECT id FROM files WHERE path = ?) AND kind = 'function'"
         )
@@ -299,34 +330,36 @@ class Structure:
                     found.append(place)
         return sorted(found, key=lambda place: place.first_line)
 
-    def touched(
-        self, changed: Mapping[str, Sequence[tuple[int, int]]], *, reach: int = 3, most: int = 50
-    ) -> list[Touched]:
-        """Return the functions that changed lines lie in, each with who reaches it within `reach` calls."""
-        found = []
-        for file, lines in sorted(changed.items()):
-            for place in self.functions_at(file, lines):
-                reached = self.reached_by(place.symbol, reach, most)
-                found.append(Touched(place.symbol, file, place.first_line, place.last_line, reached))
-        return found
-
     def reached_by(self, symbol: str, depth: int, most: int = 50) -> tuple[tuple[str, int], ...]:
-        """Return who reaches a function within `depth` calls, directly or through a table's field."""
+        """Return the functions that reach a symbol within `depth` calls: (function, calls away), nearest first.
+
+        A function is reached by its callers, by who calls through a table's field that it stands in, and by who takes
+        its address; anything else by the functions that use it.
+        """
         known, edge = {symbol: 0}, [symbol]
         for away in range(1, depth + 1):
             following = []
-            for one in edge:
-                tables = self._ends(one, Direction.OUT, (Relation.INHERITANCE,))
-                through = [
-                    caller for field in tables for caller in self._ends(field, Direction.IN, (Relation.CALL_INDIRECT,))
-                ]
-                for caller in (*self.callers(one), *through):
-                    if caller not in known and len(known) <= most:
-                        known[caller] = away
-                        following.append(caller)
+            for caller in (caller for one in edge for caller in self._reaching(one)):
+                if caller not in known and len(known) <= most:
+                    known[caller] = away
+                    following.append(caller)
             edge = following
         del known[symbol]
         return tuple(sorted(known.items(), key=lambda pair: (pair[1], pair[0])))
+
+    def _reaching(self, symbol: str) -> list[str]:
+        links = self.links(symbol, Direction.IN, (Relation.CALL_STATIC, Relation.CALL_INDIRECT, Relation.REF))
+        fields = self._ends(symbol, Direction.OUT, (Relation.INHERITANCE,))
+        through = [link for field in fields for link in self.links(field, Direction.IN, (Relation.CALL_INDIRECT,))]
+        sources = dict.fromkeys(link.source for link in (*links, *through))
+        return [source for source in sources if self._is_function(source)]
+
+    def _is_function(self, symbol: str) -> bool:
+        statement = (
+            "SELECT 1 FROM definitions WHERE kind = 'function'"
+            " AND symbol = (SELECT id FROM symbols WHERE symbol = ?) LIMIT 1"
+        )
+        return next(self._tables.rows(statement, (symbol,)), None) is not None
 
     # -- numbers ----------------------------------------------------------------------------------------------------
 
@@ -340,8 +373,10 @@ class Structure:
             "files": "SELECT count(DISTINCT file) FROM pages",
         }
         told = {what: int(next(self._tables.rows(statement))[0]) for what, statement in counts.items()}
-        kinds = "SELECT kind, count(DISTINCT symbol) FROM definitions JOIN pages ON pages.id = page WHERE unit != 0 OR"
-        kinds += " kind != 'function' GROUP BY kind ORDER BY kind"
+        kinds = (
+            "SELECT kind, count(DISTINCT symbol) FROM definitions JOIN shown pages ON pages.id = page"
+            " WHERE unit != 0 OR kind != 'function' GROUP BY kind ORDER BY kind"
+        )
         told |= {f"{kind}": count for kind, count in self._tables.rows(kinds)}
         relations = "SELECT relation, count(*) FROM edges WHERE detail != 'macro' GROUP BY relation ORDER BY relation"
         told |= {f"edges {relation}": count for relation, count in self._tables.rows(relations)}

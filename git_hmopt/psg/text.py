@@ -22,7 +22,7 @@ def text_page(path: str, source: bytes, digest: str) -> Page:
     Functions are looked for only where a condition could hide them from the parser: that is the dear part.
     """
     told = directives(source)
-    chunks = functions(source) if _may_hide(told) else []
+    chunks = functions(source) if _may_hide(told, source) else []
     return Page(digest, [*_macros(told), *(_function(path, chunk) for chunk in chunks)], (), _guards(told))
 
 
@@ -57,20 +57,31 @@ def _guards(told: Directives) -> list[tuple[str, int, int, str]]:
     return [(one.knob, one.first_line, one.last_line, one.sense) for one in told.guards]
 
 
-def _may_hide(told: Directives) -> bool:
-    return any(guard.sense != "asked" and guard.last_line - guard.first_line >= 2 for guard in told.guards)
+def _may_hide(told: Directives, source: bytes) -> bool:
+    """Say whether a condition could hide a function: whether there is a brace in what it guards."""
+    guarded = [guard for guard in told.guards if guard.sense != "asked"]
+    if not guarded:
+        return False
+    lines = source.split(b"\n")
+    return any(b"{" in line for guard in guarded for line in lines[guard.first_line - 1 : guard.last_line])
+
+
+def symbol_of(path: str, name: str, *, static: bool) -> str:
+    """Return the identity of a function or variable in the graph."""
+    return f"{path}:{name}" if static else name
+
+
+def is_static(chunk: Chunk) -> bool:
+    """Say whether a function's head says `static`."""
+    return _STATIC.search(chunk.code.partition("(")[0]) is not None
 
 
 def _symbol(path: str, chunk: Chunk) -> str:
-    return f"{path}:{chunk.symbol}" if _is_static(chunk) else chunk.symbol
-
-
-def _is_static(chunk: Chunk) -> bool:
-    return _STATIC.search(chunk.code.partition("(")[0]) is not None
+    return symbol_of(path, chunk.symbol, static=is_static(chunk))
 
 
 def _function(path: str, chunk: Chunk) -> tuple[object, ...]:
     return (
         _symbol(path, chunk), Kind.FUNCTION.value, chunk.first_line, chunk.last_line, 0, 0,
-        "static" if _is_static(chunk) else "external", 0, "", "", (),
+        "static" if is_static(chunk) else "external", 0, "", "", (),
     )  # fmt: skip

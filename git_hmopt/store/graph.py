@@ -22,6 +22,8 @@ from git_hmopt.errors import StoreError
 VERSION = 1
 TEXT = 0
 """The unit of a page that was read as text."""
+PROVISIONAL = "provisional"
+"""The digest of a page of text that is shown in place of what units say, until those are parsed (see `graph.sql`)."""
 
 _DAMAGED = (apsw.CorruptError, apsw.NotADBError)
 _UNWRITABLE = (apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.BusyError)

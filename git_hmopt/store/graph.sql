@@ -30,6 +30,10 @@ CREATE TABLE pages (
     id INTEGER PRIMARY KEY, file INTEGER NOT NULL, unit INTEGER NOT NULL, digest TEXT NOT NULL, UNIQUE (file, unit)
 ) STRICT;
 CREATE INDEX pages_by_unit ON pages (unit);
+-- What is shown: where a changed file was read as text for a first answer, that stands in for what its units said.
+CREATE VIEW shown AS SELECT * FROM pages p WHERE p.unit = 0 OR NOT EXISTS (
+    SELECT 1 FROM pages q WHERE q.file = p.file AND q.unit = 0 AND q.digest = 'provisional'
+);
 
 CREATE TABLE symbols (id INTEGER PRIMARY KEY, symbol TEXT NOT NULL UNIQUE, name TEXT NOT NULL) STRICT;
 CREATE INDEX symbols_by_name ON symbols (name);

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The graph to ask: of a build when there is one, brought up to date first; read as text when there is none.
+
+Every answer says what it rests on: `exact`, `provisional` (what changed is read as text, the rest is as it was parsed
+last), or `approximate` (nothing was ever built, all is text).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from git_hmopt.errors import ConfigError
+from git_hmopt.psg.approximate import MOST_FILES, approximate_graph
+from git_hmopt.psg.build import Say, Update, update_graph
+from git_hmopt.psg.builds import Build, found_build, named_build, shards_path
+from git_hmopt.psg.queries import Structure
+from git_hmopt.store.graph import GraphTables
+from git_hmopt.store.repository import Repository
+from git_hmopt.store.shards import opened_shards
+
+FEW = 8
+"""So many dirty units are parsed about as fast as a person reads: no provisional answer is shown for them."""
+
+
+class Basis(StrEnum):
+    """What an answer rests on."""
+
+    EXACT = "exact"
+    PROVISIONAL = "provisional"
+    APPROXIMATE = "approximate"
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """A graph that can be asked, and what its answers rest on."""
+
+    structure: Structure
+    basis: Basis
+    described: str
+    """Of which build, in words."""
+    notes: tuple[str, ...] = ()
+    """What is missing from it, in words."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How a person wants to be answered."""
+
+    build: Path | None = None
+    """A compile database or a build's directory; None: the one that is found."""
+    provisional: bool = False
+    """Parse nothing: what is dirty is read as text."""
+    again: bool = False
+    """Parse units once more that failed before."""
+
+
+@contextlib.contextmanager
+def structure_of(
+    repository: Repository,
+    names: Sequence[str],
+    wish: Wish,
+    *,
+    files: Sequence[str] = (),
+    depth: int = 1,
+    first: Callable[[Grounds], None] | None = None,
+    say: Say | None = None,
+) -> Iterator[Grounds]:
+    """Give the graph to ask about `names`.
+
+    `first` hears the provisional answer when parsing what is dirty takes a while. `names`, `files` and `depth` say what
+    has to be read when there is nothing but text. Raises ConfigError for a named build that is none.
+    """
+    root = repository.require_worktree()
+    build = named_build(wish.build, root) if wish.build is not None else found_build(root, repository.home)
+    if build is None:
+        with approximate_graph(repository, root, names, files=files, depth=depth) as (tables, left_out):
+            notes = (
+                [f"{left_out} more files name it and were not read (the first {MOST_FILES} were)"] if left_out else []
+            )
+            yield Grounds(Structure(tables), Basis.APPROXIMATE, "text alone: no build was found", tuple(notes))
+        return
+    updated = bring_up_to_date(build, repository.home, wish, first=first, say=say)
+    with build.graph(repository.home).reading() as read:
+        if read is None:
+            raise ConfigError(f"the graph of {build.described} is being made by another version of git-hmopt")
+        yield _grounds(build, read, updated)
+
+
+def bring_up_to_date(
+    build: Build, home: Path, wish: Wish, *, first: Callable[[Grounds], None] | None = None, say: Say | None = None
+) -> Update:
+    """Parse what changed since the last time; with `wish.provisional` only find out what that is."""
+
+    def before(tables: GraphTables, dirty: int) -> bool:
+        known = int(next(tables.rows("SELECT count(*) FROM units WHERE state != 'stale'"))[0])
+        # Nothing was ever parsed: there is nothing to show but text.
+        if first is not None and not wish.provisional and dirty > FEW and known:
+            first(_grounds(build, tables, Update(dirty=dirty, complete=False)))
+        return not wish.provisional
+
+    with opened_shards(shards_path()) as shards:
+        return update_graph(
+            build.database(), root=build.root, graph=build.graph(home), shards=shards,
+            workers=len(os.sched_getaffinity(0)), say=say, first=before, again=wish.again,
+        )  # fmt: skip
+
+
+def _grounds(build: Build, tables: GraphTables, updated: Update) -> Grounds:
+    basis = Basis.EXACT if updated.complete else Basis.PROVISIONAL
+    return Grounds(Structure(tables), basis, build.described, tuple(_notes(tables, updated)))
+
+
+def _notes(tables: GraphTables, updated: Update) -> Iterator[str]:
+    if not updated.complete:
+        yield f"{updated.dirty} units changed since they were parsed: what they say now is read as text"
+    states = {"failed": "could not be parsed", "errors": "have errors, so some of what they say is missing"}
+    for state, what in states.items():
+        rows = list(tables.rows("SELECT path, problems FROM units WHERE state = ? ORDER BY path", (state,)))
+        if rows:
+            yield f"{len(rows)} units {what}: {', '.join(path for path, _ in rows[:3])}{', ...' if rows[3:] else ''}"
+    if updated.without_precompiled:
+        yield f"{updated.without_precompiled} units were parsed without the precompiled header, which takes longer"
+    if updated.skipped:
+        one = updated.skipped[0]
+        where = f"{one.file}:{one.line}"
+        yield f"{len(updated.skipped)} places in Kconfig were not understood, the first {where}: {one.why}"

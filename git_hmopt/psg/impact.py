@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a change of source touches, by its text, and who reaches that, by the graph.
+
+The text of both sides is held against each other function by function, declaration by declaration, without comments and
+spacing: nothing has to be built to know it, so a candidate can be asked about before its first compilation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from git_hmopt.psg.chunks import declarations, functions
+from git_hmopt.psg.directives import directives, without_comments
+from git_hmopt.psg.facts import Kind
+from git_hmopt.psg.queries import Structure
+from git_hmopt.psg.text import is_static, symbol_of
+
+How = Literal["changed", "added", "removed"]
+_KINDS = {
+    "struct": Kind.STRUCT, "union": Kind.UNION, "enum": Kind.ENUM, "typedef": Kind.TYPEDEF, "variable": Kind.VARIABLE,
+}  # fmt: skip
+_SPACE = re.compile(r"\s+")
+
+
+@dataclass(frozen=True)
+class Touch:
+    """Something that a change touches; lines are those of the new text, of the old one for what was removed."""
+
+    symbol: str
+    """Its identity in the graph."""
+    kind: Kind
+    file: str
+    how: How
+    first_line: int
+    last_line: int
+
+
+@dataclass(frozen=True)
+class Impact:
+    """A touch, and the functions that reach it: (symbol, calls away), nearest first."""
+
+    touch: Touch
+    reached_by: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    kind: Kind
+    first_line: int
+    last_line: int
+    text: str
+
+
+def touches(path: str, before: bytes | None, after: bytes | None) -> list[Touch]:
+    """Return what differs between two texts of a C file or header, in the order of the new text.
+
+    What stands in no function or declaration (an include, a macro's use at the top) is the file itself.
+    """
+    old, new = _pieces(path, before or b""), _pieces(path, after or b"")
+    found = []
+    for symbol in dict.fromkeys([*new, *old]):
+        was, now = old.get(symbol, []), new.get(symbol, [])
+        if [piece.text for piece in was] != [piece.text for piece in now]:
+            how: How = "added" if not was else "removed" if not now else "changed"
+            shown = (now or was)[0]
+            found.append(Touch(symbol, shown.kind, path, how, shown.first_line, shown.last_line))
+    return found
+
+
+def all_touches(changes: Mapping[str, tuple[bytes | None, bytes | None]]) -> list[Touch]:
+    """Return what changed C files touch; `changes` has both sides of each file, None for one that is not there."""
+    among = (path for path in sorted(changes) if path.endswith((".c", ".h")))
+    return [touch for path in among for touch in touches(path, *changes[path])]
+
+
+def impact(structure: Structure, touched: Iterable[Touch], *, reach: int = 3, most: int = 50) -> list[Impact]:
+    """Return each touch with who reaches it within `reach` calls, at most `most` of them."""
+    return [Impact(touch, structure.reached_by(touch.symbol, reach, most)) for touch in touched]
+
+
+def _pieces(path: str, source: bytes) -> dict[str, list[_Piece]]:
+    """Return a file's named pieces by symbol; both sides of an `#if` may define one, in order."""
+    found: dict[str, list[_Piece]] = {}
+
+    def add(symbol: str, kind: Kind, first: int, last: int, text: str) -> None:
+        found.setdefault(symbol, []).append(_Piece(kind, first, last, _plain(text)))
+
+    for chunk in functions(source):
+        symbol = symbol_of(path, chunk.symbol, static=is_static(chunk))
+        add(symbol, Kind.FUNCTION, chunk.first_line, chunk.last_line, chunk.code)
+    for one in declarations(source):
+        kind = _KINDS[one.kind]
+        add(_declared(path, kind, one.name, one.text), kind, one.first_line, one.last_line, one.text)
+    for macro in directives(source).macros:
+        text = source[macro.start : macro.end].decode("utf-8", "replace")
+        add(f"macro {macro.name}", Kind.MACRO, macro.first_line, macro.last_line, text)
+    rest = _outside(source, [piece for pieces in found.values() for piece in pieces])
+    if rest:
+        found[f"file {path}"] = [_Piece(Kind.FILE, 1, 1, rest)]
+    return found
+
+
+def _declared(path: str, kind: Kind, name: str, text: str) -> str:
+    if kind is Kind.VARIABLE:
+        return symbol_of(path, name, static=text.startswith("static"))
+    named = f"{kind.value} {name}"
+    return f"{path}:{named}" if path.endswith(".c") else named
+
+
+def _plain(text: str) -> str:
+    """Return a text without comments, every run of white space as one blank."""
+    raw = without_comments(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+    return _SPACE.sub(" ", raw).strip()
+
+
+def _outside(source: bytes, pieces: Sequence[_Piece]) -> str:
+    lines = without_comments(source).decode("utf-8", "replace").split("\n")
+    for piece in pieces:
+        for number in range(piece.first_line - 1, min(piece.last_line, len(lines))):
+            lines[number] = ""
+    return _SPACE.sub(" ", "\n".join(lines)).strip()
