@@ -117,24 +117,36 @@ def unit_cursor(unit: cindex.TranslationUnit) -> Cursor:
     return cursor
 
 
-def visit(cursor: Cursor, visitor: Visitor) -> None:
-    """Call `visitor(child, parent)` for the children; it answers BREAK, CONTINUE or RECURSE.
+class Walk:
+    """A visitor that is good for many walks: making what C can call costs as much as visiting ten cursors."""
 
-    An exception in the visitor ends the walk and is raised here: ctypes would print and forget it.
-    """
-    raised: list[BaseException] = []
+    def __init__(self, visitor: Visitor) -> None:
+        self._visitor = visitor
+        self._raised: BaseException | None = None
+        self._callback = _VISIT(self._guarded)
+        self._visit = library().clang_visitChildren
 
-    def guarded(child: Cursor, parent: Cursor, _: object) -> int:
+    def __call__(self, cursor: Cursor) -> None:
+        """Call `visitor(child, parent)` for the children; it answers BREAK, CONTINUE or RECURSE.
+
+        An exception in the visitor ends the walk and is raised here: ctypes would print and forget it.
+        """
+        self._visit(cursor, self._callback, None)
+        if self._raised is not None:
+            raised, self._raised = self._raised, None
+            raise raised
+
+    def _guarded(self, child: Cursor, parent: Cursor, _: object) -> int:
         try:
-            return visitor(child, parent)
-        except BaseException as error:  # noqa: BLE001 - carried over the C frames and raised again below
-            raised.append(error)
+            return self._visitor(child, parent)
+        except BaseException as error:  # noqa: BLE001 - carried over the C frames and raised again in __call__
+            self._raised = error
             return BREAK
 
-    callback = _VISIT(guarded)
-    library().clang_visitChildren(cursor, callback, None)
-    if raised:
-        raise raised[0]
+
+def visit(cursor: Cursor, visitor: Visitor) -> None:
+    """Walk once; see `Walk`."""
+    Walk(visitor)(cursor)
 
 
 def children(cursor: Cursor) -> list[Cursor]:

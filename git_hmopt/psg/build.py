@@ -176,7 +176,7 @@ class _Updating:
         for path in self._database.files:
             command = self._database.command(path)
             try:
-                apart[path] = told_apart(parser_arguments(command).accepted)
+                apart[path] = told_apart(parser_arguments(command).accepted, command)
             except HmoptError as error:
                 self._done.failed[path] = str(error)
         for path, arguments in apart.items():
@@ -186,7 +186,7 @@ class _Updating:
         return dict(sorted(planned.items()))
 
     def _planned(self, path: str, command: CompileCommand, arguments: Arguments) -> Planned:
-        folders = searched_folders(arguments.shared, root=self._root, directory=command.directory)
+        folders = searched_folders((*arguments.shared, *arguments.own), root=self._root, directory=command.directory)
         return Planned(path, command, arguments, command_key(path, arguments.whole, root=self._root), folders)
 
     def _precompiled(

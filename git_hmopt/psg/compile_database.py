@@ -184,11 +184,13 @@ def _split(line: str, where: str) -> tuple[str, ...]:
 
 def below(root: Path, directory: Path, name: str) -> str | None:
     """Return `name`, as a compiler run in `directory` knows it, as a path below `root`; None when it lies outside."""
-    path = os.path.normpath(directory / name)
-    for candidate, top in ((path, str(root)), (os.path.realpath(path), os.path.realpath(root))):
-        if candidate.startswith(top.rstrip("/") + "/"):
-            return candidate[len(top.rstrip("/")) + 1 :]
-    return None
+    path = os.path.normpath(os.path.join(directory, name))  # noqa: PTH118 - thousands of times; a Path costs tenfold
+    return _inside(path, str(root)) or _inside(os.path.realpath(path), os.path.realpath(root))
+
+
+def _inside(path: str, top: str) -> str | None:
+    start = top.rstrip("/") + "/"
+    return path[len(start) :] if path.startswith(start) else None
 
 
 def _absolute(path: Path) -> Path:

@@ -19,7 +19,9 @@ from git_hmopt.psg.compile_database import CompileCommand, below
 STRUCT, UNION, ENUM, FIELD, ENUMERATOR, FUNCTION, VARIABLE, PARAMETER, TYPEDEF = 2, 3, 5, 6, 7, 8, 9, 10, 20
 RECORDS = frozenset((STRUCT, UNION))
 _TAG_WORDS = {STRUCT: "struct", UNION: "union", ENUM: "enum"}
-_INTERNAL, _EXTERNAL = 2, 4  # CXLinkageKind
+_LINKAGES = {2: "static", 4: "external"}  # CXLinkageKind
+_LINKED = frozenset((FUNCTION, VARIABLE))
+_TYPED = frozenset((VARIABLE, FIELD, PARAMETER))
 _POINTER = 101  # CXTypeKind
 _COUNTED = re.compile(r"(__UNIQUE_ID_\w*?|__compiletime_assert_|__bpf_trace_\w+?_|__warned_|__key_)\d+$")
 _AT_PLACE = re.compile(r"\((?:unnamed|anonymous)[^()]* at [^()]*\)")
@@ -28,23 +30,20 @@ _UNNAMED = re.compile(r"\((?:unnamed|anonymous)\b")
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """A declaration; `file` and `line` are where the unit declares it, below the root or None."""
+    """A declaration."""
 
     kind: int
     """CXCursorKind; 0 for none."""
     name: str
+    """As it is spelled, without a macro's counter; libclang's own words for what has no name."""
     key: str
     """Its identity in the graph; empty for what lives inside a function."""
-    file: str | None
-    line: int
     linkage: str
     """`static`, `external`, or empty."""
     is_pointer: bool
-    owner: Declared | None
-    """The record of a field, the enum of an enumerator."""
 
 
-NOTHING = Declared(0, "", "", None, 0, "", False, None)
+NOTHING = Declared(0, "", "", "", False)
 
 
 def spelled(text: str) -> str:
@@ -54,7 +53,7 @@ def spelled(text: str) -> str:
 
 def normalised(name: str) -> str:
     """Return a name without the counter that a macro gave it, or it would change with every edit above it."""
-    return _COUNTED.sub(r"\1N", name)
+    return _COUNTED.sub(r"\1N", name) if name[-1:].isdigit() else name
 
 
 class Declarations:
@@ -113,28 +112,20 @@ class Declarations:
     def _ask(self, cursor: Cursor) -> Declared:
         clang, kind = self._clang, cursor.kind
         name = normalised(bindings.text(clang.clang_getCursorSpelling(cursor)))
-        file, line, _ = self.place(cursor)
-        linked = clang.clang_getCursorLinkage(cursor)
-        linkage = "static" if linked == _INTERNAL else "external" if linked == _EXTERNAL else ""
-        owner = None
-        if kind in (FIELD, ENUMERATOR):
-            owner = self.of(clang.clang_getCursorSemanticParent(cursor))
-        pointer = kind in (VARIABLE, FIELD, PARAMETER) and (
-            clang.clang_getCanonicalType(clang.clang_getCursorType(cursor)).kind == _POINTER
-        )
-        key = self._key(cursor, name, linkage, owner)
-        if _UNNAMED.search(name):  # libclang names it by its path and line
-            name = key.rpartition(".")[2].rpartition("#")[2] or key
-        return Declared(kind, name, key, self.file(file), line, linkage, pointer, owner)
+        linkage, pointer = "", False
+        if kind in _LINKED:
+            linkage = _LINKAGES.get(clang.clang_getCursorLinkage(cursor), "")
+        if kind in _TYPED:
+            pointer = clang.clang_getCanonicalType(clang.clang_getCursorType(cursor)).kind == _POINTER
+        return Declared(kind, name, self._key(cursor, name, linkage), linkage, pointer)
 
-    def _key(self, cursor: Cursor, name: str, linkage: str, owner: Declared | None) -> str:
+    def _key(self, cursor: Cursor, name: str, linkage: str) -> str:
         kind = cursor.kind
         if kind in (FUNCTION, VARIABLE):
             return "" if not linkage else name if linkage == "external" else f"{self._home(cursor)}:{name}"
-        if kind == FIELD:
-            return f"{owner.key}.{name}" if owner and owner.key and name else ""
-        if kind == ENUMERATOR:
-            return owner.key if owner else ""
+        if kind in (FIELD, ENUMERATOR):
+            owner = self.of(self._clang.clang_getCursorSemanticParent(cursor)).key
+            return owner if kind == ENUMERATOR else f"{owner}.{name}" if owner and name else ""
         if kind == TYPEDEF:
             home = self._home(cursor)
             return f"{home}:typedef {name}" if home.endswith(".c") else f"typedef {name}"
@@ -148,7 +139,7 @@ class Declarations:
 
     def _tag(self, cursor: Cursor, name: str) -> str:
         word = _TAG_WORDS[cursor.kind]
-        if not name or _UNNAMED.search(name):
+        if not name or ("(" in name and _UNNAMED.search(name)):
             return self._unnamed(cursor, word)
         defined = self._clang.clang_getCursorDefinition(cursor)
         if self._clang.clang_Cursor_isNull(defined):

@@ -28,7 +28,6 @@ from git_hmopt.psg.declarations import (
 )
 from git_hmopt.psg.facts import Definition, Edge, FileFacts, Kind, Relation
 
-_COMPOUND = 202  # CXCursor_CompoundStmt
 _EXTERN = 2  # CX_SC_Extern
 _RECORD_TYPE = 105  # CXType_Record
 _DECLARATIONS = frozenset((STRUCT, UNION, ENUM, FUNCTION, VARIABLE, TYPEDEF))
@@ -90,6 +89,9 @@ class Extraction:
         self._read = read
         self._wanted = wanted
         self._declarations = Declarations(command)
+        self._walk = walk.Uses(self._declarations)
+        self._named: set[str] = set()
+        """What the last walk saw, as it is spelled."""
         self._pages: dict[int, tuple[str, _Page] | None] = {}
         self._sources: dict[str, bytes] = {}
         self._handlers = {
@@ -123,15 +125,9 @@ class Extraction:
 
     # -- definitions ------------------------------------------------------------------------------------------------
 
-    def _definition(
-        self, cursor: Cursor, declared: Declared, kind: Kind, *, type_: str = "", is_inline: bool = False,
-        body_hash: str = "", attributes: tuple[str, ...] = (),
-    ) -> Definition:  # fmt: skip
+    def _definition(self, cursor: Cursor, declared: Declared, kind: Kind, *, type_: str = "") -> Definition:
         (_, first, start), (_, last, end) = bindings.extent(cursor)
-        return Definition(
-            declared.key, kind, first, last, start, end, declared.linkage, is_inline, type_,
-            body_hash, attributes,
-        )  # fmt: skip
+        return Definition(declared.key, kind, first, last, start, end, declared.linkage, type=type_)
 
     def _function(self, cursor: Cursor, file: str, page: _Page, name_offset: int) -> None:
         if not self._clang.clang_isCursorDefinition(cursor):
@@ -139,29 +135,21 @@ class Extraction:
         declared = self._declarations.of(cursor)
         if declared.key in page.definitions:
             return
-        body_start = None
-
-        def body(child: Cursor, _: Cursor) -> int:
-            nonlocal body_start
-            if child.kind == _COMPOUND:
-                body_start = bindings.extent(child)[0][2]
-            return CONTINUE
-
-        bindings.visit(cursor, body)
         source = self._source(file)
-        (_, first_line, start), (_, _, end) = bindings.extent(cursor)
-        start = min(start, body_start if body_start is not None else start)
-        head = source[start : body_start if body_start is not None else name_offset]
+        (_, first_line, start), (_, last_line, end) = bindings.extent(cursor)
+        body = self._uses(cursor, declared.key, page)
+        # A function that a macro makes whole may begin with one of the macro's arguments; the use comes before it.
+        start = min(start, body if body is not None else start)
+        head = source[start : body if body is not None else name_offset]
         page.define(
-            self._definition(
-                cursor, declared, Kind.FUNCTION,
-                type_=_spelling(self._clang.clang_getCursorType(cursor)),
+            Definition(
+                declared.key, Kind.FUNCTION, first_line, last_line, start, end, declared.linkage,
                 is_inline=bool(self._clang.clang_Cursor_isFunctionInlined(cursor)),
+                type=_spelling(self._clang.clang_getCursorType(cursor)),
                 body_hash=hashlib.sha256(source[start:end]).hexdigest()[:16],
                 attributes=_attributes(head),
             )
         )  # fmt: skip
-        self._uses(cursor, declared.key, page)
         self._macros(source[start:end], first_line, declared.key, page)
 
     def _variable(self, cursor: Cursor, _file: str, page: _Page, _offset: int) -> None:
@@ -220,32 +208,34 @@ class Extraction:
 
     # -- edges ------------------------------------------------------------------------------------------------------
 
-    def _uses(self, cursor: Cursor, source: str, page: _Page) -> None:
+    def _uses(self, cursor: Cursor, source: str, page: _Page) -> int | None:
+        """Note what stands below a cursor; return where a function's body begins."""
+        self._named.clear()
+
         def sink(what: int, target: Declared, at: Cursor, table: Declared) -> None:
             relation, detail = _DETAILS[what]
             if what == walk.IMPLEMENTS:
                 if table.key:
                     self._edge(page, target.key, table.key, relation, detail, at)
             elif target.key:
+                self._named.add(target.name)
                 self._edge(page, source, target.key, relation, detail, at)
 
-        walk.uses(cursor, self._declarations, sink)
+        return self._walk.below(cursor, sink)
 
     def _macros(self, text: bytes, first_line: int, source: str, page: _Page) -> None:
         """Note the words that may be macros: the tree is gone when the parser is done, so the text is asked.
 
-        What is no macro has no definition as one, and questions leave it out.
+        What is no macro has no definition as one, and questions leave it out. What the walk saw is none.
         """
         plain = _COMMENT_OR_STRING.sub(lambda match: b" " + b"\n" * match[0].count(b"\n"), text)
+        line, at = first_line, 0
         for match in _MAYBE_MACRO.finditer(plain):
+            line, at = line + plain.count(b"\n", at, match.start()), match.start()
             name = (match[1] or match[2]).decode()
-            if name not in _KEYWORDS:
-                key = (source, f"macro {name}", Relation.REF, "macro")
-                known = page.edges.get(key)
-                if known is not None:
-                    known[1] += 1
-                else:
-                    page.edges[key] = [first_line + plain.count(b"\n", 0, match.start()), 1]
+            if name not in _KEYWORDS and name not in self._named:
+                known = page.edges.setdefault((source, f"macro {name}", Relation.REF, "macro"), [line, 0])
+                known[1] += 1
 
     def _edge(self, page: _Page, source: str, target: str, relation: Relation, detail: str, at: Cursor) -> None:
         known = page.edges.get((source, target, relation, detail))

@@ -8,15 +8,17 @@ again without.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from clang import cindex
 
 from git_hmopt.errors import ProgramError
+from git_hmopt.psg.compile_database import CompileCommand
 
 MOST = 48
 """Headers in a precompiled header; more are shared by too few units to pay (reference PSG)."""
@@ -24,8 +26,9 @@ FEWEST_UNITS = 8
 """Units that share their arguments; fewer do not earn back what a header costs to make."""
 _INCLUDE = re.compile(rb"^[ \t]*#[ \t]*include[ \t]*<([^>\n]+)>", re.MULTILINE)
 # The names kbuild gives a unit; a header may use them, so the precompiled one needs some (scripts/Makefile.lib).
-_UNIT_MACRO = re.compile(r"-DKBUILD_\w+(?:=.*)?$", re.DOTALL)
+_UNIT_MACRO = re.compile(r"-D(?:__)?KBUILD_\w+(?:=.*)?$", re.DOTALL)
 _NAMES = ("KBUILD_MODFILE", "KBUILD_BASENAME", "KBUILD_MODNAME")
+_WITH_VALUE = frozenset(("-include", "-I", "-D", "-U", "-isystem", "-idirafter", "-iquote", "-imacros", "-x"))
 _FOR_SERIALIZATION = 0x10  # CXTranslationUnit_ForSerialization
 
 
@@ -44,20 +47,49 @@ class Arguments:
         return (*self.shared, *(word for name in self.forced for word in ("-include", name)), *self.own)
 
 
-def told_apart(accepted: Sequence[str]) -> Arguments:
+def told_apart(accepted: Sequence[str], command: CompileCommand) -> Arguments:
     """Split a unit's arguments."""
-    shared: list[str] = []
+    shared: list[tuple[str, ...]] = []
     own: list[str] = []
     forced: list[str] = []
+    for option in _options(accepted):
+        if option[0] == "-include":
+            forced.append(option[1])
+        elif _UNIT_MACRO.match(option[0]):
+            own.append(option[0])
+        else:
+            shared.append(option)
+    folders = _own_folders(shared, command)
+    kept = tuple(word for number, option in enumerate(shared) if number not in folders for word in option)
+    return Arguments(kept, (*own, *(word for number in folders for word in shared[number])), tuple(forced))
+
+
+def _options(accepted: Sequence[str]) -> Iterator[tuple[str, ...]]:
     words = iter(accepted)
     for word in words:
-        if word == "-include":
-            forced.append(next(words, ""))
-        elif _UNIT_MACRO.match(word):
-            own.append(word)
-        else:
-            shared.append(word)
-    return Arguments(tuple(shared), tuple(own), tuple(forced))
+        yield (word, next(words, "")) if word in _WITH_VALUE else (word,)
+
+
+def _own_folders(options: Sequence[tuple[str, ...]], command: CompileCommand) -> list[int]:
+    """Return which options have headers looked for last in the unit's own folder, here or in the build's directory.
+
+    kbuild adds those when it builds outside the source. Searched last, they cannot change what a header means that was
+    found without them; where they are not the last, they count as shared.
+    """
+    if any(option[0].startswith(("-isystem", "-idirafter")) for option in options):
+        return []
+    home = os.path.dirname(command.file)  # noqa: PTH120 - a string in a tree
+    places = {os.path.normpath(command.root / home), os.path.normpath(command.directory / home)}
+    found: list[int] = []
+    for number in range(len(options) - 1, -1, -1):
+        option = options[number]
+        if not option[0].startswith("-I"):
+            continue
+        folder = option[1] if len(option) > 1 else option[0].removeprefix("-I")
+        if os.path.normpath(command.directory / folder) not in places:
+            break
+        found.insert(0, number)
+    return found
 
 
 def commonest(sources: Iterable[bytes]) -> tuple[str, ...]:

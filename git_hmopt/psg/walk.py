@@ -28,7 +28,7 @@ from git_hmopt.psg.declarations import (
 # CXCursorKind (clang-c/Index.h).
 _TYPE_REF, _DESIGNATOR, _UNEXPOSED, _DECL_REF, _MEMBER_REF, _CALL = 43, 47, 100, 101, 102, 103
 _PARENTHESES, _UNARY, _SUBSCRIPT, _BINARY, _COMPOUND_ASSIGNMENT = 111, 112, 113, 114, 115
-_COMPOUND_LITERAL, _INIT_LIST = 118, 119
+_COMPOUND_LITERAL, _INIT_LIST, _BODY = 118, 119, 202
 _ASSIGN = 22  # CXBinaryOperator_Assign
 _STEPS, _ADDRESS_OF = (1, 2, 3, 4), 5  # CXUnaryOperator_PostInc to PreDec, _AddrOf
 _TYPES = RECORDS | {ENUM, TYPEDEF}
@@ -59,20 +59,22 @@ class _List:
     """The type of what is being initialised."""
 
 
-def uses(top: Cursor, declarations: Declarations, sink: Sink) -> None:
-    """Tell `sink` every use below `top`, in order."""
-    walk = _Uses(declarations, sink)
-    if top.kind == VARIABLE:
-        walk.begin_variable(top)
-    bindings.visit(top, walk.look)
+class Uses:
+    """The walks of one unit; the fields are the state between two cursors of one."""
 
-
-class _Uses:
-    """The state between two cursors of one walk."""
-
-    def __init__(self, declarations: Declarations, sink: Sink) -> None:
+    def __init__(self, declarations: Declarations) -> None:
         self._clang = bindings.library()
         self._declarations = declarations
+        self._walk = bindings.Walk(self._look)
+        self._handlers = {
+            _DECL_REF: self._declaration, _MEMBER_REF: self._member, _CALL: self._call, _TYPE_REF: self._type,
+            _BINARY: self._binary, _COMPOUND_ASSIGNMENT: self._compound, _UNARY: self._unary,
+            _SUBSCRIPT: self._subscript, _DESIGNATOR: self._designator, _INIT_LIST: self._list,
+            VARIABLE: self._variable, _COMPOUND_LITERAL: self._variable, _BODY: self._body,
+        }  # fmt: skip
+
+    def below(self, top: Cursor, sink: Sink) -> int | None:
+        """Tell `sink` every use below `top`, in order; return the offset at which a function's body begins."""
         self._sink = sink
         self._access = READ
         """What the operator right above does to the next reference."""
@@ -85,15 +87,13 @@ class _Uses:
         self._written: bindings.Type | None = None
         """The type of the variable or literal whose initialiser comes next."""
         self._lists: list[_List] = []
-        self._handlers = {
-            _DECL_REF: self._declaration, _MEMBER_REF: self._member, _CALL: self._call, _TYPE_REF: self._type,
-            _BINARY: self._binary, _COMPOUND_ASSIGNMENT: self._compound, _UNARY: self._unary,
-            _SUBSCRIPT: self._subscript, _DESIGNATOR: self._designator, _INIT_LIST: self._list,
-            VARIABLE: self.begin_variable, _COMPOUND_LITERAL: self.begin_variable,
-        }  # fmt: skip
+        self._body_at: int | None = None
+        if top.kind == VARIABLE:
+            self._variable(top)
+        self._walk(top)
+        return self._body_at
 
-    def look(self, cursor: Cursor, parent: Cursor) -> int:
-        """Take in the next cursor."""
+    def _look(self, cursor: Cursor, parent: Cursor) -> int:
         kind = cursor.kind
         if self._lists and parent.kind == _INIT_LIST:
             self._next_in_list(parent.data[1])
@@ -103,6 +103,11 @@ class _Uses:
         elif kind not in (_UNEXPOSED, _PARENTHESES):
             self._access, self._through = READ, False
         return RECURSE
+
+    def _body(self, cursor: Cursor) -> None:
+        if self._body_at is None:
+            self._body_at = bindings.extent(cursor)[0].offset
+        self._access, self._through = READ, False
 
     def _binary(self, cursor: Cursor) -> None:
         assigns = self._clang.clang_getCursorBinaryOperatorKind(cursor) == _ASSIGN
@@ -122,7 +127,7 @@ class _Uses:
 
     # -- initialisers: which field a function is put into ---------------------------------------------------------
 
-    def begin_variable(self, cursor: Cursor) -> None:
+    def _variable(self, cursor: Cursor) -> None:
         """Take in a variable, or a compound literal, whose initialiser may follow."""
         self._written = self._clang.clang_getCanonicalType(self._clang.clang_getCursorType(cursor))
         self._lists.clear()

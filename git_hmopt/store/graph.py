@@ -226,13 +226,15 @@ class GraphTables:
             "INSERT INTO pages (file, unit, digest) VALUES (?, ?, ?)", (self._file(file), number, page.digest)
         )
         this = self._database.last_insert_rowid()
+        named = {row[0] for row in page.definitions}.union(*((row[0], row[1]) for row in page.edges))
+        ids = self._symbols(named)
         self._database.executemany(
             "INSERT OR IGNORE INTO definitions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(this, self._symbol(row[0]), *row[1:10], json.dumps(row[10])) for row in page.definitions],
+            [(this, ids[row[0]], *row[1:10], json.dumps(row[10])) for row in page.definitions],
         )
         self._database.executemany(
             "INSERT OR IGNORE INTO edges VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(this, self._symbol(row[0]), self._symbol(row[1]), *row[2:]) for row in page.edges],
+            [(this, ids[row[0]], ids[row[1]], *row[2:]) for row in page.edges],
         )
         self._database.executemany(
             "INSERT OR IGNORE INTO guards VALUES (?, ?, ?, ?, ?)", [(this, *row) for row in page.guards]
@@ -273,17 +275,20 @@ class GraphTables:
                 " AND NOT EXISTS (SELECT 1 FROM edges WHERE target = ?1)",
                 (symbol,),
             )
-        self._orphans.clear()
-        self._ids.clear()
+        if self._orphans:
+            self._orphans.clear()
+            self._ids.clear()
 
-    def _symbol(self, symbol: str) -> int:
-        known = self._ids.get(symbol)
-        if known is None:
-            row = (symbol, name_of(symbol))
-            self._database.execute("INSERT OR IGNORE INTO symbols (symbol, name) VALUES (?, ?)", row)
-            known = int(self._database.execute("SELECT id FROM symbols WHERE symbol = ?", (symbol,)).get)
-            self._ids[symbol] = known
-        return known
+    def _symbols(self, named: Iterable[str]) -> Mapping[str, int]:
+        """Return the ids of symbols, new ones for those that have none."""
+        lacking = sorted({symbol for symbol in named if symbol not in self._ids})
+        self._database.executemany(
+            "INSERT OR IGNORE INTO symbols (symbol, name) VALUES (?, ?)",
+            ((symbol, name_of(symbol)) for symbol in lacking),
+        )
+        statement = "SELECT symbol, id FROM symbols WHERE symbol IN (SELECT value FROM json_each(?))"
+        self._ids.update(self.rows(statement, (json.dumps(lacking),)))
+        return self._ids
 
     def _file(self, path: str) -> int:
         self._database.execute("INSERT OR IGNORE INTO files (path) VALUES (?)", (path,))
