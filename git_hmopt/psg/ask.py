@@ -123,6 +123,8 @@ def _notes(tables: GraphTables, updated: Update) -> Iterator[str]:
         rows = list(tables.rows("SELECT path, problems FROM units WHERE state = ? ORDER BY path", (state,)))
         if rows:
             yield f"{len(rows)} units {what}: {', '.join(path for path, _ in rows[:3])}{', ...' if rows[3:] else ''}"
+    if updated.gone:
+        yield f"{len(updated.gone)} files that the build compiled are not there any more: {', '.join(updated.gone[:3])}"
     if updated.without_precompiled:
         yield f"{updated.without_precompiled} units were parsed without the precompiled header, which takes longer"
     if updated.skipped:

@@ -95,6 +95,8 @@ class Update:
     reused: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     with_errors: dict[str, int] = field(default_factory=dict)
+    gone: list[str] = field(default_factory=list)
+    """What the build compiled once and is not there any more."""
     without_precompiled: int = 0
     parse_cpu_s: float = 0.0
     skipped: list[Skipped] = field(default_factory=list)
@@ -163,7 +165,8 @@ class _Updating:
         with self._tables.transaction():
             self._stamp(self._sources.stamps)
             # Those that are not there as well: a header that comes into one may take another's place.
-            self._tables.put_folders(self._sources.listings)
+            listed, known = self._sources.listings, self._tables.folders()
+            self._tables.put_folders({folder: names for folder, names in listed.items() if known.get(folder) != names})
             self._tables.remember("knobs", json.dumps(self._knobs))
         self._shards.trim()
         return self._done
@@ -175,6 +178,10 @@ class _Updating:
         apart: dict[str, Arguments] = {}
         for path in self._database.files:
             command = self._database.command(path)
+            if not command.path.is_file():
+                # kbuild keeps the records of an object whose source is gone.
+                self._done.gone.append(path)
+                continue
             try:
                 apart[path] = told_apart(parser_arguments(command).accepted, command)
             except HmoptError as error:
@@ -270,10 +277,14 @@ class _Updating:
         if not names:
             return set()
         touched = self._tables.units_with(path for path in self._before if not names.isdisjoint(path.split("/")))
-        return {
-            path for path in touched & planned.keys()
-            if not still(Inputs.from_json(self._old[path].inputs), planned[path].folders, self._sources, self._knobs)
-        }  # fmt: skip
+        return {path for path in touched & planned.keys() if not self._still(planned[path], self._old[path].inputs)}
+
+    def _still(self, one: Planned, inputs: str | bytes) -> bool:
+        """Say whether a unit's inputs are what they were; what cannot be read is not."""
+        try:
+            return still(Inputs.from_json(json.loads(inputs)), one.folders, self._sources, self._knobs)
+        except (ValueError, KeyError, TypeError):
+            return False
 
     # -- 3: their facts ---------------------------------------------------------------------------------------------
 
@@ -289,13 +300,10 @@ class _Updating:
     def _reuse(self, one: Planned) -> bool:
         """Take a unit's facts from the shards; say whether they were there."""
         for key, data in self._shards.inputs([one.key])[one.key]:
-            try:
-                inputs = Inputs.from_json(json.loads(data))
-            except (ValueError, KeyError, TypeError):
+            if not self._still(one, data):
                 continue
+            inputs = Inputs.from_json(json.loads(data))
             if inputs.precompiled != self._keys.get(one.precompiled, ""):
-                continue
-            if not still(inputs, one.folders, self._sources, self._knobs):
                 continue
             facts = {path: self._shards.shard(key, path) for path in self._shards.paths(key)}
             if any(data is None for data in facts.values()):
@@ -379,7 +387,9 @@ class _Updating:
         problems: tuple[tuple[str, int, str], ...],
     ) -> None:  # fmt: skip
         """Write a unit and its pages; pages of before that it no longer has go."""
-        row = UnitRow(one.key, key, "errors" if problems else "ok", problems, inputs.to_json(), one.precompiled)
+        row = UnitRow(
+            one.key, key, "errors" if problems else "ok", problems, json.dumps(inputs.to_json()), one.precompiled
+        )
         included = [path for path, _ in inputs.files]
         if one.path in self._old:
             for (file,) in list(
@@ -399,15 +409,16 @@ class _Updating:
     def _stamp(self, paths: Iterable[str]) -> None:
         """Write what files are, once."""
         new = {path: stamp for path in paths if path not in self._stamped and (stamp := self._sources.stamp(path))}
-        self._tables.put_files({path: FileRow(*_row(stamp)) for path, stamp in new.items()})
         self._stamped.update(new)
+        fresh = {path: FileRow(*_row(stamp)) for path, stamp in new.items() if stamp != self._before.get(path)}
+        self._tables.put_files(fresh)
 
     def _fail(self, one: Planned, why: str) -> None:
         self._done.failed[one.path] = why
         with self._tables.transaction():
             if one.path in self._old:
                 self._tables.drop_unit(one.path)
-            row = UnitRow(one.key, "", "failed", ((one.path, 0, why),), Inputs((), (), ()).to_json(), one.precompiled)
+            row = UnitRow(one.key, "", "failed", ((one.path, 0, why),), "{}", one.precompiled)
             self._tables.put_unit(one.path, row, [one.path])
 
     def _worked(self, todo: Sequence[Task]) -> Iterator[tuple[Task, Parsed | str]]:
@@ -470,7 +481,7 @@ class _Updating:
         headers = {path: parsed.headers.get(path, empty) for path in wanted}
         key = self._keys[one.path]
         row = self._tables.units()[one.path]
-        self._shards.put(one.key, key, json.dumps(row.inputs).encode(), headers)
+        self._shards.put(one.key, key, row.inputs.encode(), headers)
         with self._tables.transaction():
             for path, data in headers.items():
                 self._tables.put_page(path, one.path, page_of(data, key))

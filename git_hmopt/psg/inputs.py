@@ -10,6 +10,7 @@ searched folders holds under the names that were included.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -142,13 +143,17 @@ def searched_folders(arguments: Sequence[str], *, root: Path, directory: Path) -
     words = iter(arguments)
     for word in words:
         option = next((option for option in _FOLDERS if word.startswith(option)), None)
-        if option is None:
-            continue
-        value = word[len(option) :] or next(words, "")
-        path = os.path.relpath(os.path.normpath(directory / value), root)
-        if not path.startswith(".."):
-            found.append("" if path == "." else path)
+        if option is not None:
+            folder = _from_root(word[len(option) :] or next(words, ""), str(directory), str(root))
+            found += [folder] if folder is not None else []
     return tuple(dict.fromkeys(found))
+
+
+@functools.lru_cache(maxsize=8192)
+def _from_root(folder: str, directory: str, root: str) -> str | None:
+    """Return a folder's path below the root, empty for the root itself; None for one outside."""
+    path = os.path.relpath(os.path.join(directory, folder), root)  # noqa: PTH118 - a string in a tree
+    return None if path.startswith("..") else "" if path == "." else path
 
 
 def findable(included: Iterable[str], folders: Sequence[str], sources: Sources) -> tuple[str, ...]:

@@ -47,7 +47,8 @@ class UnitRow:
     key: str
     state: str
     problems: tuple[tuple[str, int, str], ...]
-    inputs: Mapping[str, Any]
+    inputs: str
+    """As JSON: there is one for every unit, and most are never looked into."""
     precompiled: str
 
 
@@ -111,7 +112,7 @@ class GraphTables:
     def files(self) -> dict[str, FileRow]:
         """Return every file that was read, by path."""
         rows = self.rows("SELECT path, size, mtime_ns, digest, knobs FROM files WHERE size >= 0")
-        return {path: FileRow(size, time, digest, tuple(json.loads(knobs))) for path, size, time, digest, knobs in rows}
+        return {path: FileRow(size, time, digest, tuple(knobs.split())) for path, size, time, digest, knobs in rows}
 
     def folders(self) -> dict[str, frozenset[str]]:
         """Return the folders that were searched, with their names."""
@@ -123,7 +124,7 @@ class GraphTables:
         statement = "SELECT path, command, key, state, problems, inputs, precompiled FROM units"
         for path, command, key, state, problems, inputs, precompiled in self.rows(statement):
             told = tuple((file, line, text) for file, line, text in json.loads(problems))
-            found[path] = UnitRow(command, key, state, told, json.loads(inputs), precompiled)
+            found[path] = UnitRow(command, key, state, told, inputs, precompiled)
         return found
 
     def units_with(self, paths: Iterable[str]) -> set[str]:
@@ -170,7 +171,7 @@ class GraphTables:
             "INSERT INTO files (path, size, mtime_ns, digest, knobs) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (path) DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns,"
             " digest = excluded.digest, knobs = excluded.knobs",
-            [(path, row.size, row.mtime_ns, row.digest, json.dumps(row.knobs)) for path, row in files.items()],
+            [(path, row.size, row.mtime_ns, row.digest, " ".join(row.knobs)) for path, row in files.items()],
         )
 
     def without_subsystem(self) -> set[str]:
@@ -196,7 +197,7 @@ class GraphTables:
             "INSERT INTO units (path, command, key, state, problems, inputs, precompiled) VALUES (?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (path) DO UPDATE SET command = excluded.command, key = excluded.key, state = excluded.state,"
             " problems = excluded.problems, inputs = excluded.inputs, precompiled = excluded.precompiled",
-            (path, row.command, row.key, row.state, json.dumps(row.problems), json.dumps(row.inputs), row.precompiled),
+            (path, row.command, row.key, row.state, json.dumps(row.problems), row.inputs, row.precompiled),
         )
         unit = self._unit(path)
         self._database.execute("DELETE FROM unit_files WHERE unit = ?", (unit,))

@@ -5,10 +5,10 @@
 
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
--- A file below the root (or absolute, outside it) and what it was when it was read; knobs is a JSON list.
+-- A file below the root (or absolute, outside it) and what it was when it was read; knobs are those it names.
 CREATE TABLE files (
     id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, size INTEGER NOT NULL DEFAULT -1,
-    mtime_ns INTEGER NOT NULL DEFAULT -1, digest TEXT NOT NULL DEFAULT '', knobs TEXT NOT NULL DEFAULT '[]',
+    mtime_ns INTEGER NOT NULL DEFAULT -1, digest TEXT NOT NULL DEFAULT '', knobs TEXT NOT NULL DEFAULT '',
     subsystem TEXT -- of MAINTAINERS; empty for none, NULL where it was not looked up
 ) STRICT;
 
