@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as TaskTimeout
 from dataclasses import dataclass, field, replace
@@ -99,6 +100,8 @@ class Update:
     """What the build compiled once and is not there any more."""
     without_precompiled: int = 0
     parse_cpu_s: float = 0.0
+    text_cpu_s: float = 0.0
+    """This process's, for what is read as text."""
     skipped: list[Skipped] = field(default_factory=list)
     """What stands in Kconfig that was not understood."""
 
@@ -489,10 +492,12 @@ class _Updating:
     # -- 5: what is read as text --------------------------------------------------------------------------------------
 
     def _read_surroundings(self, planned: Mapping[str, Planned]) -> None:
+        began = time.process_time()
         opened = {file for (file,) in self._tables.rows("SELECT path FROM files JOIN unit_files ON file = id")}
         folders = dict.fromkeys(folder for one in planned.values() for folder in one.folders)
         around = Surroundings(self._root, self._tables, self._sources, self._say)
         self._done.skipped = around.read(opened, tuple(folders))
+        self._done.text_cpu_s = time.process_time() - began
 
 
 def _is_own(one: Planned, path: str) -> bool:

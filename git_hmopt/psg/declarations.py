@@ -24,6 +24,8 @@ _LINKED = frozenset((FUNCTION, VARIABLE))
 _TYPED = frozenset((VARIABLE, FIELD, PARAMETER))
 _POINTER = 101  # CXTypeKind
 _COUNTED = re.compile(r"(__UNIQUE_ID_\w*?|__compiletime_assert_|__bpf_trace_\w+?_|__warned_|__key_)\d+$")
+# include/linux/init.h, __initcall_id: counter and line stand in the middle.
+_INITCALL = re.compile(r"(__initcall__kmod_\w+?__)\d+_\d+_")
 _AT_PLACE = re.compile(r"\((?:unnamed|anonymous)[^()]* at [^()]*\)")
 _UNNAMED = re.compile(r"\((?:unnamed|anonymous)\b")
 
@@ -53,7 +55,11 @@ def spelled(text: str) -> str:
 
 def normalised(name: str) -> str:
     """Return a name without the counter that a macro gave it, or it would change with every edit above it."""
-    return _COUNTED.sub(r"\1N", name) if name[-1:].isdigit() else name
+    if not name.startswith("__"):
+        return name
+    if name.startswith("__initcall__"):
+        return _INITCALL.sub(r"\1N_N_", name)
+    return _COUNTED.sub(r"\1N", name) if name[-1].isdigit() else name
 
 
 class Declarations:
@@ -125,7 +131,9 @@ class Declarations:
             return "" if not linkage else name if linkage == "external" else f"{self._home(cursor)}:{name}"
         if kind in (FIELD, ENUMERATOR):
             owner = self.of(self._clang.clang_getCursorSemanticParent(cursor)).key
-            return owner if kind == ENUMERATOR else f"{owner}.{name}" if owner and name else ""
+            # libclang gives a member without a name one of its own, with path and line; its fields are the record's.
+            named = bool(owner and name and "(" not in name)
+            return owner if kind == ENUMERATOR else f"{owner}.{name}" if named else ""
         if kind == TYPEDEF:
             home = self._home(cursor)
             return f"{home}:typedef {name}" if home.endswith(".c") else f"typedef {name}"
@@ -139,6 +147,8 @@ class Declarations:
 
     def _tag(self, cursor: Cursor, name: str) -> str:
         word = _TAG_WORDS[cursor.kind]
+        if self._clang.clang_getCursorSemanticParent(cursor).kind == FUNCTION:
+            return ""
         if not name or ("(" in name and _UNNAMED.search(name)):
             return self._unnamed(cursor, word)
         defined = self._clang.clang_getCursorDefinition(cursor)

@@ -180,6 +180,19 @@ _SAID = {
 }
 
 
+def unit_edges(tables: GraphTables, unit: str) -> list[tuple[str, str, str, str]]:
+    """Return (source, target, relation, detail) of what begins in functions and variables of a unit's own files."""
+    statement = (
+        "SELECT DISTINCT s.symbol, t.symbol, relation, detail FROM edges e JOIN pages p ON p.id = e.page"
+        " JOIN files f ON f.id = p.file JOIN symbols s ON s.id = e.source JOIN symbols t ON t.id = e.target"
+        " JOIN definitions d ON d.page = e.page AND d.symbol = e.source AND d.kind IN ('function', 'variable')"
+        " WHERE p.unit = (SELECT id FROM units WHERE path = ?) AND (f.path = ? OR f.path LIKE '%.c')"
+    )
+    return [
+        (source, target, relation, detail) for source, target, relation, detail in tables.rows(statement, (unit, unit))
+    ]
+
+
 def comparable(tables: GraphTables) -> dict[str, list[tuple[object, ...]]]:
     """Return the rows of every table by what they say, without ids."""
     return {what: sorted(tables.rows(statement), key=repr) for what, statement in _SAID.items()}
