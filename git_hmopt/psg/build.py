@@ -185,6 +185,9 @@ class _Updating:
                 # kbuild keeps the records of an object whose source is gone.
                 self._done.gone.append(path)
                 continue
+            if not path.isprintable():
+                self._done.failed[path] = "its name is no UTF-8, or has control characters"
+                continue
             try:
                 apart[path] = told_apart(parser_arguments(command).accepted, command)
             except HmoptError as error:

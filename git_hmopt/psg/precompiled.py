@@ -139,8 +139,8 @@ def make_precompiled(arguments: Arguments, headers: Sequence[str], target: Path)
 
 def with_precompiled(arguments: Arguments, target: Path) -> tuple[str, ...]:
     """Return what parses a unit with a precompiled header: its `-include`s are in there."""
-    # What it was made of is compared by content before it is named, and the arguments are its own: libclang's own check,
-    # some hundred calls of stat for each unit, has nothing to add.
+    # What it was made of is compared by content before it is named, and its arguments are the same: the check that
+    # libclang makes itself, some hundred calls of stat for each unit, has nothing to add.
     trusted = ("-Xclang", "-fno-validate-pch", "-Xclang", "-fno-pch-timestamp")
     return (*arguments.shared, *arguments.own, "-include-pch", str(target), *trusted)
 

@@ -116,15 +116,11 @@ def _usable(path: Path) -> apsw.Connection:
         database = apsw.Connection(str(path))
         try:
             database.set_busy_timeout(10_000)
-            version = database.pragma("user_version")
-            if version == 0:
-                database.pragma("journal_mode", "WAL")
-                # Lost power loses what can be parsed again.
-                with database:
-                    database.execute(_SCHEMA)
-                    database.pragma("user_version", VERSION)
-            elif version != VERSION:
-                raise apsw.CorruptError(f"version {version}")
+            if database.pragma("user_version") == 0:
+                _create(database)
+            if database.pragma("user_version") != VERSION:
+                raise apsw.CorruptError("of another version")
+            # Lost power loses what can be parsed again.
             database.pragma("synchronous", "OFF")
         except _DAMAGED:
             database.close()
@@ -135,3 +131,13 @@ def _usable(path: Path) -> apsw.Connection:
         else:
             return database
     raise AssertionError("unreachable")
+
+
+def _create(database: apsw.Connection) -> None:
+    """Make the tables, unless another process does at this moment."""
+    database.pragma("journal_mode", "WAL")
+    database.execute("BEGIN IMMEDIATE")
+    if database.pragma("user_version") == 0:
+        database.execute(_SCHEMA)
+        database.pragma("user_version", VERSION)
+    database.execute("COMMIT")

@@ -115,7 +115,9 @@ class Tree:
         assert old in text, f"{path} has no {old!r}"
         self.write(path, text.replace(old, new))
 
-    def update(self, *, shards: Path | None = None, workers: int = 1, unit_seconds: float = 60) -> Update:
+    def update(
+        self, *, shards: Path | None = None, workers: int = 1, unit_seconds: float = 60, again: bool = False
+    ) -> Update:
         """Bring the graph up to date."""
         database = self.root / "compile_commands.json"
         entries = [
@@ -130,7 +132,7 @@ class Tree:
         with opened_shards(shards or self.home / "shards.sqlite") as opened:
             return update_graph(
                 load_database(database, root=self.root), root=self.root, graph=self.graph, shards=opened,
-                workers=workers, unit_seconds=unit_seconds,
+                workers=workers, unit_seconds=unit_seconds, again=again,
             )  # fmt: skip
 
     def rows(self) -> dict[str, list[tuple[object, ...]]]:
