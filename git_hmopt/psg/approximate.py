@@ -19,6 +19,11 @@ MOST_FILES = 400
 """Files that are read for one question; a name that more of them have is no name to ask about by text."""
 
 
+def written(path: str) -> str:
+    """Return a path as the graph has it: sqlite takes no bytes that are not UTF-8."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 @contextlib.contextmanager
 def approximate_graph(
     repository: Repository, root: Path, names: Iterable[str], *, files: Iterable[str] = (), depth: int = 1
@@ -38,7 +43,7 @@ def approximate_graph(
             for path in fresh[: MOST_FILES - len(read)]:
                 read.add(path)
                 with tables.transaction():
-                    tables.put_page(path, "", approximate_page(path, _bytes(root / path)))
+                    tables.put_page(written(path), "", approximate_page(written(path), _bytes(root / path)))
             wanted = [name for name in _neighbours(tables, wanted) if name not in known]
             known.update(wanted)
             if not wanted:
