@@ -18,13 +18,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from git_hmopt.cli.building import add_build_options, say, tell_notes, wish_of
 from git_hmopt.cli.number import positive
 from git_hmopt.cli.paths import from_the_top
 from git_hmopt.errors import ExitCode, UsageError
 from git_hmopt.process.runner import Limits, find_program
 from git_hmopt.process.runner import run as run_program
 from git_hmopt.psg.approximate import written
-from git_hmopt.psg.ask import Grounds, Wish, structure_of
+from git_hmopt.psg.ask import Grounds, structure_of
 from git_hmopt.psg.export import as_dot, as_graphml, as_json
 from git_hmopt.psg.facts import Relation
 from git_hmopt.psg.impact import all_touches, impact
@@ -68,9 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     asked.add_argument("--touched", metavar="A..B", help="what a change touches, and who reaches that")
     parser.add_argument("--below", metavar="PATH", help="of --guards: only in this file or directory")
     parser.add_argument("--depth", type=positive, metavar="N", help=f"how far away (default: 1; --touched: {_REACH})")
+    relations = [one.value for one in Relation]
     parser.add_argument(
-        "--relation", choices=[one.value for one in Relation], action="append", help="follow only edges of this kind"
-    )
+        "--relation", choices=relations, action="append", metavar="KIND",
+        help=f"follow only edges of this kind, or of several: {', '.join(relations)}",
+    )  # fmt: skip
     parser.add_argument("--format", choices=FORMATS, default="text", help="what to print (default: text)")
     parser.add_argument("--json", action="store_const", const="json", dest="format", help="print one JSON object")
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="write there, not to standard output")
@@ -78,32 +81,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-n", type=positive, metavar="N", help=f"lines of a list (default: {_SHOWN}; --implementers, --guards: all)"
     )
     add_build_options(parser)
-
-
-def add_build_options(parser: argparse.ArgumentParser) -> None:
-    """Declare which build is asked, and how."""
-    parser.add_argument("--build", type=Path, metavar="PATH", help="a compile_commands.json, or a build's directory")
-    parser.add_argument("--provisional", action="store_true", help="parse nothing: read what changed as text")
-    parser.add_argument("--again", action="store_true", help="parse units once more that crashed or hung the parser")
-
-
-def wish_of(options: argparse.Namespace) -> Wish:
-    """Return what `add_build_options` was given."""
-    return Wish(options.build, options.provisional, options.again)
-
-
-def say(what: str, done: int, of: int) -> None:
-    """Show how far parsing is, to a person at a terminal."""
-    if of and sys.stderr.isatty():
-        line = f"parsing {done} of {of}: {plain(what)}"
-        width = shutil.get_terminal_size().columns - 2
-        print(f"\r\x1b[K{line[:width]}", end="" if done < of else "\r\x1b[K", file=sys.stderr, flush=True)
-
-
-def tell_notes(grounds: Grounds) -> None:
-    """Print what is missing from an answer."""
-    for note in grounds.notes:
-        print(f"git hmopt: note: {plain(note)}", file=sys.stderr)
 
 
 def run(options: argparse.Namespace) -> ExitCode:

@@ -25,6 +25,10 @@ from git_hmopt.store.shards import opened_shards
 
 FEW = 8
 """So many dirty units are parsed about as fast as a person reads: no provisional answer is shown for them."""
+MAKE_BUILD = (
+    "build the tree and leave a compile_commands.json in it (Linux: make compile_commands.json), or name one with"
+    " --build"
+)
 
 
 class Basis(StrEnum):
@@ -45,6 +49,11 @@ class Grounds:
     """Of which build, in words."""
     notes: tuple[str, ...] = ()
     """What is missing from it, in words."""
+
+    lacking: str = ""
+    """Why nothing was parsed, where nothing was."""
+    next_step: str = ""
+    """What would have it parsed."""
 
     @property
     def told(self) -> str:
@@ -109,8 +118,10 @@ def structure_of(
                 return
     with approximate_graph(repository, root, names, files=files, depth=depth) as (tables, left_out):
         why = "no build was found" if build is None else f"{build.described} was never parsed"
+        step = MAKE_BUILD if build is None else "leave out --provisional"
         left = [f"{left_out} more files name it and were not read (the first {MOST_FILES} were)"] if left_out else []
-        yield Grounds(Structure(tables), Basis.APPROXIMATE, f"{why}, files are read as text", tuple(left))
+        described = f"{why}, files are read as text"
+        yield Grounds(Structure(tables), Basis.APPROXIMATE, described, tuple(left), lacking=why, next_step=step)
 
 
 def _ever_parsed(tables: GraphTables) -> bool:

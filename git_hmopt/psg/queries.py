@@ -434,11 +434,13 @@ class Structure:
 
     def statistics(self) -> dict[str, int]:
         """Return how much there is of everything."""
+        # The name of a precompiled header's unit begins so.
+        units = "SELECT count(*) FROM units WHERE substr(path, 1, 1) != '<'"
         counts = {
-            "units": "SELECT count(*) FROM units WHERE substr(path, 1, 1) != '<'",
-            "units with errors": "SELECT count(*) FROM units WHERE state = 'errors'",
-            "units that failed": "SELECT count(*) FROM units WHERE state = 'failed'",
-            "units not parsed again yet": "SELECT count(*) FROM units WHERE state = 'stale'",
+            "units": units,
+            "units with errors": f"{units} AND state = 'errors'",
+            "units that failed": f"{units} AND state = 'failed'",
+            "units not parsed again yet": f"{units} AND state = 'stale'",
             "files": "SELECT count(DISTINCT file) FROM pages",
         }
         told = {what: int(next(self._tables.rows(statement))[0]) for what, statement in counts.items()}

@@ -316,7 +316,18 @@ def impact_told(one: Impact, most: int, *, shown: int, columns: int) -> Iterator
 
 
 def statistics_told(statistics: Mapping[str, int]) -> list[str]:
-    """Return the counts of a graph, numbers below each other."""
-    width = max(len(what) for what in statistics)
-    digits = max(len(f"{count:,}") for count in statistics.values())
-    return [f"  {what:<{width}}  {count:>{digits},}" for what, count in statistics.items()]
+    """Return the counts of a graph, numbers below each other; kinds of symbols as those that are defined."""
+    rows: list[tuple[str, int]] = []
+    totals = {"edges": sum(count for what, count in statistics.items() if what.startswith("edges "))}
+    kinds = {kind.value for kind in Kind}
+    for what, count in statistics.items():
+        head, _, rest = what.partition(" ")
+        if head == "edges" and ("edges", totals["edges"]) not in rows:
+            rows.append(("edges", totals["edges"]))
+        rows.append((f"  {rest}" if rest else _PLURALS.get(what, f"{what}s") if what in kinds else what, count))
+    width = max(len(what) for what, _ in rows)
+    digits = max(len(f"{count:,}") for _, count in rows)
+    return [f"{what:<{width}}  {count:>{digits},}" for what, count in rows]
+
+
+_PLURALS = {"config": "config knobs", "typedef": "typedefs"}

@@ -655,3 +655,61 @@ def test_ctrl_c_is_one_line_leaves_nobody_and_the_next_call_goes_on(many: Projec
     assert asked(many, "unit7").endswith(BUILT)
     assert units_done(many) >= 400
     assert time.monotonic() - started < 60
+
+
+# -- git hmopt analyze --static ---------------------------------------------------------------------------------------
+
+
+def test_what_the_graph_has_is_counted(tree: Project) -> None:
+    done = tree.hmopt("analyze", "--static")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.rsplit(None, 1) for line in done.stdout.removesuffix(BUILT).splitlines()]
+    counts = {what.strip(): int(number) for what, number in lines}
+    assert {"units": 3, "with errors": 0, "that failed": 0, "functions": 8, "structs": 3}.items() <= counts.items()
+    relations = {what: number for what, number in counts.items() if what in ("call_static", "call_indirect", "ref")}
+    assert relations["call_indirect"] == 1 and sum(relations.values()) < counts["edges"]
+    said = json.loads(tree.hmopt("analyze", "--static", "--json").stdout)
+    assert (said["v"], said["basis"], said["build"]) == (1, "exact", "compile_commands.json")
+    assert (said["statistics"]["units"], said["statistics"]["function"]) == (3, counts["functions"])
+    assert said["statistics"]["guards"] == counts["guards"]
+
+
+def test_what_was_not_parsed_or_not_parsed_again_is_counted_too(tree: Project) -> None:
+    tree.write("lib/broken.c", '#include "gone.h"\nint broken(void) { return 1; }\n')
+    build(tree, compiled=(*COMPILED, "lib/broken.c"))
+    tree.hmopt("analyze", "--static")
+    tree.write("kernel/parts.c", "int other(void) { return 2; }\n")
+    done = tree.hmopt("analyze", "--static", "--provisional")
+    assert re.search(r"^units +4\n  with errors +1\n  that failed +0\n  not parsed again yet +1\n", done.stdout)
+    assert done.stdout.endswith("provisional: compile_commands.json\n")
+    assert done.stderr.splitlines() == [
+        "git hmopt: note: what changed since it was parsed is read as text, for 1 unit",
+        "git hmopt: note: parsed with errors, so something may be missing: 1 unit (lib/broken.c)",
+    ]
+
+
+def test_nothing_is_counted_where_nothing_was_built(plain: Project, tree: Project) -> None:
+    done = plain.hmopt("analyze", "--static")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == (
+        "nothing to count: no build was found\nnext: build the tree and leave a compile_commands.json in it"
+        " (Linux: make compile_commands.json), or name one with --build\n"
+    )
+    done = plain.hmopt("analyze", "--static", "--json")
+    assert (done.returncode, json.loads(done.stdout)["statistics"]) == (1, None)
+    done = tree.hmopt("analyze", "--static", "--provisional")
+    assert (done.returncode, done.stdout) == (
+        1, "nothing to count: compile_commands.json was never parsed\nnext: leave out --provisional\n"
+    )  # fmt: skip
+
+
+def test_a_run_and_the_source_exclude_each_other(built: Project) -> None:
+    for argv, complaint in (
+        (("--static", "x"), "a RUN and --static exclude each other"),
+        (("--static", "-n", "3"), "-n and --static exclude each other"),
+        (("--build", "x"), "are only for --static"),
+        (("--static", "--build", "gone"), "there is no '"),
+    ):
+        done = built.hmopt("analyze", *argv)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (129, "", 1)
+        assert complaint in done.stderr
