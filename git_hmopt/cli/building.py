@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,12 +31,26 @@ def wish_of(options: argparse.Namespace) -> Wish:
     return Wish(options.build, options.provisional, options.again)
 
 
-def say(what: str, done: int, of: int) -> None:
-    """Show how far parsing is, to a person at a terminal."""
-    if of and sys.stderr.isatty():
-        line = f"parsing {done} of {of}: {plain(what)}"
-        width = shutil.get_terminal_size().columns - 2
-        print(f"\r\x1b[K{line[:width]}", end="" if done < of else "\r\x1b[K", file=sys.stderr, flush=True)
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Give what shows how far parsing is, to a person at a terminal; whatever ends it finds an empty line."""
+    at_terminal = sys.stderr.isatty()
+
+    def say(what: str, done: int, of: int) -> None:
+        if of and at_terminal:
+            line = f"parsing {done} of {of}: {plain(what)}"
+            _show(line[: shutil.get_terminal_size().columns - 2] if done < of else "")
+
+    try:
+        yield say
+    except BaseException:
+        if at_terminal:
+            _show("")
+        raise
+
+
+def _show(line: str) -> None:
+    print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
 
 
 def tell_notes(grounds: Grounds) -> None:

@@ -13,19 +13,19 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from git_hmopt.cli.building import add_build_options, say, tell_notes, wish_of
+from git_hmopt.cli.building import add_build_options, progress, tell_notes, wish_of
 from git_hmopt.cli.number import positive
 from git_hmopt.cli.paths import from_the_top
 from git_hmopt.errors import ExitCode, UsageError
 from git_hmopt.process.runner import Limits, find_program
 from git_hmopt.process.runner import run as run_program
 from git_hmopt.psg.approximate import written
-from git_hmopt.psg.ask import Grounds, structure_of
+from git_hmopt.psg.ask import About, Grounds, structure_of
 from git_hmopt.psg.export import as_dot, as_graphml, as_json
 from git_hmopt.psg.facts import Relation
 from git_hmopt.psg.impact import all_touches, impact
@@ -95,8 +95,9 @@ def run(options: argparse.Namespace) -> ExitCode:
     options.symbol = written(options.symbol)
     if options.guards:
         options.below = from_the_top(repository, options.below) if options.below else ""
-        return _asked(repository, options, [knob_named(options.symbol)], _guards)
-    return _asked(repository, options, [name_of(options.symbol)], _implementers if options.implementers else _around)
+        return _asked(repository, options, About((knob_named(options.symbol),), below=options.below), _guards)
+    about = About((name_of(options.symbol),), depth=options.depth or 1, direction=_direction(options))
+    return _asked(repository, options, about, _implementers if options.implementers else _around)
 
 
 def _refuse_what_excludes(options: argparse.Namespace) -> None:
@@ -116,9 +117,11 @@ def _refuse_what_excludes(options: argparse.Namespace) -> None:
         raise UsageError("graph: --below is only for --guards", next_step="see: git hmopt graph -h")
 
 
-def _asked(
-    repository: Repository, options: argparse.Namespace, names: Sequence[str], answer: Answer, files: Sequence[str] = ()
-) -> ExitCode:
+def _direction(options: argparse.Namespace) -> Direction:
+    return Direction.IN if options.callers else Direction.OUT if options.callees else Direction.BOTH
+
+
+def _asked(repository: Repository, options: argparse.Namespace, about: About, answer: Answer) -> ExitCode:
     """Answer from the graph; first provisionally where that takes a while and somebody is watching."""
 
     def first(grounds: Grounds) -> None:
@@ -131,10 +134,10 @@ def _asked(
         print("-- provisional so far; parsing --", file=sys.stderr, flush=True)
 
     watched = sys.stdout.isatty() and options.format == "text" and options.output is None
-    depth = options.depth or (_REACH if options.touched is not None else 1)
-    with structure_of(
-        repository, names, wish_of(options), files=files, depth=depth, first=first if watched else None, say=say
-    ) as grounds:
+    with (
+        progress() as say,
+        structure_of(repository, about, wish_of(options), first=first if watched else None, say=say) as grounds,
+    ):
         tell_notes(grounds)
         return answer(grounds, options)
 
@@ -174,7 +177,7 @@ def _write_json(options: argparse.Namespace, grounds: Grounds, told: dict[str, A
 def _around(grounds: Grounds, options: argparse.Namespace) -> ExitCode:
     """Tell a symbol and what stands around it."""
     symbols, shown = grounds.symbols(options.symbol), options.n or _SHOWN
-    direction = Direction.IN if options.callers else Direction.OUT if options.callees else Direction.BOTH
+    direction = _direction(options)
     wanted = [Relation(one) for one in options.relation or ()]
     if not wanted and not options.depth and direction is Direction.BOTH and options.format == "text":
         _write_lines(options, grounds, symbols_told(grounds, symbols, shown=shown, columns=_columns()))
@@ -252,8 +255,9 @@ def _touched(repository: Repository, options: argparse.Namespace) -> ExitCode:
         _write_lines(options, grounds, [*lines, *(f"{plain(path)}: no C, not looked into" for path in others)])
         return ExitCode.OK if found else ExitCode.NO
 
-    names = [name_of(one.symbol) for one in touched if not one.symbol.startswith("file ")]
-    return _asked(repository, options, names, answer, files=changed)
+    names = tuple(name_of(one.symbol) for one in touched if not one.symbol.startswith("file "))
+    about = About(names, tuple(changed), options.depth or _REACH, Direction.IN)
+    return _asked(repository, options, about, answer)
 
 
 def _sides(repository: Repository, text: str) -> tuple[Oid, Oid]:

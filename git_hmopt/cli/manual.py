@@ -53,7 +53,7 @@ _FILES = {
     "directory this tool was installed into. Where the shell does not look there: source the first in ~/.bashrc, or "
     "add the directory of the second to fpath in ~/.zshrc, before compinit.",
 }
-_SEE_ALSO = ("git(1)", "git-bisect(1)", "git-notes(1)", "perf(1)", "valgrind(1)", "bwrap(1)")
+_SEE_ALSO = ("git(1)", "git-bisect(1)", "git-notes(1)", "perf(1)", "valgrind(1)", "bwrap(1)", "dot(1)")
 
 # The right-hand characters would be quotes, hyphens and accents of typesetting: nothing one can copy into a shell.
 _ROFF = str.maketrans({"\\": r"\(rs", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti", '"': r"\(dq"})

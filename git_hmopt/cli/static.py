@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import json
 
-from git_hmopt.cli.building import say, tell_notes
+from git_hmopt.cli.building import progress, tell_notes
 from git_hmopt.errors import ExitCode
-from git_hmopt.psg.ask import Basis, Wish, structure_of
+from git_hmopt.psg.ask import About, Basis, Wish, structure_of
 from git_hmopt.report.structure import statistics_told
 from git_hmopt.report.wording import plain
 from git_hmopt.store.repository import Repository
@@ -15,7 +15,7 @@ from git_hmopt.store.repository import Repository
 
 def counted(repository: Repository, wish: Wish, *, as_json: bool) -> ExitCode:
     """Print the counts and what they rest on; say what is missing where nothing was ever parsed."""
-    with structure_of(repository, (), wish, say=say) as grounds:
+    with progress() as say, structure_of(repository, About(), wish, say=say) as grounds:
         known = grounds.basis is not Basis.APPROXIMATE
         statistics = grounds.structure.statistics() if known else None
         if as_json:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +18,7 @@ from git_hmopt.errors import ConfigError, UsageError
 from git_hmopt.psg.approximate import MOST_FILES, approximate_graph
 from git_hmopt.psg.build import Say, Update, update_graph
 from git_hmopt.psg.builds import Build, found_build, named_build, shards_path
-from git_hmopt.psg.queries import Structure, knob_named
+from git_hmopt.psg.queries import Direction, Structure, knob_named
 from git_hmopt.store.graph import GraphTables
 from git_hmopt.store.repository import Repository
 from git_hmopt.store.shards import opened_shards
@@ -90,21 +90,30 @@ class Wish:
     """Parse units once more that failed before."""
 
 
+@dataclass(frozen=True)
+class About:
+    """What has to be read when there is nothing but text."""
+
+    names: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    depth: int = 1
+    direction: Direction = Direction.BOTH
+    below: str = ""
+
+
 @contextlib.contextmanager
 def structure_of(
     repository: Repository,
-    names: Sequence[str],
+    about: About,
     wish: Wish,
     *,
-    files: Sequence[str] = (),
-    depth: int = 1,
     first: Callable[[Grounds], None] | None = None,
     say: Say | None = None,
 ) -> Iterator[Grounds]:
-    """Give the graph to ask about `names`.
+    """Give the graph to ask about something.
 
-    `first` hears the provisional answer when parsing what is dirty takes a while. `names`, `files` and `depth` say what
-    has to be read when there is nothing but text. Raises ConfigError for a named build that is none.
+    `first` hears the provisional answer when parsing what is dirty takes a while. Raises ConfigError for a named build
+    that is none.
     """
     root = repository.require_worktree()
     build = named_build(wish.build, root) if wish.build is not None else found_build(root, repository.home)
@@ -116,7 +125,10 @@ def structure_of(
             if updated.complete or _ever_parsed(read):
                 yield _grounds(build, read, updated)
                 return
-    with approximate_graph(repository, root, names, files=files, depth=depth) as (tables, left_out):
+    with approximate_graph(
+        repository, root, about.names, files=about.files, depth=about.depth, direction=about.direction,
+        below=about.below,
+    ) as (tables, left_out):  # fmt: skip
         why = "no build was found" if build is None else f"{build.described} was never parsed"
         step = MAKE_BUILD if build is None else "leave out --provisional"
         left = [f"{left_out} more files name it and were not read (the first {MOST_FILES} were)"] if left_out else []

@@ -52,23 +52,27 @@ class Row:
 
 
 def rows_as_lines(rows: Sequence[Row], columns: int, indent: int = 0) -> Iterator[str]:
-    """Yield rows with their places below each other; a name that is too long for that has a line of its own."""
+    """Yield rows with their places below each other, and their words where all of that fits into the columns.
+
+    A name that leaves no room for its place has a line of its own.
+    """
     room = max(columns, NARROWEST) - indent
-    short = [len(row.name) for row in rows if len(row.name) + 2 + len(row.place) <= room]
-    width = max(short, default=0)
+    names = [len(row.name) for row in rows if len(row.name) + 2 + len(row.place) <= room]
+    width = max(names, default=0)
     widest = max((len(row.place) for row in rows if row.more), default=0)
-    blanks = " " * indent
+    words = max((len(row.more) for row in rows), default=0)
+    padded = widest if width + 2 + widest + 2 + words <= room else 0
     for row in rows:
-        rest = f"{plain(row.place):<{widest if row.more else 0}}  {plain(row.more)}".rstrip()
-        name = plain(row.name)
+        name, place = plain(row.name), plain(row.place)
+        rest = f"{place:<{padded}}  {plain(row.more)}" if place else plain(row.more)
+        rest = rest.rstrip() if row.more else place
         if len(name) > width and rest:
-            yield f"{blanks}{name}"
-            yield f"{blanks}    {rest}"
-        elif rest and len(name) <= width and indent + width + 2 + len(rest) > columns:
-            # The words do not fit into the columns: closer together they may.
-            yield f"{blanks}{name}  {plain(row.place)}  {plain(row.more)}".rstrip()
+            yield f"{' ' * indent}{name}"
+            yield f"{' ' * indent}    {rest}"
         else:
-            yield f"{blanks}{name:<{width if rest else 0}}  {rest}".rstrip()
+            # A row that is too long with its words moves its place to the name.
+            fitting = width if width + 2 + len(rest) <= room else 0
+            yield f"{' ' * indent}{name:<{fitting}}  {rest}".rstrip()
 
 
 def section(title: str, rows: Sequence[Row], shown: int, columns: int) -> Iterator[str]:
@@ -99,7 +103,6 @@ def symbols_told(grounds: Grounds, symbols: Sequence[str], *, shown: int, column
 
 def _one(grounds: Grounds, symbol: str, shown: int, columns: int) -> Iterator[str]:
     structure = grounds.structure
-    is_knob = symbol.startswith("CONFIG_")
     yield plain(symbol)
     yield from _where(grounds, symbol, shown, columns)
     for title, relations, side in _SECTIONS:
@@ -113,13 +116,15 @@ def _one(grounds: Grounds, symbol: str, shown: int, columns: int) -> Iterator[st
             rows = [_with_place(structure, one) for one in found]
             yield from section(f"{title} {plain(field)}", rows, shown, columns)
     yield from section("built only when", [_condition(one) for one in structure.knobs_of(symbol)], shown, columns)
-    if is_knob:
+    if symbol.startswith("CONFIG_"):
         rows = [_guarded(one) for one in structure.guarded(symbol)]
         yield from section("decides about", rows, shown, columns)
 
 
 def _where(grounds: Grounds, symbol: str, shown: int, columns: int) -> Iterator[str]:
-    places, knobs = grounds.structure.places(symbol), grounds.structure.knobs(symbol)
+    knobs = grounds.structure.knobs(symbol) if symbol.startswith("CONFIG_") else []
+    # Kconfig says more of a knob than where it is.
+    places = [place for place in grounds.structure.places(symbol) if place.kind is not Kind.CONFIG]
     for place in places[:shown]:
         yield f"  {_place(grounds, place)}"
         if place.type and place.kind is not Kind.MACRO:
@@ -193,6 +198,8 @@ def tree_told(
         node = graph.nodes[symbol]
         lines.append(plain(f"{symbol}  {node['file']}:{node['line']}" if node["file"] else symbol))
         lines += _branches(steps, symbol, shown, columns, depth=1, arrows=direction is Direction.BOTH)
+    if not graph.number_of_edges():
+        lines.append("  nothing that is known")
     if graph.graph["left_out"]:
         lines.append(f"and {graph.graph['left_out']} more edges, which were not followed")
     return lines
@@ -261,8 +268,8 @@ def guards_told(
 
 
 def _guarded(one: Guarded) -> Row:
-    part = "" if one.whole or one.sense == "asked" or one.symbol == f"file {one.file}" else ", a part"
-    text = ", read as text" if one.approximate else ""
+    part = "" if one.whole or one.sense == "asked" or one.symbol == f"file {one.file}" else ", in part"
+    text = " (text)" if one.approximate else ""
     place = f"{one.file}:{_lines(one.first_line, one.last_line)}" if one.first_line else one.file
     name = "these lines" if one.symbol == f"file {one.file}" and one.first_line else _named(one.symbol, one.file)
     return Row(name, place if name != f"file {place}" else "", f"{_SENSES[one.sense]}{part}{text}")
@@ -272,7 +279,7 @@ def _condition(one: Guarded) -> Row:
     if not one.first_line:
         return Row(one.knob, one.file, "set")
     said = {"asked": "asked", "else": "not set"}.get(one.sense, "set")
-    part = "" if one.whole or one.sense == "asked" else ", a part"
+    part = "" if one.whole or one.sense == "asked" else ", in part"
     return Row(one.knob, f"{one.file}:{_lines(one.first_line, one.last_line)}", f"{said}{part}")
 
 

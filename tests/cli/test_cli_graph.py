@@ -187,7 +187,7 @@ def test_distances_are_told_as_a_tree(built: Project, argv: tuple[str, ...]) -> 
 
 
 def test_nothing_is_no(built: Project) -> None:
-    assert asked(built, "whole", "--callers", code=1) == "whole  kernel/parts.c:2\n" + BUILT
+    assert asked(built, "whole", "--callers", code=1) == "whole  kernel/parts.c:2\n  nothing that is known\n" + BUILT
     assert told(built, "whole", "--callers", code=1)["edges"] == []
     assert asked(built, "go", "--implementers", code=1) == "no function stands in go\n" + BUILT
     assert told(built, "go", "--implementers", code=1)["implementers"] == {}
@@ -204,7 +204,7 @@ def test_who_stands_in_a_field_however_it_is_named(built: Project) -> None:
 
 
 def test_what_a_knob_decides_about(built: Project) -> None:
-    trace = "CONFIG_TRACE (1)\n  box_trace  lib/box.c:19-22  when set, read as text\n" + BUILT
+    trace = "CONFIG_TRACE (1)\n  box_trace  lib/box.c:19-22  when set (text)\n" + BUILT
     for name in ("TRACE", "CONFIG_TRACE"):
         assert asked(built, name, "--guards") == trace
     (one,) = told(built, "TRACE", "--guards")["guarded"]
@@ -457,7 +457,7 @@ def test_without_a_build_text_answers_and_says_so(plain: Project) -> None:
         "go\n  kernel/go.c:4-9  function external, read as text\n  called by (1)\n    start  kernel/go.c:15\n"
         "  calls (1)\n    detail  kernel/go.c:6\n" + UNBUILT
     )
-    assert "box_trace  lib/box.c:19-22  when set, read as text\n" in asked(plain, "--guards", "TRACE")
+    assert "box_trace  lib/box.c:19-22  when set (text)\n" in asked(plain, "--guards", "TRACE")
     assert asked(plain, "start", "--callees", "--depth", "2") == (
         "kernel/go.c:start  kernel/go.c:11\n  go  kernel/go.c:15\n    detail  kernel/go.c:6\n" + UNBUILT
     )
@@ -468,6 +468,12 @@ def test_without_a_build_text_answers_and_says_so(plain: Project) -> None:
     assert asked(plain, "--guards", "NOTHING", code=1) == "CONFIG_NOTHING (0)\n  nothing that is known\n" + UNBUILT
     assert told(plain, "go")["basis"] == "approximate"
     assert not (plain.root / ".git/hmopt").exists()
+
+
+def test_the_tree_that_the_last_run_built_is_asked_where_nothing_else_was(with_run: Project) -> None:
+    said = asked(with_run, "crc32c_update", "--json")
+    assert json.loads(said)["build"].startswith("the base tree of the last run, build-")
+    assert json.loads(said)["basis"] == "exact"
 
 
 # -- places -----------------------------------------------------------------------------------------------------------
@@ -632,13 +638,26 @@ def units_done(project: Project) -> int:
     return 0
 
 
+def all_began(pid: int) -> bool:
+    """Say whether the workers that a process started are past their start: from then on they ignore Ctrl-C."""
+    workers = []
+    for child in children(pid):
+        try:
+            if b"--multiprocessing-fork" in (Path("/proc") / str(child) / "cmdline").read_bytes():
+                workers.append((Path("/proc") / str(child) / "status").read_text())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    ignored = [int(line.split()[1], 16) for text in workers for line in text.splitlines() if line.startswith("SigIgn")]
+    return bool(ignored) and all(mask >> (signal.SIGINT - 1) & 1 for mask in ignored)
+
+
 def test_ctrl_c_is_one_line_leaves_nobody_and_the_next_call_goes_on(many: Project) -> None:
     child = subprocess.Popen(
         ["git-hmopt", "graph", "unit7"], cwd=many.root, env=many.environment, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while units_done(many) < 20:
+    while units_done(many) < 20 or not all_began(child.pid):
         assert child.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     below = children(child.pid)
@@ -655,6 +674,27 @@ def test_ctrl_c_is_one_line_leaves_nobody_and_the_next_call_goes_on(many: Projec
     assert asked(many, "unit7").endswith(BUILT)
     assert units_done(many) >= 400
     assert time.monotonic() - started < 60
+
+
+def test_ctrl_c_at_a_terminal_leaves_no_half_line_of_progress(many: Project) -> None:
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        ["git-hmopt", "graph", "unit7"], cwd=many.root, env={**many.environment, "TERM": "xterm"},
+        start_new_session=True, stdout=theirs, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    said = b""
+    while b"parsing 20 of " not in said or not all_began(child.pid):
+        said += os.read(ours, 4096)
+    os.killpg(child.pid, signal.SIGINT)
+    while True:
+        try:
+            said += os.read(ours, 4096)
+        except OSError:  # the terminal was closed by its last writer
+            break
+    os.close(ours)
+    assert child.wait(60) == 130
+    assert said.endswith(b"\r\x1b[Kgit hmopt: interrupted\r\n"), said[-200:]
 
 
 # -- git hmopt analyze --static ---------------------------------------------------------------------------------------
