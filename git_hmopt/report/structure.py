@@ -24,6 +24,8 @@ from git_hmopt.report.wording import fit, plain
 COLUMNS = 100
 """Where there is no terminal."""
 NARROWEST = 40
+_LEAST_SUBSYSTEM = 12
+"""Characters of a subsystem's name below which it says nothing."""
 
 _CALLS = (Relation.CALL_STATIC, Relation.CALL_INDIRECT)
 _SECTIONS = (
@@ -126,7 +128,7 @@ def _where(grounds: Grounds, symbol: str, shown: int, columns: int) -> Iterator[
     # Kconfig says more of a knob than where it is.
     places = [place for place in grounds.structure.places(symbol) if place.kind is not Kind.CONFIG]
     for place in places[:shown]:
-        yield f"  {_place(grounds, place)}"
+        yield f"  {_place(grounds, place, columns - 2)}"
         if place.type and place.kind is not Kind.MACRO:
             yield f"    {fit(place.type, max(columns, NARROWEST) - 4)}"
     if len(places) > shown:
@@ -138,15 +140,15 @@ def _where(grounds: Grounds, symbol: str, shown: int, columns: int) -> Iterator[
         yield f"  defined in no {'file that was read' if text else 'unit of this build'}"
 
 
-def _place(grounds: Grounds, place: Place) -> str:
+def _place(grounds: Grounds, place: Place, columns: int) -> str:
     linkage = place.linkage if place.kind in (Kind.FUNCTION, Kind.VARIABLE) else ""
     words = [place.kind.value, linkage, "inline" if place.is_inline else "", *place.attributes]
     said = " ".join(word for word in words if word)
     if place.approximate:
         said += ", not in this build" if grounds.basis is Basis.EXACT else ", read as text"
-    subsystem = grounds.structure.subsystem(place.file)
-    parts = [f"{place.file}:{_lines(place.first_line, place.last_line)}", said, f"[{subsystem}]" if subsystem else ""]
-    return plain("  ".join(part for part in parts if part))
+    where = plain(f"{place.file}:{_lines(place.first_line, place.last_line)}  {said}")
+    subsystem, room = grounds.structure.subsystem(place.file), columns - len(where) - len("  []")
+    return f"{where}  [{fit(subsystem, room)}]" if subsystem and room >= _LEAST_SUBSYSTEM else where
 
 
 def _lines(first: int, last: int) -> str:

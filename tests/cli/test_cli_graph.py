@@ -520,6 +520,7 @@ def test_where_nothing_can_be_written_one_line_says_so_and_text_still_answers(tr
         done = refused_here("go")
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (128, "", 1)
         assert "/.git/hmopt/structure" in done.stderr and "cannot be written" in done.stderr
+        assert done.stderr.endswith("; make room or rights there\n")
         (tree.root / "compile_commands.json").unlink()
         done = refused_here("go")
         assert (done.returncode, done.stderr) == (0, "") and done.stdout.endswith(UNBUILT)
@@ -586,6 +587,18 @@ def with_many_units(project: Project) -> None:
         project.write(path, f"#include <linux/box.h>\nint unit{number}(void) {{ return go(0); }}\n")
     build(project, compiled=(*COMPILED, *units), flags=("-Iinclude",))
     asked(project, "go")
+
+
+def test_a_subsystem_is_cut_and_its_place_is_not(tree: Project) -> None:
+    tree.write("MAINTAINERS", "BOXES OF ALL KINDS AND WHAT THEY ARE MADE OF\nM:\tX <x@example.org>\nF:\tlib/\n")
+    asked(tree, "box_open")
+    for columns, said in (
+        (80, "[BOXES OF ALL KINDS AND WHAT THEY ARE MADE OF]"),
+        (50, "[BOXES OF ALL …]"),
+        (40, ""),
+    ):
+        _, text = at_a_terminal(tree, "box_open", columns=columns)
+        assert f"\n  lib/box.c:4-8  function static  {said}".rstrip() + "\n" in text
 
 
 def test_somebody_who_watches_gets_a_provisional_answer_first(tree: Project) -> None:
