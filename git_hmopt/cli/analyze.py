@@ -3,6 +3,9 @@
 
 Nothing is built, run or recorded. Every profile the run took is shown: that of the base, and that of each new best.
 Percentages are shares of the whole profile.
+
+With --static no run is looked at: the structure of the source is brought up to date, as `git hmopt graph` does it, and
+how much there is of everything is printed. Exit code 1: nothing was built, so there is nothing to count.
 """
 
 from __future__ import annotations
@@ -13,14 +16,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from git_hmopt.cli.building import add_build_options, wish_of
 from git_hmopt.cli.number import count
 from git_hmopt.cli.story import named_run
-from git_hmopt.errors import ExitCode
+from git_hmopt.errors import ExitCode, UsageError
 from git_hmopt.loop.analysis import Analysis, Edge, Spot, analyses
 from git_hmopt.report.wording import UNKNOWN, fit, plain
 from git_hmopt.store.repository import Repository
 
 _NEIGHBOURS = 3
+_SYMBOLS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,15 +33,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", nargs="?", metavar="RUN", help="a run, or a part of its name or UUID (default: the latest)"
     )
-    parser.add_argument("-n", type=count, default=8, metavar="N", help="the first N symbols (default: 8)")
+    parser.add_argument("-n", type=count, metavar="N", help=f"the first N symbols (default: {_SYMBOLS})")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--static", action="store_true", help="count what the structure of the source has, instead")
+    add_build_options(parser)
 
 
 def run(options: argparse.Namespace) -> ExitCode:
     """Print the analyses."""
+    _refuse_what_excludes(options)
     repository = Repository.open(Path())
+    if options.static:
+        # A run's analysis does not pay for libclang.
+        from git_hmopt.cli.static import counted
+
+        return counted(repository, wish_of(options), as_json=options.json)
     name = named_run(repository, options.run)
-    found = analyses(repository, name, limit=options.n)
+    found = analyses(repository, name, limit=_SYMBOLS if options.n is None else options.n)
     if options.json:
         print(json.dumps({"v": 1, "run": name, "profiles": [asdict(one) for one in found]}))
         return ExitCode.OK
@@ -44,6 +57,17 @@ def run(options: argparse.Namespace) -> ExitCode:
     for one in found:
         print("\n".join(["", *_told(one)]))
     return ExitCode.OK
+
+
+def _refuse_what_excludes(options: argparse.Namespace) -> None:
+    """Raise UsageError where options ask for a run and for the source."""
+    if options.static and (options.run is not None or options.n is not None):
+        what = "a RUN" if options.run is not None else "-n"
+        raise UsageError(f"analyze: {what} and --static exclude each other", next_step="leave one of them out")
+    if not options.static and (options.build is not None or options.provisional or options.again):
+        raise UsageError(
+            "analyze: --build, --provisional and --again are only for --static", next_step="see: git hmopt analyze -h"
+        )
 
 
 def _told(one: Analysis) -> Iterator[str]:

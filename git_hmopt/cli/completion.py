@@ -31,7 +31,10 @@ END = "# -- end\n"
 _KINDS: Mapping[str, str] = {
     "base": "commits",
     "baseline": "runs",
+    "below": "files",
+    "build": "files",
     "config": "files",
+    "depth": "nothing",
     "directory": "directories",
     "iteration": "nothing",
     "iterations": "nothing",
@@ -54,8 +57,11 @@ _KINDS: Mapping[str, str] = {
     "runs": "runs",
     "seed": "nothing",
     "since": "nothing",
+    # Only Python could ask the graph for them, and its start is too slow for a key.
+    "symbol": "nothing",
     "text": "nothing",
     "time": "nothing",
+    "touched": "commits",
     "workload": "workloads",
     "workloads": "workloads",
 }

@@ -24,6 +24,8 @@ EXAMPLES = {
     "git hmopt optimize --workload lib-crc64",
     "Judge patches of your own, then read the story of the run:": "git hmopt optimize --workload lib-sort "
     "--proposer patches:./my-patches\ngit hmopt show",
+    "Ask who calls a function, and who reaches what the last commit touches:": "git hmopt graph --callers do_swap "
+    "--depth 3\ngit hmopt graph --touched HEAD~1..HEAD",
     "Find the commit that made a workload slower:": "git bisect start BAD GOOD\ngit bisect run git hmopt check",
 }
 
@@ -51,7 +53,7 @@ _FILES = {
     "directory this tool was installed into. Where the shell does not look there: source the first in ~/.bashrc, or "
     "add the directory of the second to fpath in ~/.zshrc, before compinit.",
 }
-_SEE_ALSO = ("git(1)", "git-bisect(1)", "git-notes(1)", "perf(1)", "valgrind(1)", "bwrap(1)")
+_SEE_ALSO = ("git(1)", "git-bisect(1)", "git-notes(1)", "perf(1)", "valgrind(1)", "bwrap(1)", "dot(1)")
 
 # The right-hand characters would be quotes, hyphens and accents of typesetting: nothing one can copy into a shell.
 _ROFF = str.maketrans({"\\": r"\(rs", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti", '"': r"\(dq"})
@@ -142,8 +144,8 @@ def _synopsis(usage: str) -> str:
         rf"\fB{_roff(part)}\fR" if part.startswith("-") else _emphasised(part)
         for part in re.split(r"((?<!\w)--?\w[\w-]*)", usage)
     )
-    # A line is broken between brackets only.
-    return re.sub(r"\[[^]]*\]", lambda found: found[0].replace(" ", r"\ "), bold)
+    # A line is broken between brackets, and before the next of several that exclude each other.
+    return re.sub(r"\[[^]]*\]", lambda found: found[0].replace(" ", r"\ ").replace(r"\ |", " |"), bold)
 
 
 def _emphasised(text: str) -> str:

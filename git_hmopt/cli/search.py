@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from git_hmopt.cli.number import positive
+from git_hmopt.cli.paths import from_the_top
 from git_hmopt.errors import ExitCode, UsageError
 from git_hmopt.search.retrieval import Answer, Indexed, Question, search
 from git_hmopt.store.repository import Repository
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     if options.paths and options.kind not in (None, "code"):
         raise UsageError(f"search: paths are of code, not of {options.kind}", next_step="leave them out")
     kinds = (_KINDS[options.kind],) if options.kind else (Kind.CODE,) if options.paths else tuple(Kind)
-    paths = tuple(_from_the_top(repository, path) for path in options.paths)
+    paths = tuple(from_the_top(repository, path) for path in options.paths)
     question = Question(options.text, kinds, options.n, options.rev, tuple(path for path in paths if path))
     answer = search(repository, question, listener=_progress)
     found = any(answer.hits.values())
@@ -54,15 +54,6 @@ def run(options: argparse.Namespace) -> ExitCode:
         if not found:
             print("nothing was found")
     return ExitCode.OK if found else ExitCode.NO
-
-
-def _from_the_top(repository: Repository, path: str) -> str:
-    """Return a path, relative to the current directory, from the top of the tree; nothing for the top itself."""
-    top = repository.worktree
-    whole = os.path.normpath(path if top is None else os.path.relpath(Path.cwd() / path, os.path.realpath(top)))
-    if whole.startswith(("../", "/")) or whole == "..":
-        raise UsageError(f"'{path}' is outside the repository", next_step="name files or directories of its tree")
-    return "" if whole == "." else whole
 
 
 def _json(text: str, answer: Answer) -> dict[str, object]:

@@ -75,6 +75,7 @@ _PROGRAMS = (
     _Program("valgrind", "profile", "no exact instruction counts of user programs", "valgrind"),
     _Program("qemu-system-x86_64", "profile", "no instruction counts of x86_64 kernels", "qemu-system-x86"),
     _Program("qemu-system-aarch64", "profile", "no instruction counts of arm64 kernels", "qemu-system-arm"),
+    _Program("dot", "source", "git hmopt graph draws no SVG", "graphviz"),
 )
 
 

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from git_hmopt.psg.queries import Direction, is_below
 from git_hmopt.psg.text import approximate_page
 from git_hmopt.store.graph import GraphTables, memory_graph
 from git_hmopt.store.repository import Repository
@@ -19,37 +20,49 @@ MOST_FILES = 400
 """Files that are read for one question; a name that more of them have is no name to ask about by text."""
 
 
+def written(path: str) -> str:
+    """Return a path as the graph has it: sqlite takes no bytes that are not UTF-8."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 @contextlib.contextmanager
 def approximate_graph(
-    repository: Repository, root: Path, names: Iterable[str], *, files: Iterable[str] = (), depth: int = 1
-) -> Iterator[tuple[GraphTables, int]]:
+    repository: Repository, root: Path, names: Iterable[str], *, files: Iterable[str] = (), depth: int = 1,
+    direction: Direction = Direction.BOTH, below: str = "",
+) -> Iterator[tuple[GraphTables, int]]:  # fmt: skip
     """Give a graph of the files that have one of the names as a word, and of `files`; and how many were left out.
 
-    `depth` above one takes in the files that name the functions found in the step before.
+    `depth` above one takes in the files that name the functions found in the step before, among callers, callees or
+    both. `below` restricts the files.
     """
     with memory_graph() as tables:
         left_out, wanted, known = 0, list(dict.fromkeys(names)), set(names)
         todo = dict.fromkeys(files)
         read: set[str] = set()
         for _ in range(max(1, depth)):
-            todo |= dict.fromkeys(repository.files_with_words(wanted, ".c", ".h"))
+            naming = repository.files_with_words(wanted, ".c", ".h")
+            todo |= dict.fromkeys(path for path in naming if is_below(path, below))
             fresh = [path for path in todo if path not in read]
             left_out += max(0, len(read) + len(fresh) - MOST_FILES)
             for path in fresh[: MOST_FILES - len(read)]:
                 read.add(path)
                 with tables.transaction():
-                    tables.put_page(path, "", approximate_page(path, _bytes(root / path)))
-            wanted = [name for name in _neighbours(tables, wanted) if name not in known]
+                    tables.put_page(written(path), "", approximate_page(written(path), _bytes(root / path)))
+            wanted = [name for name in _neighbours(tables, wanted, direction) if name not in known]
             known.update(wanted)
             if not wanted:
                 break
         yield tables, left_out
 
 
-def _neighbours(tables: GraphTables, names: Iterable[str]) -> list[str]:
+_ENDS = {Direction.OUT: ("source", "target"), Direction.IN: ("target", "source")}
+
+
+def _neighbours(tables: GraphTables, names: Iterable[str], direction: Direction) -> list[str]:
     found: dict[str, None] = {}
+    ways = [_ENDS[direction]] if direction in _ENDS else list(_ENDS.values())
     for name in names:
-        for side, other in (("source", "target"), ("target", "source")):
+        for side, other in ways:
             statement = (
                 f"SELECT DISTINCT o.name FROM edges JOIN symbols s ON s.id = {side} JOIN symbols o ON o.id = {other}"
                 " WHERE s.name = ? ORDER BY o.name"

@@ -22,15 +22,10 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import TimeoutError as TaskTimeout
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 
-from pebble import ProcessExpired, ProcessPool
-
-from git_hmopt.errors import HmoptError, ProgramError
-from git_hmopt.psg import tasks
+from git_hmopt.errors import HmoptError
 from git_hmopt.psg.arguments import parser_arguments
 from git_hmopt.psg.compile_database import CompileCommand, CompileDatabase
 from git_hmopt.psg.facts import FileFacts, packed, page_of
@@ -50,6 +45,7 @@ from git_hmopt.psg.precompiled import Arguments, commonest, shared_by_many, told
 from git_hmopt.psg.surroundings import Skipped, Surroundings
 from git_hmopt.psg.tasks import Parsed, Task
 from git_hmopt.psg.text import approximate_page
+from git_hmopt.psg.workers import worked
 from git_hmopt.store.graph import PROVISIONAL, FileRow, GraphFile, GraphTables, UnitRow
 from git_hmopt.store.shards import Shards
 
@@ -428,26 +424,8 @@ class _Updating:
             self._tables.put_unit(one.path, row, [one.path])
 
     def _worked(self, todo: Sequence[Task]) -> Iterator[tuple[Task, Parsed | str]]:
-        """Yield each task with what it gave, or with why it gave nothing, in the order of the tasks."""
-        if not todo:
-            return
         known = {file: unit for file, unit in self._tables.speakers().items() if unit in self._keys}
-        workers = max(1, min(self._workers, len(todo)))
-        with ProcessPool(workers, context=get_context("spawn"), initializer=tasks.begin, initargs=(known,)) as pool:
-            futures = [(task, pool.schedule(tasks.work, args=(task,), timeout=self._unit_seconds)) for task in todo]
-            try:
-                for task, future in futures:
-                    try:
-                        yield task, future.result()
-                    except TaskTimeout:
-                        yield task, f"libclang did not finish within {self._unit_seconds:g} seconds"
-                    except ProcessExpired as error:
-                        yield task, f"libclang crashed (exit {error.exitcode})"
-                    except ProgramError as error:
-                        yield task, str(error)
-            finally:
-                for _, future in futures:
-                    future.cancel()  # type: ignore[no-untyped-call]
+        return worked(todo, known, workers=self._workers, seconds=self._unit_seconds)
 
     # -- 4: headers -------------------------------------------------------------------------------------------------
 

@@ -107,23 +107,27 @@ def commonest(sources: Iterable[bytes]) -> tuple[str, ...]:
     return tuple(name for name, _ in sorted(often, key=lambda pair: (-pair[1], pair[0]))[:MOST])
 
 
-def header_text(forced: Sequence[str], headers: Sequence[str]) -> str:
-    """Return the source of a precompiled header."""
+def header_text(forced: Sequence[str], headers: Sequence[str], directory: Path) -> str:
+    """Return the source of a precompiled header for units that are compiled in `directory`."""
     lines = [f'#define {name} "unit"' for name in _NAMES]
-    lines += [f'#include "{name}"' for name in forced]
+    # A compiler looks for them from where it runs, and then where quoted names are looked for (gcc.gnu.org, -include).
+    placed = ((directory / name, name) for name in forced)
+    lines += [f'#include "{path if path.is_file() else name}"' for path, name in placed]
     lines += [f"#include <{name}>" for name in headers]
     # A unit gives them itself, on its command line.
     lines += [f"#undef {name}" for name in _NAMES]
     return "\n".join(lines) + "\n"
 
 
-def make_precompiled(arguments: Arguments, headers: Sequence[str], target: Path) -> cindex.TranslationUnit:
+def make_precompiled(
+    arguments: Arguments, headers: Sequence[str], target: Path, *, directory: Path
+) -> cindex.TranslationUnit:
     """Write the precompiled header to `target` and return its unit.
 
     Raises ProgramError, naming the first error, when its headers do not compile together.
     """
     source = target.with_suffix(".h")
-    source.write_text(header_text(arguments.forced, headers), encoding="utf-8")
+    source.write_text(header_text(arguments.forced, headers, directory), encoding="utf-8")
     options = cindex.TranslationUnit.PARSE_INCOMPLETE | _FOR_SERIALIZATION
     given = [*arguments.shared, "-x", "c-header", "-Xclang", "-fno-pch-timestamp"]
     try:

@@ -20,6 +20,20 @@ from git_hmopt.store.graph import TEXT, GraphTables
 
 _MOST_NODES = 2000
 _BUILT = ("object", "folder")
+# A macro that is defined nowhere is a name that only looked like one.
+_NO_GUESS = "(symbols.symbol NOT GLOB 'macro *' OR EXISTS (SELECT 1 FROM definitions d WHERE d.symbol = symbols.id))"
+_KNOBS = "SELECT knob FROM knobs UNION SELECT symbol FROM symbols WHERE symbol GLOB 'CONFIG_*'"
+
+
+def knob_named(name: str) -> str:
+    """Return a config knob's whole name, which people write without its beginning."""
+    return name if name.startswith("CONFIG_") else f"CONFIG_{name}"
+
+
+def is_below(path: str, place: str) -> bool:
+    """Say whether a path is a file or directory, or lies below it; everything lies below nothing."""
+    place = place.rstrip("/")
+    return not place or path == place or path.startswith(f"{place}/")
 
 
 def _file_and_folders(path: str) -> list[str]:
@@ -111,18 +125,21 @@ class Structure:
         """
         # A field may be named without its tag word: file_operations.read_iter.
         for exact in (name, f"struct {name}", f"union {name}"):
-            if next(self._tables.rows("SELECT 1 FROM symbols WHERE symbol = ?", (exact,)), None) is not None:
+            statement = f"SELECT 1 FROM symbols WHERE symbol = ? AND {_NO_GUESS}"
+            if next(self._tables.rows(statement, (exact,)), None) is not None:
                 return [exact]
         found = [
             symbol
             for (symbol,) in self._tables.rows(
                 "SELECT symbols.symbol FROM symbols"
-                " LEFT JOIN definitions ON definitions.symbol = symbols.id WHERE name = ?"
+                f" LEFT JOIN definitions ON definitions.symbol = symbols.id WHERE name = ? AND {_NO_GUESS}"
                 " GROUP BY symbols.id"
                 " ORDER BY min(definitions.kind = 'function') DESC, count(kind) = 0, symbols.symbol",
                 (name,),
             )
         ]
+        if not found and self._is_knob(knob_named(name)):
+            return [knob_named(name)]
         if found:
             return found
         near = self._near(name)
@@ -131,12 +148,31 @@ class Structure:
             next_step=f"did you mean {', '.join(repr(one) for one in near)}?" if near else "is it built at all?",
         )
 
+    def resolve_knob(self, name: str) -> str:
+        """Return a config knob's whole name; UsageError with the nearest ones when nothing here has it."""
+        knob = knob_named(name)
+        if self._is_knob(knob):
+            return knob
+        known = {one for (one,) in self._tables.rows(f"SELECT knob FROM guards UNION {_KNOBS}")}
+        near = difflib.get_close_matches(knob, sorted(known), n=3)
+        raise UsageError(
+            f"no config knob '{knob}' in this tree",
+            next_step=f"did you mean {', '.join(repr(one) for one in near)}?" if near else "see its Kconfig files",
+        )
+
+    def _is_knob(self, knob: str) -> bool:
+        statement = f"SELECT 1 FROM guards WHERE knob = ?1 UNION ALL SELECT 1 FROM ({_KNOBS}) WHERE knob = ?1 LIMIT 1"
+        return next(self._tables.rows(statement, (knob,)), None) is not None
+
     def _near(self, name: str) -> list[str]:
-        start = name.rpartition(".")[2].rpartition(" ")[2][:3]
-        names = [
-            one for (one,) in self._tables.rows("SELECT DISTINCT name FROM symbols WHERE name GLOB ?", (f"{start}*",))
-        ]
-        return difflib.get_close_matches(name, names, n=3)
+        """Return the defined names that look most like one; those that share its first or its last three letters."""
+        short = name.rpartition(":")[2].rpartition(".")[2].rpartition(" ")[2]
+        statement = (
+            "SELECT DISTINCT name FROM symbols JOIN definitions ON definitions.symbol = symbols.id"
+            " WHERE substr(name, 1, 3) = ? OR substr(name, -3) = ?"
+        )
+        names = [one for (one,) in self._tables.rows(statement, (short[:3], short[-3:]))]
+        return difflib.get_close_matches(short, sorted(names), n=3)
 
     def complete(self, prefix: str, limit: int = 50) -> list[str]:
         """Return names of functions that begin so, for completion."""
@@ -202,6 +238,17 @@ class Structure:
         links = self.links(field, Direction.IN, (Relation.INHERITANCE,))
         return sorted({link.source for link in links if link.detail == "implements"})
 
+    def fields(self, record: str) -> list[str]:
+        """Return a record's fields, sorted."""
+        return self._ends(record, Direction.OUT, (Relation.HASMEMBER,))
+
+    def callers_through(self, function: str) -> dict[str, list[str]]:
+        """Return who calls through a table's field that a function stands in, by field."""
+        fields = [one.target for one in self.links(function, Direction.OUT, (Relation.INHERITANCE,))
+                  if one.detail == "implements"]  # fmt: skip
+        calling = {field: self._ends(field, Direction.IN, (Relation.CALL_INDIRECT,)) for field in fields}
+        return {field: found for field, found in calling.items() if found}
+
     def candidates(self, function: str) -> dict[str, list[str]]:
         """Return whom a function's indirect calls may reach, by the field they go through."""
         fields = self._ends(function, Direction.OUT, (Relation.CALL_INDIRECT,))
@@ -213,9 +260,13 @@ class Structure:
 
     def neighbourhood(
         self, symbols: Sequence[str], depth: int, *, direction: Direction = Direction.BOTH,
-        relations: Iterable[Relation] | None = None, most: int = _MOST_NODES,
+        relations: Iterable[Relation] | None = None, through_tables: bool = False, most: int = _MOST_NODES,
     ) -> nx.MultiDiGraph:  # fmt: skip
-        """Return what stands within `depth` edges of the symbols; the graph's `left_out` counts what `most` cut off."""
+        """Return what stands within `depth` edges of the symbols; the graph's `left_out` counts what `most` cut off.
+
+        With `through_tables` calls are followed through the fields of tables: from a field to the functions that stand
+        in it, or from a function to the fields it stands in, as the direction has it.
+        """
         graph = nx.MultiDiGraph(left_out=0)
         wanted = list(relations) if relations is not None else None
         edge, known = list(dict.fromkeys(symbols)), set(symbols)
@@ -224,7 +275,7 @@ class Structure:
         for away in range(1, depth + 1):
             following: list[str] = []
             for symbol in edge:
-                for link in self.links(symbol, direction, wanted):
+                for link in self._followed(symbol, direction, wanted, through_tables=through_tables):
                     for end in (link.source, link.target):
                         if end not in known:
                             if len(known) >= most:
@@ -242,6 +293,17 @@ class Structure:
             edge = following
         return graph
 
+    def _followed(
+        self, symbol: str, direction: Direction, relations: Sequence[Relation] | None, *, through_tables: bool
+    ) -> list[Link]:
+        found = self.links(symbol, direction, relations)
+        if through_tables and direction is not Direction.BOTH:
+            # A function points to the field it stands in, and a call goes the other way.
+            back = Direction.IN if direction is Direction.OUT else Direction.OUT
+            links = self.links(symbol, back, (Relation.INHERITANCE,))
+            found += [link for link in links if link.detail == "implements"]
+        return found
+
     def _node(self, symbol: str) -> dict[str, str | int]:
         places = self.places(symbol)
         if not places:
@@ -252,34 +314,41 @@ class Structure:
     # -- knobs ------------------------------------------------------------------------------------------------------
 
     def guarded(self, knob: str, *, below: str = "") -> list[Guarded]:
-        """Return what a knob decides about: objects, functions, parts of functions; `below` restricts the files."""
-        name = knob if knob.startswith("CONFIG_") else f"CONFIG_{knob}"
+        """Return what a knob decides about: objects, functions, types, parts of them; `below` restricts the files.
+
+        Where guarded lines define nothing they are told as lines of their file.
+        """
+        name = knob_named(knob)
         statement = (
-            "SELECT symbols.symbol, files.path, d.first_line, d.last_line, g.first_line, g.last_line, sense, dp.unit"
-            " FROM guards g JOIN shown gp ON gp.id = g.page JOIN files ON files.id = gp.file"
-            " JOIN shown dp ON dp.file = gp.file"
-            " JOIN definitions d ON d.page = dp.id AND d.first_line <= g.last_line AND d.last_line >= g.first_line"
-            " JOIN symbols ON symbols.id = d.symbol"
-            " WHERE knob = ? AND d.kind IN ('function', 'variable', 'struct', 'union')"
-            " AND (files.path = ? OR files.path GLOB ?) ORDER BY dp.unit = 0, files.path, d.first_line"
+            "SELECT symbols.symbol, files.path, d.first_line, d.last_line, d.kind, g.first_line, g.last_line, sense,"
+            " dp.unit FROM guards g JOIN shown gp ON gp.id = g.page JOIN files ON files.id = gp.file"
+            " LEFT JOIN shown dp ON dp.file = gp.file AND EXISTS (SELECT 1 FROM definitions x WHERE x.page = dp.id"
+            " AND x.first_line <= g.last_line AND x.last_line >= g.first_line)"
+            " LEFT JOIN definitions d ON d.page = dp.id AND d.first_line <= g.last_line AND d.last_line >= g.first_line"
+            " LEFT JOIN symbols ON symbols.id = d.symbol"
+            " WHERE knob = ? AND (d.kind IS NULL OR d.kind != 'field')"
+            " ORDER BY dp.unit = 0, files.path, d.first_line"
         )
         found: dict[tuple[str, str, str, bool], Guarded] = {}
-        values = (name, below, f"{below.rstrip('/')}/*" if below else "*")
-        for symbol, file, first, last, begins, ends, sense, unit in self._tables.rows(statement, values):
+        for symbol, file, first, last, kind, begins, ends, sense, unit in self._tables.rows(statement, (name,)):
+            if not is_below(file, below):
+                continue
+            if symbol is None:
+                symbol, first, last = f"file {file}", begins, ends
             whole = begins <= first and last <= ends
-            one = Guarded(name, symbol, file, first, last, sense, whole, unit == TEXT)
-            found.setdefault((file, symbol, sense, whole), one)
+            one = Guarded(name, symbol, file, first, last, sense, whole, unit == TEXT and kind == Kind.FUNCTION)
+            found.setdefault((file, symbol, sense, whole) if kind else (file, f"{first}", sense, whole), one)
         links = self.links(name, Direction.OUT, (Relation.CONFIG_GUARD,))
         objects = [
             Guarded(name, link.target, named, 0, 0, link.detail, True, False)
             for link in links
-            if (named := link.target.removeprefix("file ") if link.detail in _BUILT else link.file).startswith(below)
+            if is_below(named := link.target.removeprefix("file ") if link.detail in _BUILT else link.file, below)
         ]
         return objects + sorted(found.values(), key=lambda one: (one.file, one.first_line, one.symbol, one.sense))
 
     def knobs(self, knob: str) -> list[KnobPlace]:
         """Return the blocks of Kconfig that define a knob, in the order of their files."""
-        name = knob if knob.startswith("CONFIG_") else f"CONFIG_{knob}"
+        name = knob_named(knob)
         statement = (
             "SELECT files.path, k.first_line, type, prompt, defaults, depends, selects, implies FROM knobs k"
             " JOIN pages ON pages.id = page JOIN files ON files.id = pages.file WHERE knob = ? ORDER BY 1, 2"
@@ -365,11 +434,13 @@ class Structure:
 
     def statistics(self) -> dict[str, int]:
         """Return how much there is of everything."""
+        # The name of a precompiled header's unit begins so.
+        units = "SELECT count(*) FROM units WHERE substr(path, 1, 1) != '<'"
         counts = {
-            "units": "SELECT count(*) FROM units WHERE substr(path, 1, 1) != '<'",
-            "units with errors": "SELECT count(*) FROM units WHERE state = 'errors'",
-            "units that failed": "SELECT count(*) FROM units WHERE state = 'failed'",
-            "units not parsed again yet": "SELECT count(*) FROM units WHERE state = 'stale'",
+            "units": units,
+            "units with errors": f"{units} AND state = 'errors'",
+            "units that failed": f"{units} AND state = 'failed'",
+            "units not parsed again yet": f"{units} AND state = 'stale'",
             "files": "SELECT count(DISTINCT file) FROM pages",
         }
         told = {what: int(next(self._tables.rows(statement))[0]) for what, statement in counts.items()}

@@ -22,6 +22,9 @@ from git_hmopt.psg.precompiled import Arguments, make_precompiled, with_precompi
 
 _MOST_PROBLEMS = 20
 
+Known = Mapping[str, str]
+"""The headers of which it is known already which unit comes first among those that open it, with that unit."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -59,7 +62,7 @@ class _Spoken:
 
     def __init__(self) -> None:
         self.here: set[str] = set()
-        self.known: Mapping[str, str] = {}
+        self.known: Known = {}
 
     def wants(self, unit: str) -> Callable[[str], bool]:
         """Return whether a unit is to speak for a header; units come in ascending order."""
@@ -73,7 +76,7 @@ class _Spoken:
 _SPOKEN = _Spoken()
 
 
-def begin(known: Mapping[str, str]) -> None:
+def begin(known: Known) -> None:
     """Start a worker: `known` are the headers whose least unit is known already, with that unit."""
     _SPOKEN.known = known
     _SPOKEN.here = set()
@@ -84,7 +87,10 @@ def work(task: Task) -> Parsed:
     began = time.process_time()
     if task.headers:
         assert task.precompiled is not None
-        unit, used = make_precompiled(task.arguments, task.headers, task.precompiled), True
+        unit, used = (
+            make_precompiled(task.arguments, task.headers, task.precompiled, directory=task.command.directory),
+            True,
+        )
     else:
         unit, used = _parse(task)
     wanted = _SPOKEN.wants(task.command.file) if task.wanted is None else task.wanted.__contains__

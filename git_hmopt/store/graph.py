@@ -343,7 +343,7 @@ class GraphFile:
                     yield GraphTables(database)
         except (OSError, *_UNWRITABLE) as error:
             raise StoreError(
-                f"the structure graph '{self.path}' cannot be written: {error}", next_step="free space there"
+                f"the structure graph '{self.path}' cannot be written: {error}", next_step="make room or rights there"
             ) from error
         except _DAMAGED as error:
             raise self._damaged(error) from error

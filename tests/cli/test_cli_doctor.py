@@ -54,13 +54,14 @@ def test_a_host_with_what_is_needed(untouched: Project) -> None:
 
 def test_what_a_configuration_does_not_use_is_not_fatal(project: Project, tmp_path: Path) -> None:
     """Without a configuration the compiler is needed; one of commands says itself what it needs: bash."""
-    environment = search_path(tmp_path / "bin", without=("gcc", "bwrap", "perf"))
+    environment = search_path(tmp_path / "bin", without=("gcc", "bwrap", "perf", "dot"))
     code, found = examined(project, environment=environment)
     assert code == 0
     gcc = {"name": "gcc", "topic": "build", "state": "missing", "detail": "not installed", "fatal": False}
     assert gcc.items() <= found["gcc"].items()
     assert found["gcc"]["remedy"] == "apt-get install gcc"
     assert "unconfined" in found["bwrap"]["lost"]
+    assert (found["dot"]["remedy"], found["dot"]["fatal"]) == ("apt-get install graphviz", False)
     none = tmp_path / "none"
     none.mkdir()
     environment["GIT_CEILING_DIRECTORIES"] = str(tmp_path)

@@ -90,6 +90,7 @@ TABLE: tuple[tuple[int, str, Act], ...] = (
     (0, "no regression", lambda place: place.check(2)),
     (0, "a run that accepted something", lambda place: place.with_runs.hmopt("show").returncode),
     (0, "two runs that can be compared", lambda place: place.with_runs.hmopt("diff").returncode),
+    (0, "a function that is called", lambda place: place.hmopt("graph", "table_reset", "--callers")),
     (1, "a regression", lambda place: place.check(PLANTED)),
     (
         1,
@@ -100,6 +101,7 @@ TABLE: tuple[tuple[int, str, Act], ...] = (
             ).returncode
         ),
     ),
+    (1, "a function that nobody calls", lambda place: place.hmopt("graph", "main", "--callers")),
     (125, "a head that does not build", lambda place: place.check(BROKEN, place.commits[0])),
     (125, "a base that does not build", lambda place: place.check(BROKEN + 1)),
     (128, "no repository", lambda place: place.plain("check")),
@@ -109,6 +111,7 @@ TABLE: tuple[tuple[int, str, Act], ...] = (
     (129, "no such command", lambda place: place.hmopt("chekc")),
     (129, "no such option", lambda place: place.hmopt("check", "--frob")),
     (129, "no such workload", lambda place: place.hmopt("check", "main", "--workload", "lokup")),
+    (129, "no such symbol", lambda place: place.hmopt("graph", "table_rest")),
     (129, "no such run", lambda place: place.with_runs.hmopt("analyze", "x").returncode),
     (130, "Ctrl-C", lambda place: place.interrupted()),
 )

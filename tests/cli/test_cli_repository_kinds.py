@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -44,6 +45,8 @@ IN_A_TREE = {
     "trust": ["trust"],
     "optimize": ["optimize", "--workload", "main"],
     "check": ["check"],
+    "graph": ["graph", "line_1", "--build", "../compile_commands.json"],
+    "graph --touched": ["graph", "--touched", "HEAD.."],
 }
 COMMANDS = {**READING, **WRITING, **IN_A_TREE}
 # What a command says where it does not work; a command that is not named works.
@@ -62,6 +65,7 @@ REFUSALS: dict[str, dict[str, str]] = {
     "read-only": {
         "cache rebuild": "writable", "retract": "permission", "fetch": "writable", "push": "writable",
         "sync": "writable", "ingest": "", "init": "permission", "trust": "", "optimize": "", "check": "",
+        "graph": "cannot be written",
     },
 }  # fmt: skip
 
@@ -132,6 +136,8 @@ def made(kind: str, ground: Path, place: Path) -> Place:
         outer.git("submodule", "add", "-q", f"file://{forge}", "inner")
         cwd = place / "outer/inner"
     Clone(Shell(cwd)).fetch()
+    built = [{"directory": str(cwd), "file": "lib/sort.c", "arguments": ["gcc", "-c", "lib/sort.c"]}]
+    (cwd.parent / "compile_commands.json").write_text(json.dumps(built))
     if kind == "of another user":
         for path in (cwd, *cwd.rglob("*")):
             os.chown(path, NOBODY, NOBODY, follow_symlinks=False)

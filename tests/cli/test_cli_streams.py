@@ -17,7 +17,16 @@ import yaml
 from tests.loop.project import Project, configuration
 from tests.loop.recorded import run_names
 
-LOOKS = (("show",), ("show", "--json"), ("list",), ("report",), ("-h",), ("list", "-h"), ("--version",))
+LOOKS = (
+    ("show",),
+    ("show", "--json"),
+    ("list",),
+    ("report",),
+    ("graph", "scan_byte"),
+    ("-h",),
+    ("list", "-h"),
+    ("--version",),
+)
 BUFFERED = pytest.mark.parametrize("buffered", [True, False], ids=["buffered", "unbuffered"])
 
 
