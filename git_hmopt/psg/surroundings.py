@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from git_hmopt.psg.facts import Kind, Relation
 from git_hmopt.psg.inputs import Sources
-from git_hmopt.psg.kconfig import Knob, read_kconfig
+from git_hmopt.psg.kconfig import Knob, matching, read_kconfig
 from git_hmopt.psg.maintainers import Maintainers
 from git_hmopt.psg.makefiles import Built, makefile_targets
 from git_hmopt.psg.text import text_page
@@ -86,7 +87,7 @@ class Surroundings:
         if not (self.root / _KCONFIG).is_file():
             return set(), []
         before = json.loads(self.tables.get("kconfig") or "{}")
-        if before and before["arches"] == list(arches) and self._unchanged(before["files"]):
+        if before and before["arches"] == list(arches) and self._unchanged(before):
             return set(before["files"]), [Skipped(*one) for one in before["skipped"]]
         arch = arches[0] if arches else ""
         # User Mode Linux is two: its own folder, and that of the machine it runs on (arch/um/Makefile).
@@ -102,13 +103,22 @@ class Surroundings:
         told = {
             "arches": arches,
             "files": {file: stamp.digest for file in found.files if (stamp := self.sources.stamp(file))},
+            "absent": found.absent,
+            "patterns": found.patterns,
             "skipped": found.skipped,
         }
         self.tables.remember("kconfig", json.dumps(told))
         return set(by_file), [Skipped(*one) for one in found.skipped]
 
-    def _unchanged(self, files: Mapping[str, str]) -> bool:
-        return all((stamp := self.sources.stamp(file)) and stamp.digest == digest for file, digest in files.items())
+    def _unchanged(self, told: Mapping[str, Any]) -> bool:
+        """Say whether reading Kconfig again would find the same."""
+        return (
+            all(
+                (stamp := self.sources.stamp(file)) and stamp.digest == digest for file, digest in told["files"].items()
+            )
+            and not any((self.root / file).is_file() for file in told["absent"])
+            and all(matching(self.root, pattern) == files for pattern, files in told["patterns"].items())
+        )
 
     # -- Makefiles --------------------------------------------------------------------------------------------------
 
