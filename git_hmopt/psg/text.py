@@ -33,14 +33,14 @@ def approximate_page(path: str, source: bytes) -> Page:
     A call's target is the file's own static function of that name, or else the name itself.
     """
     told, chunks = directives(source), functions(source)
-    own = {chunk.symbol: _symbol(path, chunk) for chunk in chunks}
+    symbols = [_symbol(path, chunk) for chunk in chunks]
+    own = {chunk.symbol: symbol for chunk, symbol in zip(chunks, symbols, strict=True)}
     begins = [chunk.first_line for chunk in chunks]
     count: dict[tuple[str, str], list[int]] = {}
     for name, line in calls(source):
         before = bisect_right(begins, line)
         if before and line <= chunks[before - 1].last_line:
-            caller = own[chunks[before - 1].symbol]
-            known = count.setdefault((caller, own.get(name, name)), [line, 0])
+            known = count.setdefault((symbols[before - 1], own.get(name, name)), [line, 0])
             known[1] += 1
     relation = Relation.CALL_STATIC.value
     edges = [(source_, target, relation, "", line, times) for (source_, target), (line, times) in count.items()]
