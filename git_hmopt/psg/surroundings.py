@@ -167,7 +167,8 @@ class Surroundings:
         todo = sorted(self.tables.without_subsystem().intersection(files) if same else files)
         if same and not todo:
             return
-        maintainers = Maintainers(self.sources.read(_MAINTAINERS).decode("utf-8", "replace"))
+        text = self.sources.read(_MAINTAINERS) if stamp else b""
+        maintainers = Maintainers(text.decode("utf-8", "replace"))
         with self.tables.transaction():
             self.tables.put_subsystems({path: maintainers.subsystem(path) for path in todo})
             self.tables.remember("maintainers", digest)
