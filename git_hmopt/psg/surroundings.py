@@ -85,7 +85,7 @@ class Surroundings:
         if not (self.root / _KCONFIG).is_file():
             return set(), []
         before = json.loads(self.tables.get("kconfig") or "{}")
-        if before and before["arches"] == list(arches) and self._unchanged(before):
+        if "patterns" in before and before["arches"] == list(arches) and self._unchanged(before):
             return set(before["files"]), [Skipped(*one) for one in before["skipped"]]
         arch = arches[0] if arches else ""
         # User Mode Linux is two: its own folder, and that of the machine it runs on (arch/um/Makefile).
