@@ -13,7 +13,7 @@ from pathlib import Path
 
 from git_hmopt.psg.queries import Direction, is_below
 from git_hmopt.psg.text import approximate_page
-from git_hmopt.store.graph import GraphTables, memory_graph
+from git_hmopt.store.graph import GraphTables, memory_graph, name_of
 from git_hmopt.store.repository import Repository
 
 MOST_FILES = 400
@@ -32,27 +32,27 @@ def approximate_graph(
 ) -> Iterator[tuple[GraphTables, int]]:  # fmt: skip
     """Give a graph of the files that have one of the names as a word, and of `files`; and how many were left out.
 
-    `depth` above one takes in the files that name the functions found in the step before, among callers, callees or
-    both. `below` restricts the files.
+    A name may be an identity (`lib/sort.c:do_swap`). `depth` above one takes in the files that name the functions found
+    in the step before, among callers, callees or both. `below` restricts the files.
     """
     with memory_graph() as tables:
-        left_out, wanted, known = 0, list(dict.fromkeys(names)), set(names)
+        wanted = [word for word in dict.fromkeys(name_of(name) for name in names) if word.isidentifier()]
+        known = set(wanted)
         todo = dict.fromkeys(files)
         read: set[str] = set()
         for _ in range(max(1, depth)):
             naming = repository.files_with_words(wanted, ".c", ".h")
             todo |= dict.fromkeys(path for path in naming if is_below(path, below))
-            fresh = [path for path in todo if path not in read]
-            left_out += max(0, len(read) + len(fresh) - MOST_FILES)
-            for path in fresh[: MOST_FILES - len(read)]:
-                read.add(path)
-                with tables.transaction():
+            fresh = [path for path in todo if path not in read][: MOST_FILES - len(read)]
+            with tables.transaction():
+                for path in fresh:
                     tables.put_page(written(path), "", approximate_page(written(path), _bytes(root / path)))
+            read.update(fresh)
             wanted = [name for name in _neighbours(tables, wanted, direction) if name not in known]
             known.update(wanted)
             if not wanted:
                 break
-        yield tables, left_out
+        yield tables, len(todo) - len(read)
 
 
 _ENDS = {Direction.OUT: ("source", "target"), Direction.IN: ("target", "source")}
@@ -73,6 +73,6 @@ def _neighbours(tables: GraphTables, names: Iterable[str], direction: Direction)
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return path.read_bytes() if path.is_file() else b""  # a link to a device has no end
     except OSError:  # deleted since git listed it
         return b""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import tree_sitter
@@ -21,6 +21,12 @@ FORMAT = 1
 
 # What stands between a comment and its function: attributes and the like, no other declaration, no directive.
 _GAP = re.compile(rb"[^;{}#]{0,200}")
+# What a kernel adds to a declaration: to tree-sitter it is the name of a type, or ends the declaration.
+_ATTRIBUTE = re.compile(
+    rb"\b__(?:read_mostly|(?:init|exit|ref)(?:data|const)?|\w*ro_after_init|\w*cacheline_aligned\w*|page_aligned_\w+"
+    rb"|aligned|section|percpu|rcu|user|iomem|maybe_unused|used|visible|weak|packed|randomize_layout|latent_entropy)\b"
+    rb"(?:[ \t]*\((?:[^()\n]|\([^()\n]*\))*+\))?"
+)
 # A head that is a macro, SYSCALL_DEFINE3(read, ...), is to tree-sitter a call before a block.
 _QUERY = """
 (function_definition) @function
@@ -82,47 +88,55 @@ class Declaration:
 def declarations(source: bytes) -> list[Declaration]:
     """Return what a C file declares beside functions, in the file's order: records and enums that have a body."""
     found: list[Declaration] = []
-    for kind, nodes in tree_sitter.QueryCursor(_declared()).captures(_parser().parse(source).root_node).items():
-        for node in nodes:
-            if _inside_function(node):
+    plain = _ATTRIBUTE.sub(lambda match: b" " * len(match[0]), source)
+    todo = [_parser().parse(plain).root_node]
+    while todo:
+        for node in todo.pop().named_children:
+            if node.type in _BODIES:  # what a function declares is its own
                 continue
-            text = (node.text or b"").decode("utf-8", "replace")
-            names = [_spelling(node.child_by_field_name("name"))] if kind in _TAGGED else _variables(node)
-            found += [
-                Declaration(kind, name, node.start_point.row + 1, node.end_point.row + 1, text)
-                for name in names
-                if name
-            ]
+            todo.append(node)
+            kind = _DECLARING.get(node.type)
+            if kind is not None:
+                text = source[node.start_byte : node.end_byte].decode("utf-8", "replace")
+                lines = node.start_point.row + 1, node.end_point.row + 1
+                found += [Declaration(kind, name, *lines, text) for name in _declared(node, kind) if name]
     return sorted(found, key=lambda one: (one.first_line, one.kind, one.name))
 
 
-_TAGGED = ("struct", "union", "enum")
+_BODIES = frozenset(("function_definition", "compound_statement", "expression_statement"))
+_DECLARING = {
+    "struct_specifier": "struct", "union_specifier": "union", "enum_specifier": "enum", "type_definition": "typedef",
+    "declaration": "variable",
+}  # fmt: skip
 
 
-def _inside_function(node: tree_sitter.Node) -> bool:
-    at = node.parent
-    while at is not None and at.type != "function_definition":
-        at = at.parent
-    return at is not None
-
-
-def _variables(node: tree_sitter.Node) -> list[str | None]:
-    """Return the names that a declaration or typedef gives; those of functions it only announces are left out."""
-    names = []
+def _declared(node: tree_sitter.Node, kind: str) -> Iterator[str | None]:
+    """Yield the names that a declaration gives; a function that it only announces is none, nor is a tag alone."""
+    if node.type.endswith("_specifier"):
+        if node.child_by_field_name("body") is not None:
+            yield _spelling(node.child_by_field_name("name"))
+        return
     for declarator in node.children_by_field_name("declarator"):
-        at: tree_sitter.Node | None = declarator
-        while at is not None and at.type not in ("identifier", "type_identifier", "function_declarator"):
-            inner = at.child_by_field_name("declarator")
-            at = inner if inner is not None else next((child for child in at.named_children if _declares(child)), None)
-        if at is not None and at.type == "function_declarator" and node.type != "type_definition":
-            inner = at.child_by_field_name("declarator")
-            # `int (*open)(void)` is a variable, `int open(void)` is not.
-            at = inner.named_children[0] if inner is not None and inner.type == "parenthesized_declarator" else None
-        while at is not None and at.type not in ("identifier", "type_identifier"):
-            inner = at.child_by_field_name("declarator")
-            at = inner if inner is not None else next((child for child in at.named_children if _declares(child)), None)
-        names.append(_spelling(at))
-    return names
+        *around, name = _declarators(declarator)
+        innermost = next((one for one in reversed(around) if one.type != "attributed_declarator"), None)
+        # `int (*open)(void)` is a variable, `int open(void)` is none.
+        if kind == "typedef" or innermost is None or innermost.type != "function_declarator":
+            yield _spelling(name) if name.type in _NAMES else None
+
+
+def _declarators(outermost: tree_sitter.Node) -> list[tree_sitter.Node]:
+    """Return a declarator and those inside it; the last is the name where there is one."""
+    found = [outermost]
+    while found[-1].type not in _NAMES:
+        inner = found[-1].child_by_field_name("declarator")
+        inner = inner or next((child for child in found[-1].named_children if _declares(child)), None)
+        if inner is None:
+            break
+        found.append(inner)
+    return found
+
+
+_NAMES = ("identifier", "type_identifier")
 
 
 def _in_order(nodes: Iterable[tree_sitter.Node]) -> list[tree_sitter.Node]:
@@ -149,22 +163,11 @@ def _calls() -> tree_sitter.Query:
     return tree_sitter.Query(_language(), "(call_expression function: (identifier) @callee)")
 
 
-@functools.cache
-def _declared() -> tree_sitter.Query:
-    return tree_sitter.Query(
-        _language(),
-        "(struct_specifier body: (_)) @struct (union_specifier body: (_)) @union (enum_specifier body: (_)) @enum"
-        " (type_definition) @typedef (declaration) @variable",
-    )
-
-
 def _defined(definition: tree_sitter.Node) -> str | None:
     """Return the name a definition gives; None when there is none to be seen."""
-    at: tree_sitter.Node | None = definition.child_by_field_name("declarator")
-    while at is not None and at.type != "identifier":
-        inner = at.child_by_field_name("declarator")
-        at = inner if inner is not None else next((child for child in at.named_children if _declares(child)), None)
-    return _spelling(at)
+    declarator = definition.child_by_field_name("declarator")
+    name = _declarators(declarator)[-1] if declarator is not None else None
+    return _spelling(name) if name is not None and name.type == "identifier" else None
 
 
 def _first_argument(statement: tree_sitter.Node) -> str | None:
@@ -178,7 +181,7 @@ def _spelling(node: tree_sitter.Node | None) -> str | None:
 
 
 def _declares(node: tree_sitter.Node) -> bool:
-    return node.type in ("identifier", "type_identifier") or node.type.endswith("_declarator")
+    return node.type in _NAMES or node.type.endswith("_declarator")
 
 
 def _leading(source: bytes, start: int, comments: list[tuple[int, int]], ends: list[int]) -> str:

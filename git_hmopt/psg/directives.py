@@ -11,16 +11,24 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+# A string without an end goes to the end of its line, as GCC's lexer has it; the apostrophe of an #error does too.
 _COMMENT_OR_STRING = re.compile(
-    rb'/\*.*?(?:\*/|\Z)|//(?:\\\r?\n|[^\n])*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL
+    rb"""/\*.*?(?:\*/|\Z)|//(?:\\[ \t]*\r?\n|[^\n])*+|"(?:\\\r?.|[^"\\\n])*+"?|'(?:\\\r?.|[^'\\\n])*+'?""", re.DOTALL
 )
 _DIRECTIVE = re.compile(
-    rb"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|elifdef|elifndef|else|endif|define)\b((?:\\\r?\n|[^\n])*)", re.MULTILINE
+    rb"^[ \t\f\v]*#[ \t]*(if|ifdef|ifndef|elif|elifdef|elifndef|else|endif|define)\b"
+    rb"((?:\\[ \t]*\r?\n|[^\r\n]|\r(?!\n))*+)",
+    re.MULTILINE,
 )
-_KNOB = re.compile(rb"\b(CONFIG_[A-Z0-9_]\w*)")
+_KNOB = re.compile(rb"CONFIG_[A-Z0-9_]\w*")
+_WORD = re.compile(rb"\w+")
+_TOKEN = re.compile(rb"\w+|!=|[^\w\s]")
 # include/linux/kconfig.h.
 _ASKED = re.compile(rb"\bIS_(?:ENABLED|BUILTIN|MODULE|REACHABLE)\s*\(\s*(CONFIG_\w+)\s*\)")
-_NAME = re.compile(rb"[ \t]*([A-Za-z_]\w*)(\()?")
+_NAME = re.compile(rb"[\s\\]*([A-Za-z_]\w*)(\()?")
+
+_Senses = dict[str, str]
+"""By knob: `if` or `else`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,8 @@ class Guard:
     first_line: int
     last_line: int
     sense: str
-    """`if`: built when the condition holds; `else`: when it does not; `asked`: IS_ENABLED in an expression."""
+    """`if`: that the knob is set speaks for them; `else`: it speaks against them, as with one under a `!` or the lines
+    after an #else; other knobs may have a say as well. `asked`: IS_ENABLED in an expression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,41 +69,41 @@ class Directives:
 class _Open:
     """A condition that is being read."""
 
-    first_line: int
-    knobs: tuple[str, ...]
-    sense: str
-    before: tuple[str, ...] = field(default=())
-    """The knobs of the branches above this one: they decide about it too, the other way round."""
+    directive: int
+    """The last line of the #if, #elif or #else of the branch that is being read."""
+    senses: _Senses
+    """Of that branch."""
+    above: list[tuple[int, _Senses]] = field(default_factory=list)
+    """Of the branches above it: they decide about all that follows them, the other way round."""
 
 
 def directives(source: bytes) -> Directives:
     """Return a file's guards and macros."""
     text = _blanked(source)
-    lines = _Lines(text)
+    lines = _Lines(source)
     guards: list[Guard] = []
     macros: list[Macro] = []
     stack: list[_Open] = []
+    conditions: set[int] = set()
     unbalanced = 0
     for match in _DIRECTIVE.finditer(text):
-        word, rest = match[1].decode(), match[2]
-        line = lines.of(match.start())
+        word, line, last = match[1].decode(), lines.of(match.start()), lines.of(match.end())
         if word == "define":
-            macros += _macro(match, lines)
-        elif word in ("if", "ifdef", "ifndef"):
-            stack.append(_Open(line, _knobs(rest), "else" if _negated(word, rest) else "if"))
+            macros += _macro(match, line, last)
+            continue
+        conditions.update(range(line, last + 1))
+        if word in ("if", "ifdef", "ifndef"):
+            stack.append(_Open(last, _senses(word, match[2])))
         elif not stack:
             unbalanced += 1
+        elif word == "endif":
+            guards += _closed(stack.pop(), line - 1)
         else:
-            top = stack.pop()
-            guards += _closed(top, line - 1)
-            if word != "endif":
-                stack.append(_next(top, word, rest, line))
-    for top in stack:
+            guards += _next(stack[-1], line, last, _senses(word, match[2]))
+    for left in stack:
         unbalanced += 1
-        guards += _closed(top, lines.last)
-    for asked in _ASKED.finditer(text):
-        line = lines.of(asked.start())
-        guards.append(Guard(asked[1].decode(), line, line, "asked"))
+        guards += _closed(left, lines.last)
+    guards += _asked(text, lines, conditions)
     return Directives(tuple(sorted(set(guards), key=_order)), tuple(macros), unbalanced)
 
 
@@ -102,47 +111,68 @@ def _order(guard: Guard) -> tuple[int, int, str, str]:
     return (guard.first_line, guard.last_line, guard.knob, guard.sense)
 
 
-def _closed(top: _Open, last_line: int) -> Iterator[Guard]:
-    """Yield the guards of a branch that has at least one line."""
-    if last_line > top.first_line:
-        for knob in dict.fromkeys(top.knobs):
-            yield Guard(knob, top.first_line + 1, last_line, top.sense)
-        for knob in dict.fromkeys(top.before):
-            if knob not in top.knobs:
-                yield Guard(knob, top.first_line + 1, last_line, "else")
+def _closed(condition: _Open, last_line: int) -> Iterator[Guard]:
+    """Yield the guards of a condition's last branch, and of what follows each branch above it."""
+    yield from _guards(condition.senses, condition.directive, last_line)
+    for line, senses in condition.above:
+        yield from _guards(senses, line, last_line)
 
 
-def _next(top: _Open, word: str, rest: bytes, line: int) -> _Open:
-    if word == "else":
-        turned = "if" if top.sense == "else" else "else"
-        return _Open(line, top.knobs, turned, top.before)
-    return _Open(line, _knobs(rest), "else" if _negated(word, rest) else "if", (*top.before, *top.knobs))
+def _next(condition: _Open, line: int, last: int, senses: _Senses) -> Iterator[Guard]:
+    """Turn to the branch of an #elif or #else, and yield the guards of the one before."""
+    yield from _guards(condition.senses, condition.directive, line - 1)
+    turned = {knob: "else" if sense == "if" else "if" for knob, sense in condition.senses.items()}
+    condition.above.append((last, turned))
+    condition.directive, condition.senses = last, senses
 
 
-def _negated(word: str, rest: bytes) -> bool:
-    """Say whether a condition asks for one knob's absence and nothing else."""
-    condition = rest.strip()
-    if word in ("ifndef", "elifndef"):
-        return True
-    return condition.startswith(b"!") and b"&&" not in condition and b"||" not in condition
+def _guards(senses: _Senses, directive: int, last_line: int) -> Iterator[Guard]:
+    """Yield the guards of the lines after a directive, if there are any."""
+    if last_line > directive:
+        for knob, sense in senses.items():
+            yield Guard(knob, directive + 1, last_line, sense)
 
 
-def _knobs(condition: bytes) -> tuple[str, ...]:
-    found = (name.decode() for name in _KNOB.findall(condition))
-    # A tristate that is a module is the same knob (include/linux/kconfig.h).
-    return tuple(dict.fromkeys(name.removesuffix("_MODULE") for name in found))
+def _senses(word: str, condition: bytes) -> _Senses:
+    """Return a condition's knobs, each with its sense where it stands first."""
+    found: _Senses = {}
+    turned, inside = word in ("ifndef", "elifndef"), False
+    around: list[bool] = []
+    for token in _TOKEN.findall(condition):
+        if token == b"!":
+            inside = not inside
+        elif token == b"(":
+            around.append(turned)
+            turned, inside = turned != inside, False
+        elif _KNOB.fullmatch(token):
+            # A tristate that is a module is the same knob (include/linux/kconfig.h).
+            found.setdefault(token.decode().removesuffix("_MODULE"), "else" if turned != inside else "if")
+        elif not _WORD.fullmatch(token):  # a `!` reaches over `defined` and the name of a macro
+            inside = False
+            turned = around.pop() if token == b")" and around else turned
+    return found
 
 
-def _macro(match: re.Match[bytes], lines: _Lines) -> Iterator[Macro]:
+def _macro(match: re.Match[bytes], first: int, last: int) -> Iterator[Macro]:
     named = _NAME.match(match[2])
     if named is not None:
-        first, last = lines.of(match.start()), lines.of(match.end())
         yield Macro(named[1].decode(), first, last, match.start(), match.end(), named[2] is not None)
 
 
+def _asked(text: bytes, lines: _Lines, conditions: set[int]) -> Iterator[Guard]:
+    """Yield the knobs that expressions ask for; a directive's lines are no expressions."""
+    for asked in _ASKED.finditer(text):
+        line = lines.of(asked.start())
+        if line not in conditions:
+            yield Guard(asked[1].decode(), line, line, "asked")
+
+
 def _blanked(source: bytes) -> bytes:
-    """Return the source with comments and strings overwritten by spaces, every byte and line in its place."""
-    return _COMMENT_OR_STRING.sub(lambda match: re.sub(rb"[^\n\\]", b" ", match[0]), source)
+    """Return the source with comments and strings overwritten by spaces, every byte in its place.
+
+    A directive goes on after a comment that ends on another line, so the line ends inside are overwritten as well.
+    """
+    return _COMMENT_OR_STRING.sub(lambda match: b" " * len(match[0]), source)
 
 
 def without_comments(source: bytes) -> bytes:
@@ -153,17 +183,17 @@ def without_comments(source: bytes) -> bytes:
 
 
 class _Lines:
-    """Line numbers of ascending offsets."""
+    """Line numbers of offsets; the fastest when they ascend."""
 
-    def __init__(self, text: bytes) -> None:
-        self._text = text
+    def __init__(self, source: bytes) -> None:
+        self._source = source
         self._at, self._line = 0, 1
-        self.last = text.count(b"\n") + (not text.endswith(b"\n"))
+        self.last = source.count(b"\n") + (not source.endswith(b"\n"))
 
     def of(self, offset: int) -> int:
-        """Return the line, from 1, of an offset; the fastest when offsets ascend."""
+        """Return the line, from 1, of an offset."""
         if offset < self._at:
             self._at, self._line = 0, 1
-        self._line += self._text.count(b"\n", self._at, offset)
+        self._line += self._source.count(b"\n", self._at, offset)
         self._at = offset
         return self._line

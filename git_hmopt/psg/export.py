@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import networkx as nx
 
+_UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SHAPES = {"function": "box", "config": "hexagon", "file": "note", "macro": "plain"}
 
 
@@ -26,8 +29,23 @@ def as_json(graph: nx.MultiDiGraph) -> dict[str, Any]:
 def as_graphml(graph: nx.MultiDiGraph) -> bytes:
     """Return GraphML (graphml.graphdrawing.org)."""
     written = io.BytesIO()
-    nx.write_graphml(graph, written, named_key_ids=True)
+    plain = nx.MultiDiGraph()
+    plain.add_nodes_from((_writable(symbol), _all_writable(told)) for symbol, told in graph.nodes(data=True))
+    plain.add_edges_from(
+        (_writable(source), _writable(target), key, _all_writable(told))
+        for source, target, key, told in graph.edges(keys=True, data=True)
+    )
+    nx.write_graphml(plain, written, named_key_ids=True)
     return written.getvalue()
+
+
+def _writable(text: str) -> str:
+    """Return a text without what XML 1.0 has no way to write: control characters, and bytes that are no UTF-8."""
+    return _UNWRITABLE.sub("\ufffd", text)
+
+
+def _all_writable(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _writable(value) if isinstance(value, str) else value for name, value in told.items()}
 
 
 def as_dot(graph: nx.MultiDiGraph) -> str:
@@ -48,4 +66,4 @@ def as_dot(graph: nx.MultiDiGraph) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+    return _writable(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from git_hmopt.psg.chunks import declarations, functions
+from git_hmopt.psg.chunks import Declaration, declarations, functions
 from git_hmopt.psg.directives import directives, without_comments
 from git_hmopt.psg.facts import Kind
 from git_hmopt.psg.queries import Structure
@@ -22,7 +22,8 @@ How = Literal["changed", "added", "removed"]
 _KINDS = {
     "struct": Kind.STRUCT, "union": Kind.UNION, "enum": Kind.ENUM, "typedef": Kind.TYPEDEF, "variable": Kind.VARIABLE,
 }  # fmt: skip
-_SPACE = re.compile(r"\s+")
+_STATIC = re.compile(r"(?:\w+(?:\s*\([^()]*\))?\s+)*?static\b")
+_STRING_OR_SPACE = re.compile(r"""("(?:\\.|[^"\\\n])*+"?|'(?:\\.|[^'\\\n])*+'?)|(?:\s|\\\r?\n)+""", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def touches(path: str, before: bytes | None, after: bytes | None) -> list[Touch]
         was, now = old.get(symbol, []), new.get(symbol, [])
         if [piece.text for piece in was] != [piece.text for piece in now]:
             how: How = "added" if not was else "removed" if not now else "changed"
-            shown = (now or was)[0]
+            older = {piece.text for piece in was}
+            shown = next((piece for piece in now if piece.text not in older), (now or was)[0])
             found.append(Touch(symbol, shown.kind, path, how, shown.first_line, shown.last_line))
     return found
 
@@ -85,15 +87,18 @@ def _pieces(path: str, source: bytes) -> dict[str, list[_Piece]]:
     """Return a file's named pieces by symbol; both sides of an `#if` may define one, in order."""
     found: dict[str, list[_Piece]] = {}
 
+    plain: dict[str, str] = {}  # of a declaration that gives many names, once
+
     def add(symbol: str, kind: Kind, first: int, last: int, text: str) -> None:
-        found.setdefault(symbol, []).append(_Piece(kind, first, last, _plain(text)))
+        if text not in plain:
+            plain[text] = _plain(text)
+        found.setdefault(symbol, []).append(_Piece(kind, first, last, plain[text]))
 
     for chunk in functions(source):
         symbol = symbol_of(path, chunk.symbol, static=is_static(chunk))
         add(symbol, Kind.FUNCTION, chunk.first_line, chunk.last_line, chunk.code)
     for one in declarations(source):
-        kind = _KINDS[one.kind]
-        add(_declared(path, kind, one.name, one.text), kind, one.first_line, one.last_line, one.text)
+        add(_declared(path, one), _KINDS[one.kind], one.first_line, one.last_line, one.text)
     for macro in directives(source).macros:
         text = source[macro.start : macro.end].decode("utf-8", "replace")
         add(f"macro {macro.name}", Kind.MACRO, macro.first_line, macro.last_line, text)
@@ -103,22 +108,22 @@ def _pieces(path: str, source: bytes) -> dict[str, list[_Piece]]:
     return found
 
 
-def _declared(path: str, kind: Kind, name: str, text: str) -> str:
-    if kind is Kind.VARIABLE:
-        return symbol_of(path, name, static=text.startswith("static"))
-    named = f"{kind.value} {name}"
+def _declared(path: str, one: Declaration) -> str:
+    if one.kind == "variable":
+        return symbol_of(path, one.name, static=_STATIC.match(one.text) is not None)
+    named = f"{one.kind} {one.name}"
     return f"{path}:{named}" if path.endswith(".c") else named
 
 
 def _plain(text: str) -> str:
-    """Return a text without comments, every run of white space as one blank."""
+    """Return a text without comments, every run of white space outside of strings as one blank."""
     raw = without_comments(text.encode("utf-8", "replace")).decode("utf-8", "replace")
-    return _SPACE.sub(" ", raw).strip()
+    return _STRING_OR_SPACE.sub(lambda match: match[1] or " ", raw).strip()
 
 
 def _outside(source: bytes, pieces: Sequence[_Piece]) -> str:
     lines = without_comments(source).decode("utf-8", "replace").split("\n")
-    for piece in pieces:
-        for number in range(piece.first_line - 1, min(piece.last_line, len(lines))):
+    for first, last in {(piece.first_line, piece.last_line) for piece in pieces}:
+        for number in range(first - 1, min(last, len(lines))):
             lines[number] = ""
-    return _SPACE.sub(" ", "\n".join(lines)).strip()
+    return _plain("\n".join(lines))

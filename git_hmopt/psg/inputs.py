@@ -14,6 +14,7 @@ import functools
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,8 @@ class Sources:
         full = self.root / path
         try:
             seen = full.stat()
+            if not stat.S_ISREG(seen.st_mode):  # a link to a device has no end
+                return None
             known = self._remembered.get(path)
             if known is not None and (known.size, known.mtime_ns) == (seen.st_size, seen.st_mtime_ns):
                 return known

@@ -1,26 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """The config knobs of a tree: where each is defined, its type, prompt, defaults and what it depends on.
 
-Kconfig (Documentation/kbuild/kconfig-language.rst) is read as syntax; its macros are not run, since `$(shell ...)`
-would run a program that the tree names. Conditions are kept as they are written; those of the `if`, `menu` and `choice`
-around a knob are its own as well.
+Kconfig (Documentation/kbuild/kconfig-language.rst) is read line by line, as scripts/kconfig/lexer.l does: a line that
+is not understood costs that line. Its macros are not run, since `$(shell ...)` would run a program that the tree names.
+Conditions are kept as they are written; those of the `if`, `menu` and `choice` around a knob are its own as well.
 """
 
 from __future__ import annotations
 
-import functools
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import tree_sitter
-import tree_sitter_kconfig
-
 _TYPES = ("bool", "tristate", "int", "hex", "string")
-_BLOCKS = frozenset(("if", "menu", "choice", "configuration"))
-_MOST_FILES = 20_000
-_VARIABLE = re.compile(r"\$\(?(SRCARCH|HEADER_ARCH)\)?")
+_ENDS = {"endif": "if", "endmenu": "menu", "endchoice": "choice"}
+_SOURCES = ("source", "rsource", "osource", "orsource")
+_HELPS = ("help", "---help---")
+# They say nothing about what a knob depends on.
+_PASSED_OVER = frozenset(("range", "option", "modules", "optional", "visible", *_HELPS))
+_MOST_READS = 20_000
+_DEEPEST = 100
+"""Files that source one another, or blocks in one another; Linux has ten."""
+
+# Up to a comment, which a string may not begin; a string without an end goes to the end of its line.
+_UNCOMMENTED = re.compile(r"""(?:[^"'#]|"(?:\\.|[^"\\])*+(?:"|$)|'(?:\\.|[^'\\])*+(?:'|$))*+""")
+_STATEMENT = re.compile(r"\s*([\w-]+|\$)(.*)", re.DOTALL)
+_ASSIGNED = re.compile(r"\s*[:+]?=")
+_STRING = re.compile(r"""\s*(?:"((?:\\.|[^"\\])*+)|'((?:\\.|[^'\\])*+))""")
+_NAME = re.compile(r"\s*([\w-]+)")
+# A word in quotes is a constant, and so is what a macro gives.
+_NO_NAME = re.compile(r""""(?:\\.|[^"\\])*+"?|'(?:\\.|[^'\\])*+'?|\$\((?:[^()]|\([^()]*\))*\)?""")
+_WORD = re.compile(r"[\w-]+")
+_CONSTANT = re.compile(r"[ymn]|-?[0-9]+|0[xX][0-9a-fA-F]+|if")
+_VARIABLE = re.compile(r"\$\(?(SRCARCH|HEADER_ARCH)\b\)?")
+_SIGNS = "*?["
 
 
 @dataclass(frozen=True)
@@ -43,7 +58,7 @@ class Knob:
     """Knobs it forces on, with CONFIG_ in front."""
     implies: tuple[str, ...]
     named: tuple[str, ...]
-    """Every knob its conditions name, with CONFIG_ in front."""
+    """Every knob its conditions and defaults name, with CONFIG_ in front."""
 
 
 @dataclass
@@ -53,133 +68,239 @@ class Knobs:
     knobs: list[Knob] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     """Every file that was read, below the root."""
+    absent: list[str] = field(default_factory=list)
+    """Every file that is named and could not be read."""
+    patterns: dict[str, list[str]] = field(default_factory=dict)
+    """The files that each `source` of a pattern names now."""
     skipped: list[tuple[str, int, str]] = field(default_factory=list)
     """(file, line, why) of what could not be read or understood."""
 
 
 def read_kconfig(root: Path, *, arch: str, header_arch: str = "", top: str = "Kconfig") -> Knobs:
     """Read a tree's Kconfig from `top` on; `arch` and `header_arch` stand for the variables in the names of files."""
-    found = Knobs()
-    _read(root, top, {"SRCARCH": arch, "HEADER_ARCH": header_arch or arch}, (), found, frozenset())
-    return found
+    reading = _Reading(root, {"SRCARCH": arch, "HEADER_ARCH": header_arch or arch})
+    reading.read(top, _Sourced(top, 0, False), (), ())
+    return reading.found
 
 
-def _read(
-    root: Path, name: str, names: Mapping[str, str], around: tuple[str, ...], found: Knobs, above: frozenset[str]
-) -> None:
-    if name in above or len(found.files) >= _MOST_FILES:
-        found.skipped.append((name, 0, "it sources itself"))
-        return
+def matching(root: Path, pattern: str) -> list[str]:
+    """Return the files below the root that a pattern names, sorted; none for a pattern that is none."""
     try:
-        source = (root / name).read_bytes()
-    except OSError as error:
-        found.skipped.append((name, 0, error.strerror or "cannot be read"))
-        return
-    if name not in found.files:
-        found.files.append(name)
-    tree = _parser().parse(source)
-    _block(root, name, names, tree.root_node, around, found, above | {name})
+        return sorted(path.relative_to(root).as_posix() for path in root.glob(pattern))
+    except ValueError:  # `a**b`
+        return []
 
 
-def _block(
-    root: Path, name: str, names: Mapping[str, str], block: tree_sitter.Node, around: tuple[str, ...], found: Knobs,
-    above: frozenset[str],
-) -> None:  # fmt: skip
-    for node in block.named_children:
-        if node.type in ("config", "menuconfig"):
-            found.knobs.append(_knob(name, node, around))
-        elif node.type == "source":
-            for target in _sourced(root, node, names):
-                _read(root, target, names, around, found, above)
-        elif node.type in _BLOCKS:
-            inner = (*around, _text(node.named_children[0])) if node.type == "if" and node.named_children else around
-            inner = (*inner, *(_depends(one) for one in node.named_children if one.type == "dependencies"))
-            _block(root, name, names, node, inner, found, above)
-        elif node.type == "ERROR":
-            found.skipped.append((name, node.start_point.row + 1, "not understood: " + _text(node)[:60]))
+@dataclass(frozen=True)
+class _Sourced:
+    """The line that names a file."""
+
+    file: str
+    line: int
+    optional: bool
 
 
-def _knob(file: str, block: tree_sitter.Node, around: tuple[str, ...]) -> Knob:
-    kind, prompt = "", ""
-    defaults: list[str] = []
-    depends = list(around)
-    selects: list[str] = []
-    implies: list[str] = []
-    for node in block.named_children:
-        if node.type in ("type_definition", "type_definition_default"):
-            word = node.children[0].text or b""
-            kind = next((one for one in _TYPES if one.encode() in word), kind)
-            if node.type == "type_definition_default":
-                defaults.append(_value(node, skip=1))
-            else:
-                prompt = _string(node) or prompt
-        elif node.type == "input_prompt":
-            prompt = _string(node) or prompt
-        elif node.type == "default_value":
-            defaults.append(_value(node, skip=1))
-        elif node.type == "dependencies":
-            depends.append(_depends(node))
-        elif node.type == "reverse_dependencies":
-            selects += _symbols(node)[:1]
-        elif node.type == "weak_reverse_dependencies":
-            implies += _symbols(node)[:1]
-    name = next((_text(node) for node in block.named_children if node.type == "name"), "")
-    conditions = [node for node in block.named_children if node.type in ("dependencies", "default_value")]
-    named = dict.fromkeys(symbol for node in conditions for symbol in _symbols(node))
-    inherited = dict.fromkeys(f"CONFIG_{word}" for one in around for word in _words(one))
-    # A help text ends with the empty lines before the next block.
-    parts = [node for node in block.named_children if node.type != "help_text"]
-    last = max((part.end_point.row + (part.end_point.column > 0) for part in parts), default=block.start_point.row + 1)
-    return Knob(
-        f"CONFIG_{name}", file, block.start_point.row + 1, last, kind, prompt, tuple(defaults), tuple(depends),
-        tuple(selects), tuple(implies), tuple({**inherited, **named}),
-    )  # fmt: skip
+@dataclass(frozen=True)
+class _Statement:
+    """A line with its continuations, or `help` with its text, which is left out."""
+
+    first_line: int
+    last_line: int
+    word: str
+    rest: str
 
 
-def _depends(node: tree_sitter.Node) -> str:
-    return _text(node).removeprefix("depends").strip().removeprefix("on").strip()
+@dataclass
+class _Entry:
+    """A block whose attributes are being read."""
+
+    word: str
+    name: str
+    first_line: int
+    last_line: int
+    type: str = ""
+    prompt: str = ""
+    defaults: list[str] = field(default_factory=list)
+    depends: list[str] = field(default_factory=list)
+    selects: list[str] = field(default_factory=list)
+    implies: list[str] = field(default_factory=list)
+
+    def add(self, one: _Statement) -> bool:
+        """Take in an attribute; say whether it is one."""
+        word, rest = one.word, one.rest
+        if word in _TYPES:
+            self.type, self.prompt = word, _string(rest) or self.prompt
+        elif word in ("def_bool", "def_tristate"):
+            self.type = word.removeprefix("def_")
+            self.defaults.append(rest)
+        elif word == "prompt":
+            self.prompt = _string(rest)
+        elif word == "default":
+            self.defaults.append(rest)
+        elif word == "depends":
+            self.depends.append(rest.removeprefix("on").strip())
+        elif word in ("select", "imply"):
+            name = _NAME.match(rest)
+            (self.selects if word == "select" else self.implies).extend([f"CONFIG_{name[1]}"] if name else [])
+        elif word not in _PASSED_OVER:
+            return False
+        self.last_line = one.last_line
+        return True
+
+    def knob(self, file: str, around: tuple[str, ...]) -> Knob:
+        """Return the finished block."""
+        depends = (*around, *self.depends)
+        named = dict.fromkeys(name for condition in (*depends, *self.defaults) for name in _names(condition))
+        return Knob(
+            f"CONFIG_{self.name}", file, self.first_line, self.last_line, self.type, self.prompt,
+            tuple(self.defaults), depends, tuple(self.selects), tuple(self.implies), tuple(named),
+        )  # fmt: skip
 
 
-def _value(node: tree_sitter.Node, *, skip: int) -> str:
-    """Return a node's text without its first words."""
-    return " ".join(_text(node).split()[skip:])
+class _Reading:
+    """One reading of a tree."""
+
+    def __init__(self, root: Path, variables: Mapping[str, str]) -> None:
+        self.found = Knobs()
+        self._root = root
+        self._variables = variables
+        self._reads = 0
+
+    def read(self, name: str, by: _Sourced, around: tuple[str, ...], above: tuple[str, ...]) -> None:
+        """Read a file that the files `above` lead to, under the conditions `around` its `source`."""
+        why = self._refused(name, above)
+        text = None if why else self._text(name)
+        if text is None:
+            if why or not by.optional:
+                self.found.skipped.append((by.file, by.line, why or f"{name} cannot be read"))
+            return
+        blocks: list[_Entry] = []
+        entry: _Entry | None = None
+        for one in _statements(text):
+            if entry is not None and entry.add(one):
+                continue
+            self._finish(name, entry, (*around, *_conditions(blocks)))
+            entry = self._statement(name, one, blocks)
+            if one.word in _SOURCES:
+                self._follow(name, one, (*around, *_conditions(blocks)), (*above, name))
+        self._finish(name, entry, (*around, *_conditions(blocks)))
+        self._without_end(name, blocks)
+
+    def _finish(self, file: str, entry: _Entry | None, around: tuple[str, ...]) -> None:
+        if entry is not None and entry.word == "config":
+            self.found.knobs.append(entry.knob(file, around))
+
+    def _without_end(self, file: str, blocks: list[_Entry]) -> None:
+        self.found.skipped += [(file, block.first_line, f"'{block.word}' has no end") for block in blocks]
+
+    def _refused(self, name: str, above: tuple[str, ...]) -> str:
+        """Return why a file is not read, or nothing."""
+        self._reads += 1
+        if name in above:
+            return f"{name} sources itself"
+        if name.startswith(("/", "../")) or name == "..":
+            return f"{name} is outside of the tree"
+        if "$" in name:
+            return f"{name} is named by a macro"
+        return f"{name} is one source too many" if len(above) >= _DEEPEST or self._reads > _MOST_READS else ""
+
+    def _text(self, name: str) -> str | None:
+        path = self._root / name
+        try:
+            source = path.read_bytes() if path.is_file() else None
+        except (OSError, ValueError):
+            source = None
+        among = self.found.absent if source is None else self.found.files
+        if name not in among:
+            among.append(name)
+        return source.decode("utf-8", "replace") if source is not None else None
+
+    def _statement(self, file: str, one: _Statement, blocks: list[_Entry]) -> _Entry | None:
+        """Take in what is no attribute; return the entry that the next attributes belong to."""
+        if one.word in ("config", "menuconfig"):
+            name = _NAME.match(one.rest)
+            if name is not None:
+                return _Entry("config", name[1], one.first_line, one.last_line)
+        elif one.word in ("if", "menu", "choice"):
+            block = _Entry(one.word, "", one.first_line, one.last_line, depends=[one.rest] if one.word == "if" else [])
+            if len(blocks) < _DEEPEST:
+                blocks.append(block)
+                return block if one.word != "if" else None
+        elif one.word in _ENDS:
+            # Blocks inside that have no end of their own are over as well.
+            at = max((at for at, block in enumerate(blocks) if block.word == _ENDS[one.word]), default=None)
+            if at is not None:
+                self._without_end(file, blocks[at + 1 :])
+                del blocks[at:]
+                return None
+        elif one.word == "comment":
+            return _Entry("comment", "", one.first_line, one.last_line)
+        elif one.word in ("mainmenu", "$", *_SOURCES) or _ASSIGNED.match(one.rest):
+            return None
+        self.found.skipped.append((file, one.first_line, f"not understood: {one.word} {one.rest}"[:80].rstrip()))
+        return None
+
+    def _follow(self, file: str, one: _Statement, around: tuple[str, ...], above: tuple[str, ...]) -> None:
+        pattern = _VARIABLE.sub(lambda match: self._variables[match[1]], _string(one.rest) or one.rest)
+        if "r" in one.word.partition("source")[0]:
+            pattern = posixpath.join(posixpath.dirname(file), pattern)
+        pattern = posixpath.normpath(pattern) if pattern else ""
+        names = [pattern]
+        if any(sign in pattern for sign in _SIGNS) and not pattern.startswith(("/", "../")):
+            names = self.found.patterns[pattern] = matching(self._root, pattern)
+        by = _Sourced(file, one.first_line, "o" in one.word.partition("source")[0])
+        for name in names:
+            self.read(name, by, around, above)
 
 
-def _string(node: tree_sitter.Node) -> str:
-    return next((_text(child).strip("\"'") for child in node.named_children if child.type == "string"), "")
+def _conditions(blocks: list[_Entry]) -> Iterator[str]:
+    return (condition for block in blocks for condition in block.depends)
 
 
-def _symbols(node: tree_sitter.Node) -> list[str]:
-    """Return the knobs a node names; the constants y, m, n and numbers are none."""
-    if node.type == "symbol":
-        word = _text(node)
-        return [f"CONFIG_{word}"] if _is_name(word) else []
-    return [symbol for child in node.named_children for symbol in _symbols(child)]
+def _statements(text: str) -> Iterator[_Statement]:
+    lines = text.split("\n")
+    at = 0
+    while at < len(lines):
+        first, joined = at, ""
+        while True:
+            line = _uncommented(lines[at])
+            at += 1
+            joined += line.removesuffix("\\")
+            if not line.endswith("\\") or at == len(lines):
+                break
+        said = _STATEMENT.match(joined)
+        if said is not None:
+            at = _after_help(lines, at) if said[1] in _HELPS else at
+            yield _Statement(first + 1, at, said[1], said[2].strip())
+        elif joined.strip():
+            yield _Statement(first + 1, at, joined.strip(), "")
 
 
-def _words(condition: str) -> Iterator[str]:
-    for sign in "!&|()=<>":
-        condition = condition.replace(sign, " ")
-    yield from (word for word in condition.split() if _is_name(word))
+def _uncommented(line: str) -> str:
+    found = _UNCOMMENTED.match(line)
+    return found[0].rstrip() if found else ""
 
 
-def _is_name(word: str) -> bool:
-    return word.replace("_", "").isalnum() and not word[0].isdigit() and word not in ("y", "m", "n")
+def _after_help(lines: list[str], at: int) -> int:
+    """Return the index behind a help text's last line; it ends where a line is indented less than its first."""
+    indent, end = 0, at
+    for number in range(at, len(lines)):
+        line = lines[number].rstrip().expandtabs()
+        width = len(line) - len(line.lstrip())
+        if line and (not width or width < indent):
+            break
+        if line:
+            indent, end = indent or width, number + 1
+    return end
 
 
-def _sourced(root: Path, node: tree_sitter.Node, names: Mapping[str, str]) -> list[str]:
-    """Return the files that a `source` names; a pattern may name none (rsource is read from the top as well)."""
-    pattern = _text(node).split(None, 1)[-1].strip().strip("\"'")
-    pattern = _VARIABLE.sub(lambda match: names.get(match[1], match[0]), pattern)
-    if not any(sign in pattern for sign in "*?["):
-        return [pattern]
-    return sorted(str(path.relative_to(root)) for path in root.glob(pattern))
+def _string(text: str) -> str:
+    """Return the string that a text begins with, or nothing."""
+    found = _STRING.match(text)
+    return re.sub(r"\\(.)", r"\1", found[1] or found[2] or "").strip() if found else ""
 
 
-def _text(node: tree_sitter.Node) -> str:
-    return (node.text or b"").decode("utf-8", "replace").strip()
-
-
-@functools.cache
-def _parser() -> tree_sitter.Parser:
-    return tree_sitter.Parser(tree_sitter.Language(tree_sitter_kconfig.language()))
+def _names(condition: str) -> list[str]:
+    """Return the knobs that a condition names, with CONFIG_ in front; y, m, n and numbers are constants."""
+    words = _WORD.findall(_NO_NAME.sub(" ", condition))
+    return [f"CONFIG_{word}" for word in words if not _CONSTANT.fullmatch(word)]

@@ -1,26 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which subsystem a file belongs to, as the kernel's MAINTAINERS file has it.
 
-The section whose pattern is the most specific wins, as scripts/get_maintainer.pl weighs them: an exact file before a
-folder, a deeper folder before the one around it. `THE REST` is nobody's.
+The section whose pattern is the deepest wins, as scripts/get_maintainer.pl ranks them; of several, the one that spells
+out the most of the file's path, and then the first. `THE REST` is nobody's. Patterns of contents (K:) are not read.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import functools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-_FIELD = re.compile(r"^([A-Z]):\s+(.*\S)\s*$")
+_FIELD = re.compile(r"([A-Z]):\s*(.*\S)\s*")
+_SIGN = re.compile(r"([*?]|\[[^]]+\])")
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """A file pattern as get_maintainer.pl's file_match_pattern has it: it need not reach to the end of a name."""
+
+    text: str
+    expression: re.Pattern[str]
+    depth: int
+    """-1 for one that begins with a star, as the script has it."""
+    letters: int
+
+    def matches(self, path: str) -> bool:
+        """Say whether the pattern means this file or a folder around it."""
+        if not self.expression.match(path):
+            return False
+        return self.text.endswith("/") or path.count("/") == self.text.count("/") or path.startswith(f"{self.text}/")
+
+    @property
+    def folder(self) -> str:
+        """The folder that every file it matches lies in, with its slash."""
+        plain = _SIGN.split(self.text, maxsplit=1)[0]
+        return plain[: plain.rfind("/") + 1]
 
 
 @dataclass
 class _Section:
     name: str
-    files: list[str] = field(default_factory=list)
-    excluded: list[str] = field(default_factory=list)
+    files: list[_Pattern] = field(default_factory=list)
+    excluded: list[_Pattern] = field(default_factory=list)
     names: list[re.Pattern[str]] = field(default_factory=list)
+
+    def excludes(self, path: str) -> bool:
+        return any(pattern.matches(path) for pattern in self.excluded)
 
 
 class Maintainers:
@@ -28,31 +54,39 @@ class Maintainers:
 
     def __init__(self, text: str) -> None:
         self._sections = [section for section in _sections(text) if section.name != "THE REST"]
-        self._by_top: dict[str, list[tuple[str, _Section]]] = {}
+        self._in_folder: dict[str, list[tuple[_Pattern, _Section]]] = {}
         for section in self._sections:
             for pattern in section.files:
-                top = pattern.partition("/")[0]
-                key = top if not any(sign in top for sign in "*?[") else ""
-                self._by_top.setdefault(key, []).append((pattern, section))
+                self._in_folder.setdefault(pattern.folder, []).append((pattern, section))
 
     def subsystem(self, path: str) -> str:
         """Return the name of the section that a file belongs to; nothing when no section has it."""
-        top = path.partition("/")[0]
-        best, name = 0, ""
-        for pattern, section in (*self._by_top.get(top, ()), *self._by_top.get("", ())):
-            weight = _weight(pattern)
-            if weight > best and _matches(pattern, path) and not any(_matches(out, path) for out in section.excluded):
-                best, name = weight, section.name
-        if not best:
-            name = next((one.name for one in self._sections if any(rule.search(path) for rule in one.names)), "")
-        return name
+        best, name = (-2, 0), ""  # less than any
+        for folder in _folders(path):
+            for pattern, section in self._in_folder.get(folder, ()):
+                rank = (pattern.depth, pattern.letters)
+                if rank > best and pattern.matches(path) and not section.excludes(path):
+                    best, name = rank, section.name
+        # A pattern of names (N:) ranks with depth 0.
+        return name if best[0] > 0 else self._by_name(path) or name
+
+    def _by_name(self, path: str) -> str:
+        found = (
+            one for one in self._sections if any(rule.search(path) for rule in one.names) and not one.excludes(path)
+        )
+        return next((section.name for section in found), "")
+
+
+def _folders(path: str) -> Iterator[str]:
+    yield ""
+    yield from (path[: at + 1] for at, sign in enumerate(path) if sign == "/")
 
 
 def _sections(text: str) -> list[_Section]:
     found: list[_Section] = []
     before, current = "", None
-    for line in text.splitlines():
-        matched = _FIELD.match(line)
+    for line in text.split("\n"):
+        matched = _FIELD.fullmatch(line)
         if not matched:
             before, current = line.strip(), None
             continue
@@ -61,29 +95,27 @@ def _sections(text: str) -> list[_Section]:
             found.append(current)
         sign, value = matched.groups()
         if sign == "F":
-            current.files.append(value)
+            current.files.append(_pattern(value))
         elif sign == "X":
-            current.excluded.append(value)
+            current.excluded.append(_pattern(value))
         elif sign == "N":
             try:
-                current.names.append(re.compile(value))
+                current.names.append(re.compile(value, re.VERBOSE))
             except re.error:  # a Perl expression that Python does not know
                 continue
-    # What stands before the list explains the letters with examples; its "sections" have no files that exist.
-    return [section for section in found if section.files or section.names]
+    return found
 
 
-@functools.lru_cache(maxsize=65536)
-def _matches(pattern: str, path: str) -> bool:
-    if pattern.endswith("/"):
-        return path.startswith(pattern)
-    # A star does not reach into folders.
-    return (path.count("/") == pattern.count("/") and fnmatch.fnmatchcase(path, pattern)) or path.startswith(
-        f"{pattern}/"
-    )
+def _pattern(text: str) -> _Pattern:
+    depth = -1 if text.startswith("*") else text.count("/") + (not text.endswith("/"))
+    try:
+        expression = re.compile("".join(_expression(part) for part in _SIGN.split(text)))
+    except re.error:  # [z-a]
+        expression = re.compile(re.escape(text))
+    return _Pattern(text, expression, depth, len(_SIGN.sub("", text)))
 
 
-def _weight(pattern: str) -> int:
-    """Return how specific a pattern is: its depth, an exact one before one with signs."""
-    depth = pattern.rstrip("/").count("/") + 1
-    return 2 * depth + (not any(sign in pattern for sign in "*?[")) + 2 * (not pattern.endswith("/"))
+def _expression(part: str) -> str:
+    if part.startswith("[") and part.endswith("]"):
+        return part
+    return {"*": ".*", "?": "."}.get(part, re.escape(part))

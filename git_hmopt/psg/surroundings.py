@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from git_hmopt.psg.facts import Kind, Relation
 from git_hmopt.psg.inputs import Sources
-from git_hmopt.psg.kconfig import Knob, read_kconfig
+from git_hmopt.psg.kconfig import Knob, matching, read_kconfig
 from git_hmopt.psg.maintainers import Maintainers
 from git_hmopt.psg.makefiles import Built, makefile_targets
 from git_hmopt.psg.text import text_page
@@ -24,8 +25,6 @@ from git_hmopt.store.graph import GraphTables, KnobRow, Page
 
 _KCONFIG, _MAINTAINERS = "Kconfig", "MAINTAINERS"
 _ARCH = re.compile(r"(?:^|/)arch/(\w+)/include$")
-# scripts/Makefile.build takes the first that is there; at the top and in arch/ each has its own part.
-_MAKEFILES = ("Kbuild", "Makefile")
 _MOST_FOLDERS = 20_000
 
 Say = Callable[[str, int, int], None]
@@ -86,7 +85,7 @@ class Surroundings:
         if not (self.root / _KCONFIG).is_file():
             return set(), []
         before = json.loads(self.tables.get("kconfig") or "{}")
-        if before and before["arches"] == list(arches) and self._unchanged(before["files"]):
+        if "patterns" in before and before["arches"] == list(arches) and self._unchanged(before):
             return set(before["files"]), [Skipped(*one) for one in before["skipped"]]
         arch = arches[0] if arches else ""
         # User Mode Linux is two: its own folder, and that of the machine it runs on (arch/um/Makefile).
@@ -102,62 +101,77 @@ class Surroundings:
         told = {
             "arches": arches,
             "files": {file: stamp.digest for file in found.files if (stamp := self.sources.stamp(file))},
+            "absent": found.absent,
+            "patterns": found.patterns,
             "skipped": found.skipped,
         }
         self.tables.remember("kconfig", json.dumps(told))
         return set(by_file), [Skipped(*one) for one in found.skipped]
 
-    def _unchanged(self, files: Mapping[str, str]) -> bool:
-        return all((stamp := self.sources.stamp(file)) and stamp.digest == digest for file, digest in files.items())
+    def _unchanged(self, told: Mapping[str, Any]) -> bool:
+        """Say whether reading Kconfig again would find the same."""
+        return (
+            all(
+                (stamp := self.sources.stamp(file)) and stamp.digest == digest for file, digest in told["files"].items()
+            )
+            and not any((self.root / file).is_file() for file in told["absent"])
+            and all(matching(self.root, pattern) == files for pattern, files in told["patterns"].items())
+        )
 
     # -- Makefiles --------------------------------------------------------------------------------------------------
 
     def _makefiles(self, arches: Sequence[str], pages: Mapping[str, str]) -> set[str]:
         """Follow the Makefiles from the top as kbuild descends, into every folder, whatever is configured."""
-        found: set[str] = set()
-        todo = ["", *(f"arch/{arch}/" for arch in arches)]
-        seen = set(todo)
-        known = json.loads(self.tables.get("makefiles") or "{}")
+        told = json.loads(self.tables.get("makefiles") or "{}")
+        known: dict[str, list[str]] = told.get("folders", {}) if told.get("arches") == list(arches) else {}
         now: dict[str, list[str]] = {}
+        first, header = (arches[0], arches[-1]) if arches else ("", "")
+        todo = [
+            "Kbuild",
+            "Makefile",
+            f"arch/{first}/Kbuild",
+            f"arch/{first}/Makefile",
+            f"arch/{header}/Makefile.{first}",
+        ]
+        seen = {"", f"arch/{first}/"}
         with self.tables.transaction():
             while todo and len(seen) < _MOST_FOLDERS:
-                folder = todo.pop()
-                for name in _MAKEFILES:
-                    path = folder + name
-                    stamp = self.sources.stamp(path)
-                    if stamp is None:
-                        continue
-                    found.add(path)
-                    if pages.get(path) != stamp.digest or path not in known:
-                        targets = makefile_targets(path, self.sources.read(path).decode("utf-8", "replace"))
-                        self.tables.put_page(path, "", _makefile_page(targets, stamp.digest))
-                        inner = sorted({one.target for one in targets if one.target.endswith("/")})
-                    else:
-                        inner = known[path]
-                    now[path] = inner
-                    fresh = [one for one in inner if one not in seen]
-                    seen.update(fresh)
-                    todo += fresh
+                path = todo.pop()
+                stamp = self.sources.stamp(path)
+                if stamp is None:
+                    continue
+                if path not in known or pages.get(path) != stamp.digest:
+                    text = self.sources.read(path).decode("utf-8", "replace")
+                    targets = makefile_targets(path, text, {"SRCARCH": first, "HEADER_ARCH": header})
+                    self.tables.put_page(path, "", _makefile_page(targets, stamp.digest))
+                    now[path] = sorted({one.target for one in targets if one.target.endswith("/")})
+                else:
+                    now[path] = known[path]
+                fresh = [folder for folder in now[path] if folder not in seen]
+                seen.update(fresh)
+                todo += [self._makefile(folder) for folder in fresh]
         if now != known:
-            self.tables.remember("makefiles", json.dumps(now))
-        return found
+            self.tables.remember("makefiles", json.dumps({"arches": arches, "folders": now}))
+        return set(now)
+
+    def _makefile(self, folder: str) -> str:
+        """Return the file that kbuild reads in a folder: scripts/Makefile.build takes Kbuild where there is one."""
+        return f"{folder}Kbuild" if (self.root / folder / "Kbuild").is_file() else f"{folder}Makefile"
 
     # -- MAINTAINERS ------------------------------------------------------------------------------------------------
 
     def _subsystems(self, files: Sequence[str]) -> None:
         stamp = self.sources.stamp(_MAINTAINERS)
-        if stamp is None:
+        digest = stamp.digest if stamp else ""
+        same = self.tables.get("maintainers") == digest
+        todo = sorted(self.tables.without_subsystem().intersection(files) if same else files)
+        if same and not todo:
             return
-        lacking = self.tables.without_subsystem()
-        if self.tables.get("maintainers") != stamp.digest:
-            lacking = set(files)
-        todo = sorted(lacking.intersection(files))
-        if not todo:
-            return
-        maintainers = Maintainers(self.sources.read(_MAINTAINERS).decode("utf-8", "replace"))
+        text = self.sources.read(_MAINTAINERS) if stamp else b""
+        maintainers = Maintainers(text.decode("utf-8", "replace"))
         with self.tables.transaction():
             self.tables.put_subsystems({path: maintainers.subsystem(path) for path in todo})
-            self.tables.remember("maintainers", stamp.digest)
+            self.tables.remember("maintainers", digest)
 
 
 def _knob_page(knobs: Sequence[Knob]) -> Page:

@@ -7,6 +7,7 @@ No compiler and no configuration are asked, so it holds for a tree that was neve
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 
 from git_hmopt.psg.chunks import Chunk, calls, functions
 from git_hmopt.psg.directives import Directives, directives
@@ -32,12 +33,14 @@ def approximate_page(path: str, source: bytes) -> Page:
     A call's target is the file's own static function of that name, or else the name itself.
     """
     told, chunks = directives(source), functions(source)
-    own = {chunk.symbol: _symbol(path, chunk) for chunk in chunks}
+    symbols = [_symbol(path, chunk) for chunk in chunks]
+    own = {chunk.symbol: symbol for chunk, symbol in zip(chunks, symbols, strict=True)}
+    begins = [chunk.first_line for chunk in chunks]
     count: dict[tuple[str, str], list[int]] = {}
     for name, line in calls(source):
-        caller = next((chunk for chunk in chunks if chunk.first_line <= line <= chunk.last_line), None)
-        if caller is not None:
-            known = count.setdefault((_symbol(path, caller), own.get(name, name)), [line, 0])
+        before = bisect_right(begins, line)
+        if before and line <= chunks[before - 1].last_line:
+            known = count.setdefault((symbols[before - 1], own.get(name, name)), [line, 0])
             known[1] += 1
     relation = Relation.CALL_STATIC.value
     edges = [(source_, target, relation, "", line, times) for (source_, target), (line, times) in count.items()]
@@ -60,10 +63,8 @@ def _guards(told: Directives) -> list[tuple[str, int, int, str]]:
 def _may_hide(told: Directives, source: bytes) -> bool:
     """Say whether a condition could hide a function: whether there is a brace in what it guards."""
     guarded = [guard for guard in told.guards if guard.sense != "asked"]
-    if not guarded:
-        return False
-    lines = source.split(b"\n")
-    return any(b"{" in line for guard in guarded for line in lines[guard.first_line - 1 : guard.last_line])
+    braces = [number for number, line in enumerate(source.split(b"\n"), 1) if b"{" in line] if guarded else []
+    return any(bisect_left(braces, one.first_line) < bisect_right(braces, one.last_line) for one in guarded)
 
 
 def symbol_of(path: str, name: str, *, static: bool) -> str:
@@ -72,8 +73,8 @@ def symbol_of(path: str, name: str, *, static: bool) -> str:
 
 
 def is_static(chunk: Chunk) -> bool:
-    """Say whether a function's head says `static`."""
-    return _STATIC.search(chunk.code.partition("(")[0]) is not None
+    """Say whether a function's head says `static` before its name."""
+    return _STATIC.search(chunk.code.partition(chunk.symbol)[0]) is not None
 
 
 def _symbol(path: str, chunk: Chunk) -> str:

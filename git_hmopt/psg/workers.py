@@ -3,31 +3,39 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import TimeoutError as TaskTimeout
 from multiprocessing.context import SpawnContext, SpawnProcess
 
-import pebble
 from pebble import ProcessExpired, ProcessPool
 
 from git_hmopt.errors import ProgramError
 from git_hmopt.psg import tasks
 from git_hmopt.psg.tasks import Known, Parsed, Task
 
-# What a worker gets to end by itself when the pool is stopped: it holds nothing that would have to be saved.
-pebble.CONSTS.term_timeout = 0.3
+_FEW = 4
 
 
 class _Worker(SpawnProcess):
-    """A process that is born deaf to Ctrl-C: until pebble makes it so, it would print a traceback."""
+    """A process that is born deaf to Ctrl-C, and mute.
+
+    Until pebble makes it deaf it would answer with a traceback; one that is born as the pool ends, and libclang when it
+    crashes, print theirs. What went wrong is known here, and told in our words.
+    """
 
     def start(self) -> None:
-        """Start it; what it inherits is blocked for the moment of the birth."""
+        """Start it: a signal that is blocked, and the place that errors go to, are inherited."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        errors, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
         try:
+            os.dup2(nowhere, 2)
             super().start()
         finally:
+            os.dup2(errors, 2)
+            os.close(errors)
+            os.close(nowhere)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
@@ -39,7 +47,8 @@ def worked(todo: Sequence[Task], known: Known, *, workers: int, seconds: float) 
     """Yield each task with what it gave, or with why it gave nothing, in the order of the tasks."""
     if not todo:
         return
-    count = max(1, min(workers, len(todo)))
+    # A second process would hardly have begun when a few units are parsed.
+    count = max(1, min(workers, len(todo) // _FEW))
     with ProcessPool(count, context=_Context(), initializer=tasks.begin, initargs=(known,)) as pool:
         futures = [(task, pool.schedule(tasks.work, args=(task,), timeout=seconds)) for task in todo]
         try:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from git_hmopt.psg.chunks import functions
+from git_hmopt.psg.chunks import calls, declarations, functions
 
 
 def named(source: bytes) -> dict[str, str]:
@@ -71,3 +71,54 @@ def test_a_file_of_100_000_lines_takes_seconds() -> None:
     assert [chunk.symbol for chunk in found] == [f"f{number}" for number in range(20_000)]
     assert found[-1].last_line == 100_000
     assert {chunk.comment for chunk in found} == {"adds"}
+
+
+# -- declarations and calls -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "declared"),
+    [
+        (b"static int a, *b = &a, c[3];", ["variable a", "variable b", "variable c"]),
+        (b"int (*open)(void), announced(void);", ["variable open"]),
+        (b"void (*signal(int a, void (*h)(int)))(int);", []),
+        (b"int (*(*table[3])(int))(void);", ["variable table"]),
+        (b"typedef int (*call_t)(int); typedef int plain_t(int);", ["typedef call_t", "typedef plain_t"]),
+        (b"typedef struct box { int x; } box_t, *pbox;", ["struct box", "typedef box_t", "typedef pbox"]),
+        (b"struct later; struct later *p;", ["variable p"]),
+        (b"struct a { struct b { int y; } in; union { int q; } u; } c;", ["struct a", "struct b", "variable c"]),
+        (b"enum { A }; enum colour { RED };", ["enum colour"]),
+        (b"static int __read_mostly a = 3;\nint b __aligned(8);", ["variable a", "variable b"]),
+        (b"struct s { int x; } __packed __aligned(sizeof(int)) v;", ["struct s", "variable v"]),
+        (b"static LIST_HEAD(head);", ["variable head"]),
+        (b"#ifdef A\nint a;\n#else\nlong a;\n#endif\n", ["variable a", "variable a"]),
+        (b'extern "C" { int a; }', ["variable a"]),
+        (b"int f(void) { int a; struct b { int c; }; }", []),
+        (b"SYSCALL_DEFINE1(f, int, x)\n{\n\tint a;\n}\n", []),
+        (b"int a = ({ int b = 1; b; });", ["variable a"]),
+        (b"int \xff;", []),
+        (b"", []),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_a_file_declares(source: bytes, declared: list[str]) -> None:
+    assert sorted(f"{one.kind} {one.name}" for one in declarations(source)) == declared
+
+
+def test_a_declaration_has_its_lines_and_its_text() -> None:
+    (one,) = declarations(b"/* why */\nstatic int __read_mostly\n\ta = 1; /* end */\n")
+    assert (one.first_line, one.last_line, one.text) == (2, 3, "static int __read_mostly\n\ta = 1;")
+
+
+def test_calls_are_names_before_parentheses() -> None:
+    source = b"int f(void)\n{\n\tg(h(1));\n\tp->open(2);\n\t(*q)(3);\n\treturn sizeof(int) + M(4);\n}\n"
+    assert sorted(calls(source)) == [("M", 6), ("g", 3), ("h", 3)]
+
+
+def test_declarations_and_calls_of_100_000_lines_take_seconds() -> None:
+    one = b"struct s%d {\n\tint a;\n};\nstatic int f%d(void) { int b; return g(b); }\n\n"
+    source = b"".join(one % (number, number) for number in range(20_000))
+    began = time.process_time()
+    assert len(declarations(source)) == len(calls(source)) == 20_000
+    assert len(declarations(b"{" * 50_000 + b"int a;" * 1000)) < 1001
+    assert time.process_time() - began < 30
