@@ -130,6 +130,6 @@ def as_plain(rows: Iterable[tuple[str, str, str, str]]) -> set[Edge]:
 
 def spelled(symbol: str) -> str:
     """Return how the source spells a symbol of the graph: fields with a dot in front, nothing for what has no name."""
-    if "#" in symbol:
-        return ""
-    return f".{name_of(symbol)}" if "." in symbol.rpartition(":")[2] else name_of(symbol)
+    if "." in symbol.rpartition(":")[2]:
+        return f".{name_of(symbol)}"
+    return "" if "#" in symbol else name_of(symbol)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A capture's bytes, whatever they are wrapped in: gzip, zlib or zip, also one in another; bounded, since wrappers lie.
+
+A wrapper that grows more than a thousandfold beyond its first 64 MiB is a bomb and not a capture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+
+from git_hmopt.errors import MeasurementError
+from git_hmopt.traces.tables import TraceFormatError
+
+HEAD = 64 << 10
+_MOST_WRAPPERS = 3
+_MOST_GROWTH, _FREE = 1000, 64 << 20
+_PIECE = 1 << 20
+
+
+class _Reads(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that holds a capture."""
+
+    path: Path
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Give the bytes from the start, unwrapped; to be read forward only.
+
+        TraceFormatError when a wrapper is damaged or a bomb, while it is read; MeasurementError when the file cannot be
+        read at all.
+        """
+        try:
+            with self.path.open("rb") as raw:
+                yield _unwrapped(raw, self.path)
+        except OSError as error:
+            raise MeasurementError(f"cannot read the capture {self.path}: {error.strerror or error}") from error
+
+    def is_wrapped(self) -> bool:
+        """Say whether the file's own bytes are not the capture's: those of one that is not can be mapped."""
+        with self.path.open("rb") as raw:
+            return _wrapper(raw.read(4)) is not None
+
+    def head(self) -> bytes:
+        """Return the first 64 KiB, unwrapped."""
+        with self.open() as stream:
+            pieces = b""
+            while len(pieces) < HEAD and (piece := stream.read(HEAD - len(pieces))):
+                pieces += piece
+            return pieces
+
+
+def _wrapper(head: bytes) -> str | None:
+    if head[:2] == b"\x1f\x8b":
+        return "gzip"
+    # RFC 1950: deflate with a window of 32 KiB, and a header whose check is right.
+    if len(head) >= 2 and head[0] == 0x78 and (head[0] << 8 | head[1]) % 31 == 0:
+        return "zlib"
+    return "zip" if head[:4] == b"PK\x03\x04" else None
+
+
+def _unwrapped(raw: BinaryIO, path: Path) -> BinaryIO:
+    stream: BinaryIO = raw
+    for _ in range(_MOST_WRAPPERS):
+        buffered = io.BufferedReader(cast("io.RawIOBase", stream)) if not hasattr(stream, "peek") else stream
+        wrapper = _wrapper(cast("io.BufferedReader", buffered).peek(4)[:4])
+        if wrapper is None:
+            return cast("BinaryIO", buffered)
+        inner = _opened(wrapper, cast("BinaryIO", buffered), path)
+        stream = cast("BinaryIO", io.BufferedReader(_Bounded(inner, path), _PIECE))
+    raise TraceFormatError(f"{path}: more than {_MOST_WRAPPERS} wrappers, one in another")
+
+
+def _opened(wrapper: str, stream: BinaryIO, path: Path) -> _Reads:
+    if wrapper == "gzip":
+        return gzip.GzipFile(fileobj=stream)
+    if wrapper == "zlib":
+        return _Zlib(stream)
+    whole = io.BytesIO(stream.read()) if not stream.seekable() else stream
+    try:
+        archive = zipfile.ZipFile(whole)
+    except zipfile.BadZipFile as error:
+        raise TraceFormatError(f"{path}: a damaged zip: {error}") from error
+    names = [one for one in archive.infolist() if not one.is_dir()]
+    if len(names) != 1:
+        raise TraceFormatError(f"{path}: a zip of {len(names)} files", next_step="unpack it and name the captures")
+    return archive.open(names[0])
+
+
+class _Zlib:
+    """A zlib stream, read forward."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._inflate = zlib.decompressobj()
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes; none at the end."""
+        while not self._inflate.eof:
+            piece = self._inflate.unconsumed_tail or self._stream.read(_PIECE)
+            if not piece:
+                raise EOFError("compressed data ended before its end")
+            if found := self._inflate.decompress(piece, size):
+                return found
+        return b""
+
+
+class _Bounded(io.RawIOBase):
+    """What a wrapper holds, until it turns out to be a bomb or damaged."""
+
+    def __init__(self, inner: _Reads, path: Path) -> None:
+        self._inner, self._path, self._seen = inner, path, 0
+        self._most = _FREE + _MOST_GROWTH * path.stat().st_size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object, /) -> int:
+        view = memoryview(cast("bytearray", buffer))
+        try:
+            data = self._inner.read(len(view))
+        except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+            raise TraceFormatError(f"{self._path}: damaged after {self._seen} unwrapped bytes: {error}") from error
+        self._seen += len(data)
+        if self._seen > self._most:
+            raise TraceFormatError(f"{self._path}: unwraps to more than {_MOST_GROWTH} times its size: a bomb")
+        view[: len(data)] = data
+        return len(data)
