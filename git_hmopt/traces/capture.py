@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every format yields: a table of events in batches, tables of samples, and what was lost on the way.
 
-A trace may be larger than memory, so events come in batches of rows and are read as often as they are asked for; samples
-are few against them and come whole.
+A trace may be larger than memory, so events come in batches of rows and are read as often as they are asked for;
+samples are few against them and come whole.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ EVENTS = pl.Schema(
 )
 """The columns of events. Time is integer nanoseconds of the capture's own clock; null is unknown, never 0.
 
-`category` is one of CATEGORIES; `name` is the event's (`sched_switch`), or what a marker, counter or log line is called;
-`dur_ns` is null where the capture has no duration; `args` are `key=value` pairs with a blank between them, in the order
-and the spelling of the kernel's own text (`prev_comm=a b prev_pid=3 ...`), so that every format of the same event reads
-alike. Of markers they begin with `phase=B|E|S|F|C|I` (begin, end, start and finish of what crosses threads, counter,
+`category` is one of CATEGORIES; `name` is the event's (`sched_switch`), or what a marker, counter or log line is
+called; `dur_ns` is null where the capture has no duration; `args` are `key=value` pairs with a blank between them, in
+the order and the spelling of the kernel's own text (`prev_comm=a b prev_pid=3 ...`), so that every format of the same
+event reads alike. Of markers they begin with `phase=B|E|S|F|C|I` (begin, end, start and finish of what crosses threads, counter,
 instant), then `pid=` of the payload where it has one, `id=`, `value=`, `level=`.
 """
 CATEGORIES = (

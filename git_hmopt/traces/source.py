@@ -74,12 +74,11 @@ def _wrapper(head: bytes) -> str | None:
 def _unwrapped(raw: BinaryIO, path: Path) -> BinaryIO:
     stream: BinaryIO = raw
     for _ in range(_MOST_WRAPPERS):
-        buffered = io.BufferedReader(cast("io.RawIOBase", stream)) if not hasattr(stream, "peek") else stream
-        wrapper = _wrapper(cast("io.BufferedReader", buffered).peek(4)[:4])
+        buffered = cast("io.BufferedReader", stream)  # what open() and the lines below give
+        wrapper = _wrapper(buffered.peek(4)[:4])
         if wrapper is None:
-            return cast("BinaryIO", buffered)
-        inner = _opened(wrapper, cast("BinaryIO", buffered), path)
-        stream = cast("BinaryIO", io.BufferedReader(_Bounded(inner, path), _PIECE))
+            return stream
+        stream = io.BufferedReader(_Bounded(_opened(wrapper, stream, path), path), _PIECE)
     raise TraceFormatError(f"{path}: more than {_MOST_WRAPPERS} wrappers, one in another")
 
 
