@@ -34,8 +34,8 @@ EVENTS = pl.Schema(
 `category` is one of CATEGORIES; `name` is the event's (`sched_switch`), or what a marker, counter or log line is
 called; `dur_ns` is null where the capture has no duration; `args` are `key=value` pairs with a blank between them, in
 the order and the spelling of the kernel's own text (`prev_comm=a b prev_pid=3 ...`), so that every format of the same
-event reads alike. Of markers they begin with `phase=B|E|S|F|C|I` (begin, end, start and finish of what crosses threads, counter,
-instant), then `pid=` of the payload where it has one, `id=`, `value=`, `level=`.
+event reads alike. Of markers they begin with `phase=B|E|S|F|C|I` (begin, end, start and finish of what crosses
+threads, counter, instant), then `pid=` of the payload where it has one, `id=`, `value=`, `level=`.
 """
 CATEGORIES = (
     "sched", "irq", "softirq", "power", "reclaim", "memory", "io", "workqueue", "binder", "sync", "marker", "frame",
