@@ -139,7 +139,8 @@ def test_what_smp_guards_in_the_scheduler_that_this_build_leaves_out(structure: 
 
 
 def test_knobs_of_objects_and_of_kconfig(structure: Structure) -> None:
-    assert ("CONFIG_CRC64", "object") in {(one.knob, one.sense) for one in structure.knobs_of("crc64_be")}
+    eventfd = structure.knobs_of("fs/eventfd.c:eventfd_read")
+    assert ("CONFIG_EVENTFD", "object") in {(one.knob, one.sense) for one in eventfd}
     [printk] = structure.knobs("PRINTK")
     assert (printk.type, printk.defaults, printk.selects) == ("bool", ("y",), ("CONFIG_IRQ_WORK",))
     [hz] = structure.knobs("HZ")
