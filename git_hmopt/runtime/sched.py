@@ -135,22 +135,28 @@ class Sched:
 
     def _remember_names(self, batch: Batch) -> None:
         pairs = np.unique((batch.tid[batch.pid >= 0] << 31) | batch.pid[batch.pid >= 0])
-        self.process_of.update(zip((pairs >> 31).tolist(), (pairs & (2**31 - 1)).tolist(), strict=True))
-        args = batch.args("sched_switch")
-        for key, id_, before in (("prev_comm", "prev_pid", "prev_pid"), ("next_comm", "next_pid", "next_pid")):
-            self._name(args, args.number(id_), key, before)
-        args = batch.args(*WAKEUPS)
-        self._name(args, args.number("pid"), "comm", "pid")
-
-    def _name(self, args: Args, ids: Integers, key: str, before: str) -> None:
-        unique, first = np.unique(ids, return_index=True)
-        new = [
-            (tid, row) for tid, row in zip(unique.tolist(), first.tolist(), strict=True)
-            if tid > 0 and tid not in self.names
-        ]  # fmt: skip
-        if new:
-            words = args.word(np.array([row for _, row in new]), key, before)
-            self.names.update((tid, word) for (tid, _), word in zip(new, words, strict=True) if word)
+        for tid, pid in zip((pairs >> 31).tolist(), (pairs & (2**31 - 1)).tolist(), strict=True):
+            # An id that was given twice: whichever is taken, all batches have to take the same.
+            self.process_of[tid] = max(pid, self.process_of.get(tid, 0))
+        switched, woken = batch.args("sched_switch"), batch.args(*WAKEUPS)
+        sources = (
+            (switched, "prev_comm", "prev_pid", 2 * batch.rows("sched_switch")),
+            (switched, "next_comm", "next_pid", 2 * batch.rows("sched_switch") + 1),
+            (woken, "comm", "pid", 2 * batch.rows(*WAKEUPS)),
+        )
+        tid = np.concatenate([args.number(key) for args, _, key, _ in sources])
+        source = np.repeat(np.arange(3), [len(place) for *_, place in sources])
+        index = np.concatenate([np.arange(len(place)) for *_, place in sources])
+        order = np.lexsort((np.concatenate([place for *_, place in sources]), tid))
+        # A thread may be renamed, so its last name counts.
+        last = order[last_of_key(tid[order])]
+        last = last[tid[last] > 0]
+        for number, (args, name, key, _) in enumerate(sources):
+            chosen = last[source[last] == number]
+            if len(chosen):
+                words = args.word(index[chosen], name, key)
+                named = zip(tid[chosen].tolist(), words, strict=True)
+                self.names.update((one, word) for one, word in named if word not in ("", "<...>"))
 
     def _follow_threads(self, batch: Batch, found: Switches) -> None:
         rows = batch.rows(*WAKEUPS)
@@ -217,7 +223,7 @@ class Sched:
             return
         callers = args.texts.str.extract(r"caller=([^+\s\[]+)", 1).fill_null("[unknown]")
         ids = callers.replace_strict(
-            found := callers.unique().to_list(),
+            found := callers.unique(maintain_order=True).to_list(),
             [self._callers.setdefault(caller, len(self._callers)) for caller in found],
             return_dtype=pl.Int64,
         ).to_numpy()
