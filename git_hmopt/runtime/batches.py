@@ -20,10 +20,11 @@ UNKNOWN = -1
 
 
 class Args:
-    """The `key=value` texts of some events; numbers of a key are read for all of them at once."""
+    """The `key=value` texts of some events; the values of a key are found for all of them at once."""
 
     def __init__(self, texts: pl.Series) -> None:
         self.texts = texts
+        # A key is behind a blank or, as the first one, behind a line end.
         self._text = TextColumns(texts.str.join("\n").item().encode() if len(texts) else b"")
         sizes = texts.str.len_bytes().to_numpy().astype(np.int64)
         ends = np.cumsum(sizes + 1) - 1
@@ -32,27 +33,46 @@ class Args:
         self._places: dict[str, Places] = {}
         self._numbers: dict[str, Integers] = {}
 
+    @cached_property
+    def _equals(self) -> tuple[Places, Places, NDArray[np.uint64]]:
+        """Where equal signs are, of which event they are, and the eight bytes before them."""
+        at = self._text.all("=")
+        return at, np.searchsorted(self._starts, at, side="right") - 1, self._text.eights(at - 8)
+
     def places(self, key: str) -> Places:
-        """Return where the key's values begin, UNKNOWN where it is not among the pairs."""
+        """Return where the key's values begin, UNKNOWN where it is not among the pairs; of several the first."""
         if key not in self._places:
             self._places[key] = self._find(key)
         return self._places[key]
 
     def _find(self, key: str) -> Places:
-        leading: Places = self._starts + len(key) + 1
-        if not len(leading):
-            return leading
-        leads: Mask = self.texts.str.starts_with(f"{key}=").to_numpy()
-        if leads.all():
-            return leading
-        found = self.texts.str.find(f" {key}=", literal=True).fill_null(UNKNOWN).to_numpy().astype(np.int64)
-        return np.where(leads, leading, np.where(found >= 0, self._starts + found + len(key) + 2, UNKNOWN))
+        found = np.full(len(self._starts), UNKNOWN, np.int64)
+        if not len(found):
+            return found
+        at, event, before = self._equals
+        known = key[-8:].encode()
+        shift = np.uint64(8 * (8 - len(known)))
+        hits = np.flatnonzero((before >> shift) == np.uint64(int.from_bytes(known, "little")))
+        for back, character in enumerate(reversed(key[:-8]), start=9):
+            hits = hits[self._text.is_at(at[hits] - back, character)]
+        hits = hits[self._text.is_at(at[hits] - len(key) - 1, " \n")]
+        # The last one written stays, so the first of an event is written last.
+        found[event[hits[::-1]]] = at[hits[::-1]] + 1
+        return found
 
     def number(self, key: str) -> Integers:
         """Return the key's values, UNKNOWN where there is none."""
         if key not in self._numbers:
             self._numbers[key] = self._number(self.places(key))
         return self._numbers[key].copy()
+
+    def begins(self, key: str, word: str) -> Mask:
+        """Say where the key's value begins with a word of at most eight bytes."""
+        at = self.places(key)
+        wanted, shift = word.encode(), np.uint64(8 * (8 - len(word)))
+        eights = self._text.eights(np.maximum(at, 0)) << shift
+        same: Mask = eights == np.uint64(int.from_bytes(wanted, "little")) << shift
+        return same & (at >= 0)
 
     def number_behind(self, literal: str) -> Integers:
         """Return the numbers behind a text and blanks, `now: 12`; UNKNOWN where there is none."""
@@ -74,10 +94,12 @@ class Args:
         at = self.places(key)
         return np.where(at >= 0, self._text.bytes[np.maximum(at, 0)], 0).astype(np.uint8)
 
-    def word(self, rows: Places, key: str, before: str) -> list[str]:
-        """Return the texts between `key=` and ` before=` of some rows, for names that may hold blanks."""
-        pattern = rf"(?:^| ){key}=(.*?) {before}="
-        return self.texts.gather(rows).str.extract(pattern, 1).fill_null("").to_list()
+    def words(self, rows: Places, key: str, following: str) -> list[str]:
+        """Return the texts from `key=` to ` following=` of some rows, for names that may hold blanks."""
+        starts = self.places(key)[rows].tolist()
+        ends = (self.places(following)[rows] - len(following) - 2).tolist()
+        raw = self._text.raw
+        return [raw[start:end].decode() if 0 <= start <= end else "" for start, end in zip(starts, ends, strict=True)]
 
 
 class Batch:
@@ -85,10 +107,8 @@ class Batch:
 
     def __init__(self, frame: pl.DataFrame, lost: Counter[int], lost_before: int) -> None:
         self.frame = frame
-        self.ts = _integers(frame["ts_ns"])
-        self.cpu = _integers(frame["cpu"])
-        self.tid = _integers(frame["tid"])
-        self.pid = _integers(frame["pid"])
+        numbers = frame.select(pl.col("ts_ns", "cpu", "tid", "pid").cast(pl.Int64).fill_null(UNKNOWN))
+        self.ts, self.cpu, self.tid, self.pid = (column.to_numpy() for column in numbers)
         self.names = frame["name"].fill_null("")
         self._lost, self._lost_before = lost, lost_before
         self._rows: dict[tuple[str, ...], Places] = {}
@@ -155,7 +175,3 @@ def batches(frames: Iterable[pl.DataFrame]) -> Iterator[Batch]:
         batch = Batch(frame, lost.copy(), lost.total())
         yield batch
         lost.update(batch.cpu[batch.rows(LOST_EVENTS)].tolist())
-
-
-def _integers(column: pl.Series) -> Integers:
-    return column.cast(pl.Int64).fill_null(UNKNOWN).to_numpy()

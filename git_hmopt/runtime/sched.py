@@ -28,7 +28,8 @@ CROSS_CHECK = 0.02
 """A difference of the two idle ratios that is worth a word."""
 
 _WAKE, _IN, _OUT_RUNNABLE, _OUT_ASLEEP, _SEEN = range(5)
-_IDLE_NAMES = ("swapper", "tppmgr-idle-")
+_IDLE_NAMES = ("swapper", "tppmgr-i")
+"""How names of idle threads begin: of Linux, and `tppmgr-idle-` of HongMeng."""
 
 SCHED_RULE = "runnable (sched_wakeup, or switched out while runnable) until switched in"
 WAKEUP_RULE = "sched_wakeup until switched in, without waits after a preemption"
@@ -62,7 +63,7 @@ def switches(batch: Batch) -> Switches:
 
 
 def _idle(args: Args, key: str) -> Mask:
-    return args.texts.str.contains_any([f"{key}={name}" for name in _IDLE_NAMES]).to_numpy()
+    return args.begins(key, _IDLE_NAMES[0]) | args.begins(key, _IDLE_NAMES[1])
 
 
 def _runnable(args: Args) -> Mask:
@@ -154,7 +155,7 @@ class Sched:
         for number, (args, name, key, _) in enumerate(sources):
             chosen = last[source[last] == number]
             if len(chosen):
-                words = args.word(index[chosen], name, key)
+                words = args.words(index[chosen], name, key)
                 named = zip(tid[chosen].tolist(), words, strict=True)
                 self.names.update((one, word) for one, word in named if word not in ("", "<...>"))
 

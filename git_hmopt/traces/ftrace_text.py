@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from git_hmopt.traces.capture import EVENTS, LOST_EVENTS, Capture, Losses
 from git_hmopt.traces.event_names import category_of
-from git_hmopt.traces.markers import MARKER_EVENTS, Markers, marker_columns
+from git_hmopt.traces.markers import MARKER_EVENTS, marker_columns
 from git_hmopt.traces.source import Source
 from git_hmopt.traces.tables import TraceFormatError
 from git_hmopt.traces.text_columns import Mask, Places, TextColumns, allowed_bytes
@@ -122,11 +122,12 @@ def _rows(text: TextColumns, starts: Places, ends: Places) -> _Rows:
     fine &= (name_start > time_end + 1) & (name_end > name_start) & (name_end - name_start < _MOST_NAME)
     fine &= name_end < ends[line]
     rows = _Rows(line, ts_ns, tgid, tid, cpu, name_start, name_end, ends[line], colons[colon + 2])
-    rows = rows.at(fine)
+    chosen = np.flatnonzero(fine)
     # A task's name and a marker may look like the place of a CPU too: the first that fits whole is it.
-    first = np.ones(len(rows.line), np.bool_)
-    first[1:] = rows.line[1:] != rows.line[:-1]
-    return rows.at(first)
+    first = np.ones(len(chosen), np.bool_)
+    first[1:] = line[chosen[1:]] != line[chosen[:-1]]
+    chosen = chosen[first]
+    return rows if len(chosen) == len(line) else rows.at(chosen)
 
 
 def _time(text: TextColumns, end: Places) -> tuple[NDArray[np.int64], Places, Mask]:
@@ -164,20 +165,20 @@ def _frame(text: TextColumns, rows: _Rows, losses: Losses) -> tuple[pl.DataFrame
     """Return the events, and which of the rows they are: a name with blanks in it is none."""
     names = text.cut(rows.name_start, rows.name_end)
     unique = names.unique().to_list()
-    good = [name for name in unique if " " not in name and "\t" not in name]
+    codes = names.cast(pl.Enum(unique)).to_physical().to_numpy()
+    good = np.array([" " not in name and "\t" not in name for name in unique], np.bool_)
     used = np.arange(len(rows.line))
-    if len(good) < len(unique):
-        used = np.flatnonzero(names.is_in(good).to_numpy())
-        losses[NO_EVENT_NAME] += len(rows.line) - len(used)
-        rows, names = rows.at(used), names.gather(used)
+    if not good.all():
+        used = np.flatnonzero(good[codes])
+        losses[NO_EVENT_NAME] += len(codes) - len(used)
+        rows, names, codes = rows.at(used), names.gather(used), codes[used]
+    categories = pl.Series("category", [category_of(name) for name in unique], dtype=pl.String).gather(codes)
     args_start = np.minimum(text.skip(rows.name_end + 1, " "), rows.end)
-    marks = [name for name in good if name in MARKER_EVENTS]
-    marked = np.flatnonzero(names.is_in(marks).to_numpy()) if marks else np.zeros(0, np.int64)
+    marked = np.flatnonzero(np.array([name in MARKER_EVENTS for name in unique], np.bool_)[codes])
     if len(marked):
-        names, args, categories = _marked(text, rows, marked, names, args_start, losses)
+        names, args, categories = _marked(text, rows, marked, args_start, categories, losses)
     else:
         args = text.cut(args_start, rows.end)
-        categories = _categories(names)
     columns = {
         "ts_ns": pl.Series(rows.ts_ns, dtype=pl.Int64),
         "category": categories,
@@ -193,60 +194,40 @@ def _frame(text: TextColumns, rows: _Rows, losses: Losses) -> tuple[pl.DataFrame
     return frame.select(EVENTS.names()), used
 
 
-def _categories(names: pl.Series) -> pl.Series:
-    unique = names.unique().to_list()
-    return names.replace_strict(unique, [category_of(name) for name in unique], return_dtype=pl.String)
-
-
 def _marked(
-    text: TextColumns, rows: _Rows, marked: Places, names: pl.Series, args_start: Places, losses: Losses
+    text: TextColumns, rows: _Rows, marked: Places, args_start: Places, categories: pl.Series, losses: Losses
 ) -> tuple[pl.Series, pl.Series, pl.Series]:
     """Return names, arguments and categories of all rows, those of markers from their payloads."""
     start, end = args_start[marked], rows.end[marked]
     colon = rows.next_colon[marked]
     # A print may say first where it comes from: `print: tracing_mark_write: B|1|x`, `print: 0xffffffc0: B|1|x`.
-    blank_behind = text.is_at(np.minimum(colon + 1, len(text.bytes) - 1), " ")
-    word = (colon < end) & blank_behind & text.only(start, colon, _WORD, 32)
+    word = (colon < end) & ~text.is_at(start + 1, "|")
+    maybe = np.flatnonzero(word)
+    word[maybe] = text.is_at(colon[maybe] + 1, " ") & text.only(start[maybe], colon[maybe], _WORD, 32)
     is_sync = word & (colon - start == len(_SYNC)) & text.is_at(start, "t") & text.is_at(start + 6, "e")
-    start = np.where(word & ~is_sync & ~text.is_at(start + 1, "|"), np.minimum(colon + 2, end), start)
+    start = np.where(word & ~is_sync, np.minimum(colon + 2, end), start)
     found = marker_columns(text, start, end)
     if found.without_number:
         losses[NO_NUMBER] += found.without_number
     name_start, name_end = rows.name_start.copy(), rows.name_end.copy()
     name_start[marked] = found.name_start
     name_end[marked] = np.where(is_sync, colon, found.name_end)
-    plain = np.ones(len(names), np.bool_)
-    plain[marked[~is_sync]] = False
-    args_from = args_start.copy()
-    args_from[marked] = np.where(is_sync, np.minimum(colon + 2, end), args_start[marked])
-    return _merged(text, rows, names, found, marked, is_sync, plain, (name_start, name_end), args_from)
+    sync = marked[is_sync]
+    if len(sync):
+        args_start[sync] = np.minimum(colon[is_sync] + 2, end[is_sync])
+        categories = categories.scatter(sync, "other")
+    marks = marked[~is_sync]
+    plain = np.ones(len(rows.line), np.bool_)
+    plain[marks] = False
+    unmarked = np.flatnonzero(plain)
+    back = np.empty(len(plain), np.int64)
+    back[unmarked], back[marks] = np.arange(len(unmarked)), len(unmarked) + np.arange(len(marks))
+    of_marks = found.args.gather(np.flatnonzero(~is_sync)) if len(sync) else found.args
+    args = pl.concat([text.cut(args_start[unmarked], rows.end[unmarked]), of_marks])
+    return text.cut(name_start, name_end), args.gather(back), categories
 
 
 _WORD = allowed_bytes("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
-
-
-def _merged(
-    text: TextColumns,
-    rows: _Rows,
-    names: pl.Series,
-    found: Markers,
-    marked: Places,
-    is_sync: Mask,
-    plain: Mask,
-    name_places: tuple[Places, Places],
-    args_from: Places,
-) -> tuple[pl.Series, pl.Series, pl.Series]:
-    unmarked, marks = np.flatnonzero(plain), marked[~is_sync]
-    back = np.empty(len(names), np.int64)
-    back[unmarked], back[marks] = np.arange(len(unmarked)), len(unmarked) + np.arange(len(marks))
-    args = pl.concat([text.cut(args_from[unmarked], rows.end[unmarked]), found.args.gather(np.flatnonzero(~is_sync))])
-    categories = pl.concat(
-        [
-            _categories(text.cut(name_places[0][unmarked], name_places[1][unmarked])),
-            pl.Series("category", ["marker"]).new_from_index(0, len(marks)),
-        ]
-    )
-    return text.cut(*name_places), args.gather(back), categories.gather(back)
 
 
 def _with_losses(frame: pl.DataFrame, line: Places, others: Places, content: pl.Series, losses: Losses) -> pl.DataFrame:

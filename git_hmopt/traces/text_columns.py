@@ -35,6 +35,11 @@ class TextColumns:
         self._column = pl.Series("text", [self.raw], dtype=pl.Binary)
         self._found = np.empty(len(self.bytes), np.bool_)
 
+    def eights(self, at: Places) -> NDArray[np.uint64]:
+        """Return the eight bytes that begin at each position, the first of them lowest."""
+        count = len(self.raw) - 7
+        return np.ndarray((count,), np.dtype("<u8"), buffer=self.raw, strides=(1,))[at]
+
     def all(self, character: str) -> Places:
         """Return where the character stands, in order."""
         return np.flatnonzero(np.equal(self.bytes, ord(character), out=self._found))
