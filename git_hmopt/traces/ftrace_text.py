@@ -263,19 +263,21 @@ def _blocks(stream: BinaryIO, losses: Losses, size: int) -> Iterator[bytes]:
     """Yield whole lines, about `size` bytes of them at once; a line beyond all bounds is left out."""
     rest, dropping = b"", False
     while piece := stream.read(size):
+        first = 0
         if dropping:
-            newline = piece.find(b"\n")
-            if newline < 0:
+            first = piece.find(b"\n") + 1
+            if not first:
                 continue
-            piece, dropping = piece[newline + 1 :], False
-        piece = rest + piece
+            dropping = False
         cut = piece.rfind(b"\n") + 1
-        rest = piece[cut:]
+        if cut > first:
+            yield b"".join((rest, memoryview(piece)[first:cut]))
+            rest = piece[cut:]
+        else:
+            rest += piece[first:]
         if len(rest) > LONGEST:
             losses[TOO_LONG] += 1
             rest, dropping = b"", True
-        if cut:
-            yield piece[:cut]
     if rest:
         yield rest
 
