@@ -66,6 +66,16 @@ class Args:
             self._numbers[key] = self._number(self.places(key))
         return self._numbers[key].copy()
 
+    def cut(self, key: str, ends: str) -> pl.Series:
+        """Return the texts from `key=` to the first of some characters or to the event's end; empty without the key."""
+        at = self.places(key)
+        start = np.maximum(at, 0)
+        until = self._ends
+        for character in ends:
+            all_of_them = np.append(self._text.all(character), len(self._text.raw))
+            until = np.minimum(until, all_of_them[np.searchsorted(all_of_them[:-1], start)])
+        return self._text.cut(start, np.where(at >= 0, until, start))
+
     def begins(self, key: str, word: str) -> Mask:
         """Say where the key's value begins with a word of at most eight bytes."""
         at = self.places(key)
@@ -123,6 +133,12 @@ class Batch:
             found = [self._by_name[name] for name in names if name in self._by_name]
             self._rows[names] = np.sort(np.concatenate(found)) if found else np.zeros(0, np.int64)
         return self._rows[names]
+
+    def are(self, name: str) -> Mask:
+        """Say of all rows which are kernel events of the name."""
+        found = np.zeros(len(self), np.bool_)
+        found[self.rows(name)] = True
+        return found
 
     @cached_property
     def _by_name(self) -> dict[str, Places]:

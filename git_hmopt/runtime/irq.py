@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -24,20 +24,21 @@ class _Handled:
     """One kind of interrupt: its number's key, what raises, enters and leaves it."""
 
     def __init__(self, losses: Counter[str], key: str, entry: str, leave: str, raised: str | None) -> None:
-        self._key, self._entry, self._exit, self._raise = key, entry, leave, raised
+        self._key, self._raise = key, raised
+        self.events = (entry, leave) if raised is None else (entry, leave, raised)
         self._inside, self._waiting = Pairing(losses, first=False), Pairing(losses, first=True)
         self.duration, self.latency = Distribution(), Distribution()
         self.count = Sums()
 
     def feed(self, batch: Batch) -> None:
-        events = (self._entry, self._exit) if self._raise is None else (self._entry, self._exit, self._raise)
+        events = self.events
         rows, number = batch.rows(*events), batch.args(*events).number(self._key)
         fine = (number >= 0) & (number < 1 << _NUMBER_BITS) & (batch.cpu[rows] >= 0)
         rows = rows[fine]
         if not len(rows):
             return
         key = (batch.cpu[rows] << _NUMBER_BITS) | number[fine]
-        entry, leave = (np.isin(rows, batch.rows(event), assume_unique=True) for event in events[:2])
+        entry, leave = (batch.are(event)[rows] for event in events[:2])
         ts, epoch = batch.ts[rows], batch.cpu_epoch[rows]
         self.count.add(key[entry])
         within = entry | leave
@@ -63,10 +64,11 @@ class Interrupts:
         self._hard.feed(batch)
         self._soft.feed(batch)
         self.cpus.update(np.unique(batch.cpu[batch.cpu >= 0]).tolist())
-        args = batch.args("irq_handler_entry")
-        unique, first = np.unique(args.number("irq"), return_index=True)
+        rows, args = batch.rows(*self._hard.events), batch.args(*self._hard.events)
+        entries = np.flatnonzero(batch.are("irq_handler_entry")[rows])
+        unique, first = np.unique(args.number("irq")[entries], return_index=True)
         new = [
-            (irq, row) for irq, row in zip(unique.tolist(), first.tolist(), strict=True)
+            (irq, row) for irq, row in zip(unique.tolist(), entries[first].tolist(), strict=True)
             if irq >= 0 and irq not in self._names
         ]  # fmt: skip
         if new:
@@ -82,8 +84,7 @@ class Interrupts:
         for number, found in self._soft.latency.percentiles().items():
             yield from percentile_kpis("softirq_latency", found, rule, who=_vector(number))
 
-    def _of(self, name: str, handled: _Handled, span: int, who: object) -> Iterator[Kpi]:
-        assert callable(who)
+    def _of(self, name: str, handled: _Handled, span: int, who: Callable[[int], str]) -> Iterator[Kpi]:
         by_cpu: Counter[int] = Counter()
         by_number: defaultdict[int, Counter[int]] = defaultdict(Counter)
         for key, count in handled.count.count.items():

@@ -54,7 +54,7 @@ class Reclaim:
         self._evictions.update(dict(zip(tids.tolist(), counts.tolist(), strict=True)))
 
     def _spans(self, pairing: Pairing, batch: Batch, rows: Integers, key: Integers, opening: str) -> Spans:
-        opens = np.isin(rows, batch.rows(opening), assume_unique=True)
+        opens = batch.are(opening)[rows]
         known = key > UNKNOWN
         rows, key, opens = rows[known], key[known], opens[known]
         return pairing.feed(key, opens, batch.ts[rows], batch.epoch[rows])

@@ -28,6 +28,7 @@ CROSS_CHECK = 0.02
 """A difference of the two idle ratios that is worth a word."""
 
 _WAKE, _IN, _OUT_RUNNABLE, _OUT_ASLEEP, _SEEN = range(5)
+UNNAMED = "[unknown]"
 _IDLE_NAMES = ("swapper", "tppmgr-i")
 """How names of idle threads begin: of Linux, and `tppmgr-idle-` of HongMeng."""
 
@@ -145,19 +146,17 @@ class Sched:
             (switched, "next_comm", "next_pid", 2 * batch.rows("sched_switch") + 1),
             (woken, "comm", "pid", 2 * batch.rows(*WAKEUPS)),
         )
-        tid = np.concatenate([args.number(key) for args, _, key, _ in sources])
-        source = np.repeat(np.arange(3), [len(place) for *_, place in sources])
-        index = np.concatenate([np.arange(len(place)) for *_, place in sources])
-        order = np.lexsort((np.concatenate([place for *_, place in sources]), tid))
-        # A thread may be renamed, so its last name counts.
-        last = order[last_of_key(tid[order])]
-        last = last[tid[last] > 0]
-        for number, (args, name, key, _) in enumerate(sources):
-            chosen = last[source[last] == number]
-            if len(chosen):
-                words = args.words(index[chosen], name, key)
-                named = zip(tid[chosen].tolist(), words, strict=True)
-                self.names.update((one, word) for one, word in named if word not in ("", "<...>"))
+        last: dict[int, tuple[int, str]] = {}
+        for args, name, key, place in sources:
+            tid = args.number(key)
+            order = by_key(tid)
+            rows = order[last_of_key(tid[order])]
+            said = zip(tid[rows].tolist(), place[rows].tolist(), args.words(rows, name, key), strict=True)
+            for one, where, word in said:
+                # A thread may be renamed, so its last name counts.
+                if one > 0 and word not in ("", "<...>") and where >= last.get(one, (0, ""))[0]:
+                    last[one] = (where, word)
+        self.names.update((one, word) for one, (_, word) in last.items())
 
     def _follow_threads(self, batch: Batch, found: Switches) -> None:
         rows = batch.rows(*WAKEUPS)
@@ -222,12 +221,10 @@ class Sched:
         args = batch.args("sched_blocked_reason")
         if not len(args.texts):
             return
-        callers = args.texts.str.extract(r"caller=([^+\s\[]+)", 1).fill_null("[unknown]")
-        ids = callers.replace_strict(
-            found := callers.unique(maintain_order=True).to_list(),
-            [self._callers.setdefault(caller, len(self._callers)) for caller in found],
-            return_dtype=pl.Int64,
-        ).to_numpy()
+        callers = args.cut("caller", "+ [")
+        found = callers.unique(maintain_order=True).to_list()
+        numbers = np.array([self._callers.setdefault(caller or UNNAMED, len(self._callers)) for caller in found])
+        ids = numbers[callers.cast(pl.Enum(found)).to_physical().to_numpy()]
         delay = args.number("delay")
         self.blocked.add(ids)
         self.blocked_delay.add(ids[delay >= 0], delay[delay >= 0])

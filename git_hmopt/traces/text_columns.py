@@ -32,8 +32,7 @@ class TextColumns:
         """Where the block's own bytes begin."""
         self.raw = b"".join((_LINE_ENDS, block, _LINE_ENDS))
         self.bytes = np.frombuffer(self.raw, np.uint8)
-        # As a column it is stored once, and pieces of it refer to it; as a literal every expression would copy it.
-        self._column = self._repeated = pl.Series("text", [self.raw], dtype=pl.Binary)
+        self._repeated: pl.Series | None = None
         self._found = np.empty(len(self.bytes), np.bool_)
 
     def eights(self, at: Places) -> NDArray[np.uint64]:
@@ -126,8 +125,10 @@ class TextColumns:
     def cut(self, starts: Places, ends: Places) -> pl.Series:
         """Return the text between the positions, empty where there is none."""
         sizes = np.maximum(ends - starts, 0)
-        if len(self._repeated) < len(starts):
-            self._repeated = self._column.new_from_index(0, len(starts))
+        # As a column it is stored once, and pieces of it refer to it; as a literal every expression would copy it.
+        if self._repeated is None or len(self._repeated) < len(starts):
+            column = pl.Series("text", [self.raw], dtype=pl.Binary) if self._repeated is None else self._repeated
+            self._repeated = column.new_from_index(0, max(len(starts), 1))
         whole = self._repeated.head(len(starts))
         frame = pl.DataFrame({"text": whole, "at": pl.Series(starts), "size": pl.Series(sizes)})
         return frame.select(pl.col("text").bin.slice(pl.col("at"), pl.col("size")).cast(pl.String))["text"]
