@@ -31,8 +31,10 @@ TURNS = 3
 CPUS = 8
 APPS = 6
 FRAME_US = 8_333
-BARE = r"\s(\d+\.\d+): (\w+):"
-"""Time and event, the two columns that any look at a trace begins with."""
+LINE = r"-(\d+)\s+\(?\s*(?:\d+|-+)?\)?\s?\[\d+\]\s*[a-zA-Z0-9.]{0,5}\s+(\d+\.\d+):\s+\S+:"
+"""What trace_streamer tells a line of ftrace by, with two columns of it: the thread and the time."""
+LEAST = r"\s(\d+\.\d+): (\w+):"
+"""The least that finds two columns, the time and the event; it takes much for a line that is none."""
 MEMORY = """
 import sys
 from pathlib import Path
@@ -125,15 +127,20 @@ def write_trace(path: Path, megabytes: int) -> None:
             for _ in range(200):
                 number += 1
                 lines = sorted(frame_lines(number, us), key=lambda line: line[0])
-                file.writelines(f"{text.format(f'{at // 10**6}.{at % 10**6:06}'):>40}\n" for at, text in lines)
+                file.writelines(f" {text.format(f'{at // 10**6}.{at % 10**6:06}')}\n" for at, text in lines)
                 us += FRAME_US if number % 50 else 3 * FRAME_US
 
 
-def bare(path: Path) -> pl.DataFrame:
+def bare(path: Path, expression: str = LINE) -> pl.DataFrame:
     """Find two columns in every line, and nothing else."""
-    columns = pl.col("line").str.extract_groups(BARE).struct.unnest()
+    columns = pl.col("line").str.extract_groups(expression).struct.unnest()
     lines = pl.scan_lines(path, name="line").select(columns)
     return lines.select(pl.col("1").count(), pl.col("2").n_unique()).collect(engine="streaming")
+
+
+def barest(path: Path) -> pl.DataFrame:
+    """Find two columns with the least expression."""
+    return bare(path, LEAST)
 
 
 def parsed(path: Path) -> int:
@@ -178,17 +185,20 @@ def main() -> int:
         found = all_kpis(small)
         assert found.events and not found.losses, f"the benchmark's own trace has losses: {found.losses}"
         size = small.stat().st_size / 1_000_000
-        taken = fastest({"bare": bare, "parsed": parsed, "kpis": all_kpis}, small)
+        taken = fastest({"bare": bare, "barest": barest, "parsed": parsed, "kpis": all_kpis}, small)
         (_, little), (before, much) = memory(small), memory(large)
         grown = large.stat().st_size / small.stat().st_size
     rows = [
         Row("text trace", round(size, 1), "MB"),
         Row("a bare pass, 1,000 MB", round(1000 * taken["bare"][0] / size, 2), "s"),
+        Row("the least pass, 1,000 MB", round(1000 * taken["barest"][0] / size, 2), "s"),
         Row("events alone, 1,000 MB", round(1000 * taken["parsed"][0] / size, 2), "s"),
         Row("all KPIs, 1,000 MB", round(1000 * taken["kpis"][0] / size, 2), "s"),
         Row("all KPIs, MB a second", round(size / taken["kpis"][0], 1), "1/s"),
         Row("all KPIs, to a bare pass", round(taken["kpis"][0] / taken["bare"][0], 2), "x"),
         Row("all KPIs, to a bare pass, CPU time", round(taken["kpis"][1] / taken["bare"][1], 2), "x"),
+        Row("all KPIs, to the least pass", round(taken["kpis"][0] / taken["barest"][0], 2), "x"),
+        Row("all KPIs, to the least pass, CPU time", round(taken["kpis"][1] / taken["barest"][1], 2), "x"),
         Row("peak memory, small trace", round(little / 1024), "MiB"),
         Row("peak memory, large trace", round(much / 1024), "MiB"),
         Row("of which before reading", round(before / 1024), "MiB"),
