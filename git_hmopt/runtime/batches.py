@@ -97,7 +97,9 @@ class Args:
             return at
         start = np.maximum(at, 0)
         value, end = self._text.number(start, self._ends)
-        return np.where((at >= 0) & (end > start), value, UNKNOWN)
+        # Digits that go on behind those that were read: no number of a trace is that large.
+        whole = (end == self._ends) | ~self._text.is_at(end, "0123456789")
+        return np.where((at >= 0) & (end > start) & whole, value, UNKNOWN)
 
     def letter(self, key: str) -> NDArray[np.uint8]:
         """Return the first byte of the key's values, 0 where there is none."""

@@ -9,6 +9,8 @@ from typing import Literal
 from git_hmopt.records.base import decimal_text
 
 Scope = Literal["system", "process", "thread", "cpu", "frame"]
+CROSS_CHECK = "; cross-check: "
+"""What follows it in a rule says how another source agrees: of this capture, and no part of the rule."""
 NS = 1_000_000_000
 
 
@@ -34,6 +36,11 @@ def kpi(
 ) -> Kpi:
     """Return the record of a number that may be unknown."""
     return Kpi(name, scope, who, None if value is None else decimal_text(value), unit, n, rule)
+
+
+def same_rule(one: Kpi, other: Kpi) -> bool:
+    """Say whether two numbers were found alike, so that they can be compared."""
+    return one.rule.partition(CROSS_CHECK)[0] == other.rule.partition(CROSS_CHECK)[0]
 
 
 def share(part: int, whole: int) -> float | None:

@@ -13,7 +13,7 @@ from git_hmopt.records.base import decimal_text
 from git_hmopt.runtime.batches import Batch, batches
 from git_hmopt.runtime.frames import FrameTimeline, JankWindow
 from git_hmopt.runtime.irq import Interrupts
-from git_hmopt.runtime.kpi import Kpi
+from git_hmopt.runtime.kpi import Kpi, same_rule
 from git_hmopt.runtime.power import Power
 from git_hmopt.runtime.reclaim import Reclaim
 from git_hmopt.runtime.sched import Sched
@@ -25,8 +25,8 @@ MARGIN = 0.05
 _BETTER_HIGH = ("fps_avg", "device_fps", "reclaim_efficiency")
 _BETTER_LOW = (
     "frame_drop_rate", "frames_lost", "hitch_ms_per_s", "jank_", "stall_rate", "severe_stalls", "sched_latency",
-    "wakeup_latency", "cpu_util_avg", "context_switch_rate", "preemption_ratio", "blocked_", "irq_", "softirq_",
-    "direct_reclaim_", "kswapd_active_time", "memory_kills",
+    "wakeup_latency", "waking_latency", "cpu_util_avg", "context_switch_rate", "preemption_ratio", "blocked_",
+    "irq_", "softirq_", "direct_reclaim_", "kswapd_active_time", "memory_kills",
 )  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def regression_flags(now: Kpis, baseline: Kpis, *, margin: float = MARGIN) -> tu
     found = []
     for one in now.records:
         other = before.get((one.name, one.scope, one.who))
-        worse = _worse(one, other) if other is not None and other.rule == one.rule else None
+        worse = _worse(one, other) if other is not None and same_rule(one, other) else None
         if other is not None and worse is not None and worse > margin:
             change = (
                 (float(one.value or 0) - float(other.value or 0)) / float(other.value or 0) if worse < _ALL else None

@@ -96,4 +96,5 @@ class Reclaim:
 
 
 def _sum(values: Integers) -> int:
-    return int(values[values >= 0].sum())
+    """Return the sum of the numbers of pages that can be; two to the fortieth are more than any memory has."""
+    return int(values[(values >= 0) & (values < 1 << 40)].sum())

@@ -17,22 +17,25 @@ import polars as pl
 
 from git_hmopt.runtime.batches import UNKNOWN, Args, Batch, Integers
 from git_hmopt.runtime.distribution import Distribution, Percentiles
-from git_hmopt.runtime.kpi import Kpi, Scope, kpi, per_second, share
-from git_hmopt.runtime.pairing import Holding, Spans, Sums, by_key, last_of_key, same_as_before
+from git_hmopt.runtime.kpi import CROSS_CHECK, Kpi, Scope, kpi, per_second, share
+from git_hmopt.runtime.pairing import Holding, Pairing, Spans, Sums, by_key, last_of_key, same_as_before
 from git_hmopt.traces.text_columns import Mask
 
 WAKEUPS = ("sched_wakeup", "sched_wakeup_new")
 IDLE_EXIT = 4294967295
 """The state of the cpu_idle event that ends idling: -1 as the kernel prints it."""
-CROSS_CHECK = 0.02
-"""A difference of the two idle ratios that is worth a word."""
+_AGREES = 0.02
+"""A difference of the two idle ratios that is none."""
 
 _WAKE, _IN, _OUT_RUNNABLE, _OUT_ASLEEP, _SEEN = range(5)
 UNNAMED = "[unknown]"
+_MOST_DELAY = 1 << 40
+"""Microseconds, twelve days: beyond that it is no delay, and sums of a batch stay whole numbers."""
 _IDLE_NAMES = ("swapper", "tppmgr-i")
 """How names of idle threads begin: of Linux, and `tppmgr-idle-` of HongMeng."""
 
 SCHED_RULE = "runnable (sched_wakeup, or switched out while runnable) until switched in"
+WAKING_RULE = "sched_waking until sched_wakeup of the thread; hitrace does not record the former"
 WAKEUP_RULE = "sched_wakeup until switched in, without waits after a preemption"
 SWITCH_IDLE_RULE = "time in the idle thread between a CPU's first and last sched_switch"
 EVENT_IDLE_RULE = "time between cpu_idle's enter and exit, from a CPU's first to its last such event"
@@ -117,7 +120,8 @@ class Sched:
         self._waits = _Waits()
         self._running, self._idling = Holding(losses), Holding(losses)
         self._on_cpu: dict[int, int] = {}
-        self.sched_latency, self.wakeup_latency = Distribution(), Distribution()
+        self._waking = Pairing(losses, first=True)
+        self.sched_latency, self.wakeup_latency, self.waking_latency = Distribution(), Distribution(), Distribution()
         self.run, self.covered, self.idle = Sums(), Sums(), Sums()
         self.idle_event_covered, self.idle_event = Sums(), Sums()
         self.switched, self.preempted = Sums(), Sums()
@@ -132,6 +136,7 @@ class Sched:
         self._remember_names(batch)
         self._follow_threads(batch, found)
         self._follow_cpus(batch, found)
+        self._follow_waking(batch)
         self._follow_idle(batch)
         self._follow_blocked(batch)
 
@@ -208,6 +213,20 @@ class Sched:
         self.idle.add(spans.key[idle], spans.length[idle])
         self.run.add(spans.value[~idle], spans.length[~idle])
 
+    def _follow_waking(self, batch: Batch) -> None:
+        waking = batch.rows("sched_waking")
+        if not len(waking) and not self._waking.unclosed:
+            return
+        woken = batch.rows(*WAKEUPS)
+        rows = np.concatenate([waking, woken])
+        tid = np.concatenate([batch.args("sched_waking").number("pid"), batch.args(*WAKEUPS).number("pid")])
+        order = np.argsort(rows)
+        order = order[tid[order] > 0]
+        opens = order < len(waking)
+        rows = rows[order]
+        spans = self._waking.feed(tid[order], opens, batch.ts[rows], batch.epoch[rows])
+        self.waking_latency.add(spans.key, spans.length)
+
     def _follow_idle(self, batch: Batch) -> None:
         rows, args = batch.rows("cpu_idle"), batch.args("cpu_idle")
         cpu, state = args.number("cpu_id"), args.number("state")
@@ -227,7 +246,8 @@ class Sched:
         ids = numbers[callers.cast(pl.Enum(found)).to_physical().to_numpy()]
         delay = args.number("delay")
         self.blocked.add(ids)
-        self.blocked_delay.add(ids[delay >= 0], delay[delay >= 0])
+        known = (delay >= 0) & (delay < _MOST_DELAY)
+        self.blocked_delay.add(ids[known], delay[known])
         self._iowait += int((args.number("iowait") == 1).sum())
 
     def results(self, span: int) -> Iterator[Kpi]:
@@ -246,6 +266,7 @@ class Sched:
         for name, found, rule in (
             ("sched_latency", self.sched_latency, SCHED_RULE),
             ("wakeup_latency", self.wakeup_latency, WAKEUP_RULE),
+            ("waking_latency", self.waking_latency, WAKING_RULE),
         ):
             said = rule if found.exact else f"{rule}; rounded down by less than 0.2 %"
             yield from percentile_kpis(name, found.overall(), said)
@@ -260,10 +281,10 @@ class Sched:
         rule = SWITCH_IDLE_RULE if by_switch is not None else EVENT_IDLE_RULE
         used = by_switch if by_switch is not None else by_event
         if by_switch is not None and by_event is not None:
-            verdict = "agrees" if abs(by_switch - by_event) <= CROSS_CHECK else "differs"
-            rule += f"; cpu_idle {verdict}: {by_event:.4f}"
+            verdict = "agrees" if abs(by_switch - by_event) <= _AGREES else "differs"
+            rule += f"{CROSS_CHECK}cpu_idle {verdict}, {by_event:.4f}"
         elif used is not None:
-            rule += "; not cross-checked: there is one kind of these events"
+            rule += f"{CROSS_CHECK}none, there is one kind of these events"
         chosen = (self.idle, self.covered) if by_switch is not None else (self.idle_event, self.idle_event_covered)
         idle, covered = chosen
         n = covered.count.total()

@@ -130,6 +130,8 @@ def test_unknown_numbers_other_rules_and_small_changes_are_no_regressions() -> N
     assert not regression_flags(of(replace(known, value="10.4")), of(known))
     assert regression_flags(of(replace(known, value="10.4")), of(known), margin=0.01)
     assert not regression_flags(of(known), of())
+    checked = replace(known, value="20", rule="r; cross-check: cpu_idle agrees, 0.5")
+    assert regression_flags(of(checked), of(known))
 
 
 def test_values_are_decimals_as_records_hold_them() -> None:
