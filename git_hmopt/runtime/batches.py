@@ -159,14 +159,14 @@ class Batch:
     def _is_marker(self) -> pl.Series:
         return (self.frame["category"] == "marker").fill_null(False)
 
-    def markers(self) -> tuple[Places, Mask]:
-        """Return which rows begin or end a section of a thread, in order, and which of them begin one."""
+    def markers(self, opens: str = "B", closes: str = "E") -> tuple[Places, Mask]:
+        """Return which rows open or close a section, by their phases, in order, and which of them open one."""
         marked = np.flatnonzero(self._is_marker.to_numpy())
         args = self.frame["args"].gather(marked)
-        begins = args.str.starts_with("phase=B").fill_null(False).to_numpy()
-        chosen = begins | args.str.starts_with("phase=E").fill_null(False).to_numpy()
+        opening = args.str.starts_with(f"phase={opens}").fill_null(False).to_numpy()
+        chosen = opening | args.str.starts_with(f"phase={closes}").fill_null(False).to_numpy()
         chosen &= self.tid[marked] >= 0
-        return marked[chosen], begins[chosen]
+        return marked[chosen], opening[chosen]
 
     @cached_property
     def epoch(self) -> Integers:

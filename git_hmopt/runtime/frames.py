@@ -17,6 +17,7 @@ import numpy as np
 
 from git_hmopt.runtime.batches import UNKNOWN, Args, Batch, Integers
 from git_hmopt.runtime.kpi import NS, Kpi, kpi, share
+from git_hmopt.runtime.pairing import Pairing
 from git_hmopt.runtime.sched import Sched
 from git_hmopt.runtime.sections import Sections
 from git_hmopt.traces.text_columns import Mask
@@ -47,6 +48,14 @@ _KINDS = (
     ("GenerateVsyncCount", _PERIOD),
     ("VSyncReceiver:period", _PERIOD),
 )
+
+_QUEUED = "M: Frame queued"
+_SCENES = (
+    "APP_LIST_FLING", "APP_SWIPER_SCROLL", "APP_SWIPER_FLING", "WEB_LIST_FLING", "ABILITY_OR_PAGE_SWITCH",
+    "LAUNCHER_APP_LAUNCH_FROM_", "APP_TRANSITION_", "APP_TABS_",
+)  # fmt: skip
+"""What users see move, as the device daemon's stall rate takes it."""
+MOST_SCENES = 10_000
 
 RULE_A = "rule A: a frame's end beyond the end its vsync expected"
 RULE_B = "rule B: what a gap between presents is longer than 1.5 periods"
@@ -119,9 +128,14 @@ class FrameTimeline:
         self._said: list[Integers] = []
         self._ended: list[Integers] = []
         self._begun = 0
+        self._crossings = Pairing(losses, first=False)
+        self._crossed: list[Integers] = []
+        self._ends = 0
+        self._names: dict[str, int] = {}
 
     def feed(self, batch: Batch) -> None:
         """Take the next batch."""
+        self._cross(batch)
         rows, begins = batch.markers()
         value = np.zeros(len(rows), np.int64)
         value[begins] = self._telling(batch, rows[begins])
@@ -131,6 +145,31 @@ class FrameTimeline:
             self._ended.append(
                 np.stack([column[telling] for column in (spans.value, spans.key, spans.start, spans.end)])
             )
+
+    def _cross(self, batch: Batch) -> None:
+        """Keep the scenes, and the frames that wait for the GPU, which begin and end in different threads."""
+        rows, starts = batch.markers("S", "F")
+        names = batch.names.gather(rows)
+        telling = np.flatnonzero(names.str.contains_any([_QUEUED, *_SCENES]).to_numpy()) if len(rows) else rows
+        if not len(telling):
+            return
+        rows, starts = rows[telling], starts[telling]
+        codes = np.array([self._code(name) for name in names.gather(telling).to_list()])
+        number = Args(batch.frame["args"].gather(rows).fill_null("")).number("id")
+        key = (codes << 32) | (number & 0xFFFFFFFF)
+        spans = self._crossings.feed(key, starts, batch.ts[rows], batch.epoch[rows])
+        kept = min(len(spans.key), MOST_SECTIONS - self._ends)
+        self._ends += kept
+        if kept < len(spans.key):
+            self._losses[TOO_MANY] += len(spans.key) - kept
+        self._crossed.append(np.stack([spans.key >> 32, spans.start, spans.end])[:, :kept])
+
+    def _code(self, name: str) -> int:
+        scene = name.removeprefix("H:")
+        if scene not in self._names and len(self._names) >= MOST_SCENES:
+            self._losses[TOO_MANY] += 1
+            return MOST_SCENES
+        return self._names.setdefault(scene, len(self._names))
 
     def _telling(self, batch: Batch, rows: Integers) -> Integers:
         """Return for each begin the number that its section is kept by, 0 for one that tells nothing of frames."""
@@ -165,9 +204,14 @@ class FrameTimeline:
     def results(self) -> tuple[list[Kpi], tuple[JankWindow, ...]]:
         """Return the KPIs and the windows of the worst janks, the worst first."""
         tables = self._tables()
-        frames, facts = _by_rule_a(tables)
+        crossed = np.concatenate(self._crossed, axis=1) if self._crossed else np.zeros((3, 0), np.int64)
+        queued = crossed[1:, crossed[0] == self._names.get(_QUEUED, UNKNOWN)]
+        frames, facts = _by_rule_a(tables, queued[:, np.argsort(queued[0], kind="stable")])
         presents = _presents(tables, frames)
         found = [*facts, *_pace(presents), *_drops(presents, frames), *_jank(presents, frames)]
+        for scene, code in sorted(self._names.items()):
+            if scene != _QUEUED:
+                found.append(_of_scene(scene, crossed[1:, crossed[0] == code], presents))
         for tid in np.unique(frames.tid).tolist():
             of_thread = frames.tid == tid
             found += self._of_thread(tid, frames.late[of_thread])
@@ -220,7 +264,20 @@ def _inside(outer: _Table, inner: _Table) -> Integers:
     return found
 
 
-def _by_rule_a(tables: dict[int, _Table]) -> tuple[_Frames, list[Kpi]]:
+def _of_scene(scene: str, spans: Integers, presents: _Presents) -> Kpi:
+    """Return the stall rate of what users saw move, over all the times it did."""
+    late = _stalls(presents)
+    lost = gaps = 0
+    for start, end in spans.T.tolist():
+        first, behind = np.searchsorted(presents.at, [start, end + 1]).tolist()
+        inside = late[first : max(behind - 1, first)]
+        lost, gaps = lost + int(inside.sum()), gaps + len(inside)
+    rate = share(lost * 1000, int((spans[1] - spans[0]).sum())) if gaps else None
+    rule = f"{RULE_B}, over the times of the scene; {presents.what}; {presents.period_from}"
+    return kpi("stall_rate", rate, "ms/s", gaps, rule, scope="frame", who=scene)
+
+
+def _by_rule_a(tables: dict[int, _Table], queued: Integers) -> tuple[_Frames, list[Kpi]]:
     """Return the frames of render service and applications, and what their clocks and their numbers are."""
     vsync = tables[_VSYNC]
     vsync = vsync.at((vsync.now > 0) & (vsync.expected > 0) & (vsync.vsync > 0))
@@ -232,8 +289,12 @@ def _by_rule_a(tables: dict[int, _Table]) -> tuple[_Frames, list[Kpi]]:
     committed[has_work] = _inside(tables[_ON_VSYNC].at(work[has_work]), tables[_COMMIT]) >= 0
     ends = vsync.end.copy()
     ends[has_work] = tables[_ON_VSYNC].end[work[has_work]]
-    # A render service's frame ends with the whole of its vsync.
+    # A render service's frame ends with the whole of its vsync, or when the GPU has taken what was queued in it.
     ends[composed] = vsync.end[composed]
+    if queued.shape[1]:
+        at = np.minimum(np.searchsorted(queued[0], vsync.start), queued.shape[1] - 1)
+        within = composed & (queued[0][at] >= vsync.start) & (queued[0][at] <= vsync.end)
+        ends = np.where(within, np.maximum(ends, queued[1][at]), ends)
     chosen = composed | committed
     late = np.maximum(ends - (vsync.expected + offset), 0)
     empty = has_work & ~committed & ~composed

@@ -120,6 +120,32 @@ def test_seven_tenths_of_a_period_are_a_lost_frame(gap: int, lost: int | None) -
     assert value(trace.kpis(), "frames_lost") == ("0" if lost is None else str(lost))
 
 
+def test_a_render_services_frame_lasts_until_the_gpu_has_taken_it() -> None:
+    trace = Trace()
+    render(trace, 1, OLD, took=4_000)
+    start = SUSPENDED + PERIOD
+    trace.mark(start + 3_000, "S|12|H:M: Frame queued|7|M0538", tid=800)
+    trace.mark(start + 10_500, "F|12|H:M: Frame queued|7|M0538", tid=803)
+    found = trace.kpis()
+    assert value(found, "jank_p95_ms") == "0.5"
+    assert trace.kpis(1) == found
+
+
+def test_the_stall_rate_of_a_scene_is_over_its_own_time() -> None:
+    trace = Trace()
+    render(trace, 1, OLD, took=100)
+    shown(trace, 15_000, OLD)
+    shown(trace, 45_000, OLD)
+    trace.mark(SUSPENDED + 50_000, "S|1|H:APP_LIST_FLING,com.example 3", tid=900)
+    for us in (55_000, 65_000, 85_000, 95_000):
+        shown(trace, us, OLD)
+    trace.mark(SUSPENDED + 100_000, "F|1|H:APP_LIST_FLING,com.example 3", tid=900)
+    shown(trace, 145_000, OLD)
+    scene = trace.kpis().find("stall_rate", "APP_LIST_FLING,com.example")
+    # One gap of two periods, 5 ms beyond one and a half, in 50 ms.
+    assert scene is not None and (scene.value, scene.n, scene.scope) == ("100", 3, "frame")
+
+
 def app(trace: Trace, number: int, *, took: int, commits: bool) -> None:
     start = number * PERIOD
     now = (start - 300) * 1000
