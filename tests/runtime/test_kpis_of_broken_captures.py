@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_hmopt.runtime import pairing
-from git_hmopt.runtime.kpis import Kpis, kpis_of
+from git_hmopt.runtime.kpis import Kpis, kpis, kpis_of
 from git_hmopt.runtime.pairing import NEVER_ENDED
 from git_hmopt.runtime.sections import TOO_DEEP
-from git_hmopt.traces.capture import Losses
+from git_hmopt.traces.capture import Capture, Losses
 from git_hmopt.traces.ftrace_text import parse_block
 from tests.runtime.made_trace import Trace
 
@@ -100,6 +100,10 @@ def test_a_thread_that_nests_without_end_is_bounded() -> None:
     line = b" a-7 (    5) [000] .... 1.000001: tracing_mark_write: B|5|x\n"
     frame, losses = parse_block(line * 5000)
     assert kpis_of([frame], losses).losses[TOO_DEEP] == 5000 - 4096
+
+
+def test_a_capture_without_events_has_no_number() -> None:
+    assert {one.value for one in kpis(Capture("folded")).records} == {None}
 
 
 def test_losses_of_the_reader_stand_beside_those_of_the_kpis() -> None:

@@ -249,6 +249,27 @@ def test_blocks_of_any_size_yield_the_same(block: int) -> None:
     assert parts.equals(whole)
 
 
+def test_hitrace_z_that_is_cut_short_is_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "cut.htrace"
+    lines = "".join(f" a-{n} (  5) [000] .... {n}.5: cpu_idle: state=0 cpu_id=0\n" for n in range(1, 9000))
+    packed = zlib.compress(lines.encode())
+    path.write_bytes(packed[: len(packed) // 2])
+    # The head is what could be inflated of it, or the error already.
+    with pytest.raises(TraceFormatError, match="damaged after"):
+        capture = FORMAT.read(Source(path))
+        assert capture.read_events is not None
+        list(capture.read_events(Losses()))
+
+
+def test_dialects_may_change_from_line_to_line() -> None:
+    frame, losses = events(
+        f" a-1 [000] 1.0: {SWITCH}\r\n a-1 (  7) [001] d..2. 2.000001: {SWITCH}\n a-1 [002] 3.0: {SWITCH}\\n\\\n"
+    )
+    assert not losses
+    assert frame["pid"].to_list() == [None, 7, None]
+    assert frame["args"].n_unique() == 1
+
+
 def test_recognised_with_a_header_and_without() -> None:
     assert FORMAT.recognise(b"# tracer: nop\n#\n", "x")
     assert FORMAT.recognise(b"version = 6\ncpus=6\n     kworker/4:1-51    [004]  1583.765274: thermal: a=1\n", "x")
