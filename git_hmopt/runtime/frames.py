@@ -61,6 +61,7 @@ RULE_A = "rule A: a frame's end beyond the end its vsync expected"
 RULE_B = "rule B: what a gap between presents is longer than 1.5 periods"
 RULE_C = "rule C: periods without a present, seven tenths count as one; periods without new content are not counted"
 RULE_D = "rule D: presents within the same second of the clock"
+NO_FENCES = "no wait for a present fence is recorded"
 NO_FRAMES = "the capture has no marker of a frame"
 
 
@@ -361,10 +362,8 @@ def _drops(presents: _Presents, frames: _Frames) -> Iterator[Kpi]:
     by_fence = len(gap) and presents.what.startswith("ends of waits")
     if not by_fence:
         late, count = int((frames.late > 0).sum()), len(frames.tid)
-        yield kpi(
-            "frame_drop_rate", share(late, count), "1", count,
-            f"{RULE_A}; no wait for a present fence is recorded" if count else NO_FRAMES,
-        )  # fmt: skip
+        rule = f"{RULE_A}; {NO_FENCES}" if count else NO_FENCES if len(gap) else NO_FRAMES
+        yield kpi("frame_drop_rate", share(late, count), "1", count, rule)
         return
     rule = f"{RULE_C}; {presents.what}; {presents.period_from}"
     active = (gap > 0) & (gap < IDLE_GAP) & (presents.period > 0)

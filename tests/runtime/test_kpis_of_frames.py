@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from git_hmopt.runtime.frames import NO_FRAMES, RULE_A, RULE_B, RULE_C
+from git_hmopt.runtime.frames import NO_FENCES, NO_FRAMES, RULE_A, RULE_B, RULE_C
 from git_hmopt.runtime.kpis import Kpis, kpis, kpis_of
 from git_hmopt.runtime.sections import NO_BEGIN, NO_END
 from git_hmopt.traces.capture import Losses
@@ -217,6 +217,8 @@ def test_an_android_capture_has_frames_of_its_choreographer_by_rule_b() -> None:
     gaps = [after - before for before, after in itertools.pairwise(starts) if after - before <= 170_000_000]
     fps = found.find("fps_avg")
     assert fps is not None and fps.value is not None
+    drop = found.find("frame_drop_rate")
+    assert drop is not None and (drop.value, drop.rule) == (None, NO_FENCES)
     assert float(fps.value) == pytest.approx(len(gaps) * 1e9 / sum(gaps), rel=1e-8)
 
 
