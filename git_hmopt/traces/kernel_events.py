@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turn the records of a ring buffer into the events of the table, by the formats that the capture brings with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from git_hmopt.traces import event_text
+from git_hmopt.traces.capture import BATCH, EVENTS, LOST_EVENTS, Losses
+from git_hmopt.traces.event_formats import EventFormat, Formats
+from git_hmopt.traces.event_names import category_of
+from git_hmopt.traces.event_text import Rows, Symbols
+from git_hmopt.traces.markers import MARKER_EVENTS, marker_columns
+from git_hmopt.traces.ring_buffer import Records
+from git_hmopt.traces.text_columns import PAD, TextColumns
+
+UNKNOWN_EVENT = "records of events whose format the capture does not have"
+SHORT_RECORD = "records shorter than the format of their event"
+NO_NUMBER = "marker without its id or value"
+BAD_THREAD = "lines of thread names or process numbers that were not understood"
+
+_SYNC = "trace_event_clock_sync"
+_MOST_PID = 1 << 31
+_LITE = "_lite"
+"""HongMeng's events without thread names, `sched_switch_lite`, print the same text as the others."""
+
+
+@dataclass
+class Kernel:
+    """What a capture says of the kernel that wrote it."""
+
+    formats: Formats = field(default_factory=Formats)
+    comms: dict[int, str] = field(default_factory=dict)
+    """Names of threads by tid (saved_cmdlines)."""
+    tgids: dict[int, int] = field(default_factory=dict)
+    """Processes by tid (saved_tgids)."""
+    symbols: Symbols = field(default_factory=Symbols)
+    long_size: int = 8
+
+    def add_formats(self, text: str, losses: Losses) -> None:
+        """Add the events of one or many tracefs `format` files; what is known already stays."""
+        self.formats.add(text, losses)
+
+    def add_symbols(self, text: str) -> None:
+        """Take the kernel's symbols from the lines of /proc/kallsyms."""
+        self.symbols = Symbols(text)
+
+    def add_comms(self, text: str, losses: Losses) -> None:
+        """Add the lines `tid name` of saved_cmdlines."""
+        self.comms.update(_numbered(text, losses))
+
+    def add_tgids(self, text: str, losses: Losses) -> None:
+        """Add the lines `tid tgid` of saved_tgids."""
+        for tid, tgid in _numbered(text, losses):
+            if tgid.isdecimal() and int(tgid) < _MOST_PID:
+                self.tgids[tid] = int(tgid)
+            else:
+                losses[BAD_THREAD] += 1
+
+
+def _numbered(text: str, losses: Losses) -> Iterator[tuple[int, str]]:
+    for line in text.replace("\0", "").splitlines():
+        found = re.match(r"\s*(\d{1,10})\s(.*)$", line)
+        if found and int(found[1]) < _MOST_PID:
+            yield int(found[1]), found[2]
+        elif line.strip():
+            losses[BAD_THREAD] += 1
+
+
+def events(records: Records, kernel: Kernel, losses: Losses) -> pl.DataFrame:
+    """Return the events of the records in order of time, with the columns of EVENTS."""
+    frames = [_lost(records)] if records.lost else []
+    short = records.size < 2
+    if short.any():
+        losses[SHORT_RECORD] += int(short.sum())
+    places = np.flatnonzero(~short)
+    begin = records.begin[places]
+    numbers = records.content[begin].astype(np.int32) | records.content[begin + 1].astype(np.int32) << 8
+    order = np.argsort(numbers, kind="stable")
+    numbers, places = numbers[order], places[order]
+    for group in np.split(places, np.flatnonzero(np.diff(numbers)) + 1) if len(places) else []:
+        begin = records.begin[group]
+        number = int(records.content[begin[0]]) | int(records.content[begin[0] + 1]) << 8
+        event = kernel.formats.get(number, losses)
+        if event is None:
+            losses[UNKNOWN_EVENT] += len(group)
+            continue
+        frame = _one_event(event, records, group, kernel, losses)
+        if len(frame):
+            frames.append(frame)
+    if not frames:
+        return pl.DataFrame(schema=EVENTS)
+    return pl.concat(frames).sort("ts_ns", "place", maintain_order=True).select(EVENTS.names())
+
+
+def _lost(records: Records) -> pl.DataFrame:
+    times, cpus, counts = zip(*records.lost, strict=True)
+    args = ["" if count is None else f"count={count}" for count in counts]
+    return _frame(
+        {"ts_ns": pl.Series(times, dtype=pl.Int64), "cpu": pl.Series(cpus, dtype=pl.Int16)},
+        category=pl.Series(["other"] * len(args)),
+        name=pl.Series([LOST_EVENTS] * len(args)),
+        args=pl.Series(args, dtype=pl.String),
+        places=np.full(len(args), -1, dtype=np.int64),
+    )
+
+
+def _one_event(
+    event: EventFormat, records: Records, places: np.typing.NDArray[np.int64], kernel: Kernel, losses: Losses
+) -> pl.DataFrame:
+    """Return the records of one event, with a column `place` of where they stand among all records."""
+    short = records.size[places] < event.least_size
+    if short.any():
+        losses[SHORT_RECORD] += int(short.sum())
+        places = places[~short]
+    rows = Rows(
+        event, records.content, records.begin[places], records.size[places], kernel.long_size, kernel.symbols,
+        kernel.comms,
+    )  # fmt: skip
+    known = {"ts_ns": pl.Series(records.ts[places]), "cpu": pl.Series(records.cpu[places])}
+    if "common_pid" in event.by_name and len(rows):
+        tids = pl.Series(rows.ints(event.by_name["common_pid"]), dtype=pl.Int64)
+        known["tid"] = tids
+        known["pid"] = processes(tids, kernel.tgids)
+    name = event.name.removesuffix(_LITE) if event.name.startswith("sched_") else event.name
+    if name in MARKER_EVENTS and (payloads := _payloads(event, rows)) is not None:
+        category, names, args = markers(payloads, losses)
+        return _frame(known, category=category, name=names, args=args, places=places)
+    return _frame(
+        known,
+        category=pl.Series([category_of(name)]).new_from_index(0, len(rows)),
+        name=pl.Series([name]).new_from_index(0, len(rows)),
+        args=event_text.printed(rows).str.strip_chars_end(),
+        places=places,
+    )
+
+
+def processes(tids: pl.Series, tgids: Mapping[int, int]) -> pl.Series:
+    """Return the process of each thread, null where it is not known; the idle threads are process 0."""
+    known = {0: 0, **tgids}
+    found = tids.unique().to_list()
+    return tids.replace_strict(found, [known.get(tid) for tid in found], return_dtype=pl.Int64)
+
+
+def _frame(
+    known: Mapping[str, pl.Series],
+    *,
+    category: pl.Series,
+    name: pl.Series,
+    args: pl.Series,
+    places: np.typing.NDArray[np.int64],
+) -> pl.DataFrame:
+    columns = {**known, "category": category, "name": name, "args": args}
+    given = [column.alias(name).cast(EVENTS[name], strict=False) for name, column in columns.items()]
+    missing = [pl.lit(None, kind).alias(name) for name, kind in EVENTS.items() if name not in columns]
+    frame = pl.DataFrame(given).with_columns(*missing)
+    return frame.select(EVENTS.names()).with_columns(pl.Series("place", places, dtype=pl.Int64))
+
+
+def _payloads(event: EventFormat, rows: Rows) -> list[str] | None:
+    """Return what programs wrote: the field `buf` of `print`, `buffer` of HongMeng's `tracing_mark_write`."""
+    for name in ("buf", "buffer"):
+        one = event.by_name.get(name)
+        if one is not None and one.is_array:
+            return [text.rstrip(" \t\r\n") for text in rows.texts(one)]
+    return None
+
+
+def markers(payloads: Sequence[str], losses: Losses) -> tuple[pl.Series, pl.Series, pl.Series]:
+    """Return categories, names and arguments of what programs wrote into the trace."""
+    encoded = [payload.encode() for payload in payloads]
+    lengths = np.array([len(one) for one in encoded], dtype=np.int64)
+    starts = PAD + np.concatenate([[0], np.cumsum(lengths + 1)[:-1]]).astype(np.int64)
+    text = TextColumns(b"\n".join(encoded))
+    found = marker_columns(text, starts, starts + lengths)
+    if found.without_number:
+        losses[NO_NUMBER] += found.without_number
+    names, args = text.cut(found.name_start, found.name_end), found.args
+    categories = pl.Series(["marker"]).new_from_index(0, len(payloads))
+    is_sync = pl.Series([payload.startswith(f"{_SYNC}: ") for payload in payloads])
+    if not is_sync.any():
+        return categories, names, args
+    table = pl.DataFrame({"category": categories, "name": names, "args": args, "payload": list(payloads)})
+    table = table.with_columns(
+        pl.when(is_sync).then(pl.lit("other")).otherwise("category").alias("category"),
+        pl.when(is_sync).then(pl.lit(_SYNC)).otherwise("name").alias("name"),
+        pl.when(is_sync).then(pl.col("payload").str.slice(len(_SYNC) + 2)).otherwise("args").alias("args"),
+    )
+    return table["category"], table["name"], table["args"]
+
+
+def merged(streams: Iterable[Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
+    """Yield the rows of streams that are each in order of time, of all in order of time, in batches.
+
+    Of each stream one batch is held: what is earlier than the last row of each can be yielded.
+    """
+    waiting = {number: (stream, frame) for number, stream in enumerate(streams) if (frame := _next(stream)) is not None}
+    ready: list[pl.DataFrame] = []
+    rows = 0
+    while waiting:
+        # The stream whose rows end first bounds what is known of all of them.
+        first = min(waiting, key=lambda number: _last(waiting[number][1]))
+        until = _last(waiting[first][1])
+        pieces = []
+        for number, (stream, frame) in list(waiting.items()):
+            cut = frame["ts_ns"].search_sorted(until, side="right") if number != first else len(frame)
+            pieces.append(frame.head(cut))
+            waiting[number] = (stream, frame.slice(cut))
+        for number, (stream, frame) in list(waiting.items()):
+            if len(frame) == 0:
+                following = _next(stream)
+                if following is None:
+                    del waiting[number]
+                else:
+                    waiting[number] = (stream, following)
+        ready.append(pl.concat(pieces).sort("ts_ns", maintain_order=True))
+        rows += len(ready[-1])
+        if rows >= BATCH or not waiting:
+            yield pl.concat(ready)
+            ready, rows = [], 0
+
+
+def _next(stream: Iterator[pl.DataFrame]) -> pl.DataFrame | None:
+    return next((frame for frame in stream if len(frame)), None)
+
+
+def _last(frame: pl.DataFrame) -> int:
+    return int(frame["ts_ns"][-1])
