@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from git_hmopt.traces import hitrace_raw, trace_cmd
+from git_hmopt.traces import hitrace_raw, htrace, trace_cmd
 from git_hmopt.traces.capture import Format
 
 FORMATS: tuple[Format, ...] = (
     hitrace_raw.FORMAT,
+    htrace.FORMAT,
     trace_cmd.FORMAT,
 )
