@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from git_hmopt.traces import hongmeng, print_format
 from git_hmopt.traces.event_formats import EventFormat, Field, size_of
@@ -41,7 +40,7 @@ from git_hmopt.traces.print_format import (
 Ints = npt.NDArray[np.integer[Any]]
 """Of 64 bits, with or without sign."""
 Column = Ints | list[str] | list[bytes]
-_FIRST_SLICE, _SLICE = 16, 16384
+_FEW, _SLICE = 256, 16384
 _MOST_MEAN = 2048
 """Bytes that an event prints on average; the kernel's buffer for a line has a page (TRACE_SEQ_SIZE: two)."""
 _WIDTHS = {"hh": 1, "h": 2, "": 4, "ll": 8, "L": 8, "j": 8}
@@ -141,45 +140,57 @@ def _text(blob: bytes) -> str:
     return blob.split(b"\0", 1)[0].decode(errors="replace")
 
 
-def printed(rows: Rows) -> pl.Series:
+def printed(rows: Rows) -> list[str]:
     """Return the text of each record, without the event's name.
 
     A format that a damaged capture brings may print any amount for a record of a few bytes: it is tried on slices, and
     not used where it prints more than the kernel's buffer for a line could hold.
     """
-    slices, at, most = [], 0, _FIRST_SLICE
-    while at < len(rows):
-        part = replace(rows, begin=rows.begin[at : at + most], size=rows.size[at : at + most])
+    found: list[str] = []
+    most = _SLICE if len(rows) > _FEW else len(rows)
+    while len(found) < len(rows):
+        size = _FEW if len(rows) > _FEW and not found else most
+        part = replace(
+            rows, begin=rows.begin[len(found) : len(found) + size], size=rows.size[len(found) : len(found) + size]
+        )
         try:
-            text = _printed(part)
+            texts = _printed(part)
         except UnsupportedFormat:
             return pairs(rows)
-        if text.str.len_bytes().sum() > _MOST_MEAN * len(part):
+        if sum(map(len, texts)) > _MOST_MEAN * len(part):
             return pairs(rows)
-        slices.append(text)
-        at, most = at + most, _SLICE
-    return pl.concat(slices) if slices else pl.Series("args", [], dtype=pl.String)
+        found += texts
+    return found
 
 
-def _printed(rows: Rows) -> pl.Series:
-    pieces = [one if isinstance(one, str) else _converted(one, rows) for one in _parsed(rows.event.print_format)]
-    return _joined(pieces, len(rows))
+def _printed(rows: Rows) -> list[str]:
+    template, columns = "", []
+    for piece in _parsed(rows.event.print_format):
+        if isinstance(piece, str):
+            template += piece.replace("%", "%%")
+        else:
+            conversion, column = _converted(piece, rows)
+            template += conversion
+            columns += [column] if column is not None else []
+    return _filled(template, columns, len(rows))
 
 
-def pairs(rows: Rows) -> pl.Series:
+def pairs(rows: Rows) -> list[str]:
     """Return `field=value field=value ...` for each record."""
-    pieces: list[str | pl.Series] = []
-    for number, one in enumerate(rows.event.fields):
-        pieces.append(f"{' ' if number else ''}{one.name}=")
-        pieces.append(pl.Series(_plain(one, rows)))
-    return _joined(pieces, len(rows))
+    template = " ".join(f"{one.name}=%s" for one in rows.event.fields)
+    return _filled(template, [_plain(one, rows) for one in rows.event.fields], len(rows))
 
 
-def _plain(one: Field, rows: Rows) -> list[str]:
+def _filled(template: str, columns: Sequence[Sequence[object]], rows: int) -> list[str]:
+    return [template % values for values in zip(*columns, strict=True)] if columns else [template % ()] * rows
+
+
+def _plain(one: Field, rows: Rows) -> Sequence[object]:
     if one.is_text or (one.location and one.element == 1):
         return rows.texts(one)
     if not one.is_array and one.size in (1, 2, 4, 8):
-        return [str(value) for value in rows.ints(one).tolist()]
+        numbers: list[int] = rows.ints(one).tolist()
+        return numbers
     element = one.element if one.element in (1, 2, 4, 8) else 1
     return [_array_text(blob, element, signed=one.signed) for blob in rows.blobs(one)]
 
@@ -196,44 +207,31 @@ def _parsed(text: str) -> tuple[str | Conversion, ...]:
     return print_format.parse(text)
 
 
-def _joined(pieces: Sequence[str | pl.Series], rows: int) -> pl.Series:
-    columns = [one.alias(str(at)) if isinstance(one, pl.Series) else pl.lit(one) for at, one in enumerate(pieces)]
-    if not columns:
-        return pl.Series("args", [""] * rows)
-    frame = pl.DataFrame([one for one in columns if isinstance(one, pl.Series)])
-    parts = [pl.col(one.name) if isinstance(one, pl.Series) else one for one in columns]
-    if frame.width == 0:
-        return pl.Series("args", ["".join(str(one) for one in pieces)] * rows)
-    return frame.select(pl.concat_str(parts).alias("args")).to_series()
-
-
-def _converted(one: Conversion, rows: Rows) -> pl.Series | str:
-    """Return what a conversion prints for each record."""
+def _converted(one: Conversion, rows: Rows) -> tuple[str, Sequence[object] | None]:
+    """Return what a conversion becomes in the template of Python's `%`, and its column."""
     try:
         value = _value(one.value, rows)
     except _NotKnownError:
-        return "?"
+        return "?", None
     if one.kind == "s":
-        return pl.Series(_strings(one, value, rows))
+        return "%s", _strings(one, value, rows)
     if one.kind.startswith("p"):
-        return pl.Series(_pointers(one, value, rows))
+        return "%s", _pointers(one, value, rows)
     if one.kind == "c":
-        return _mapped(_as_ints(value), lambda number: chr(number & 0xFF).replace("\0", ""))
+        return "%s", _mapped(_as_ints(value), lambda number: chr(number & 0xFF).replace("\0", ""))
     if one.kind not in "diuxXo":
         raise UnsupportedFormat(f"%{one.kind}")
     width = _WIDTHS.get(one.length, rows.long_size)
     numbers = _narrowed(_as_ints(value), width, signed=one.kind in "di")
-    if one.kind in "diu" and not one.width and not one.flags:
-        return pl.Series(numbers).cast(pl.String)
-    letter = "d" if one.kind in "diu" else one.kind
     precision = f".{one.precision}" if isinstance(one.precision, int) else ""
-    template = f"%{one.flags}{one.width or ''}{precision}{letter}"
-    return _mapped(numbers, lambda number: template % number)
+    letter = "d" if one.kind in "diu" else one.kind
+    return f"%{one.flags}{one.width or ''}{precision}{letter}", numbers.tolist()
 
 
-def _mapped(values: Ints, to_text: Callable[[int], str]) -> pl.Series:
-    unique, inverse = np.unique(values, return_inverse=True)
-    return pl.Series([to_text(number) for number in unique.tolist()], dtype=pl.String).gather(inverse.ravel())
+def _mapped(values: Ints, to_text: Callable[[int], str]) -> list[str]:
+    numbers = values.tolist()
+    texts = {number: to_text(number) for number in set(numbers)}
+    return [texts[number] for number in numbers]
 
 
 def _strings(one: Conversion, value: Column, rows: Rows) -> list[str]:
@@ -250,7 +248,7 @@ def _strings(one: Conversion, value: Column, rows: Rows) -> list[str]:
     return found
 
 
-def _pointers(one: Conversion, value: Column, rows: Rows) -> pl.Series | list[str]:
+def _pointers(one: Conversion, value: Column, rows: Rows) -> list[str]:
     if isinstance(value, np.ndarray):
         if one.kind in ("pS", "ps", "pF", "pf", "pB", "pSR"):
             whole = one.kind not in ("ps", "pf")
@@ -467,7 +465,7 @@ def _flags(one: Call, rows: Rows) -> list[str]:
                 flags &= ~mask
         return delimiter.join([*parts, f"0x{flags:x}"] if flags else parts)
 
-    return _mapped(_narrowed(_as_ints(_value(one.arguments[0], rows)), 8, signed=False), text).to_list()
+    return _mapped(_narrowed(_as_ints(_value(one.arguments[0], rows)), 8, signed=False), text)
 
 
 def _symbolic(one: Call, rows: Rows) -> list[str]:
@@ -475,7 +473,7 @@ def _symbolic(one: Call, rows: Rows) -> list[str]:
     for value, name in _table(one, rows):
         names.setdefault(value, name)
     values = _narrowed(_as_ints(_value(one.arguments[0], rows)), 8, signed=False)
-    return _mapped(values, lambda value: names.get(value, f"0x{value:x}")).to_list()
+    return _mapped(values, lambda value: names.get(value, f"0x{value:x}"))
 
 
 def _raw(value: Column) -> list[bytes]:
@@ -521,7 +519,7 @@ def _blocked_in(one: Call, rows: Rows) -> list[str]:
 
 
 def _thread_state(one: Call, rows: Rows) -> list[str]:
-    return _mapped(_as_ints(_value(one.arguments[0], rows)), hongmeng.state_text).to_list()
+    return _mapped(_as_ints(_value(one.arguments[0], rows)), hongmeng.state_text)
 
 
 def _schedule_information(one: Call, rows: Rows) -> list[str]:

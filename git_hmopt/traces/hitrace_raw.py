@@ -37,7 +37,7 @@ _MAGIC = 0xDF49
 _LINUX, _HONGMENG = 0, 1
 _FORMATS, _COMMS, _TGIDS, _RAW, _LAST_RAW, _HEADER_PAGE, _SYMBOLS = 1, 2, 3, 4, 29, 30, 32
 _NOT_NEEDED = (31, 33)
-_MOST_BYTES = 2 << 20
+_MOST_BYTES = 4 << 20
 """Of pages that are decoded at once, of all CPUs."""
 
 

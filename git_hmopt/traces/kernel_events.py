@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from git_hmopt.traces import event_text
@@ -24,6 +25,7 @@ SHORT_RECORD = "records shorter than the format of their event"
 NO_NUMBER = "marker without its id or value"
 BAD_THREAD = "lines of thread names or process numbers that were not understood"
 
+Places = npt.NDArray[np.int64]
 _SYNC = "trace_event_clock_sync"
 _MOST_PID = 1 << 31
 _LITE = "_lite"
@@ -74,7 +76,22 @@ def _numbered(text: str, losses: Losses) -> Iterator[tuple[int, str]]:
 
 def events(records: Records, kernel: Kernel, losses: Losses) -> pl.DataFrame:
     """Return the events of the records in order of time, with the columns of EVENTS."""
-    frames = [_lost(records)] if records.lost else []
+    columns = _Columns(len(records))
+    for group in _by_event(records, losses):
+        begin = int(records.begin[group[0]])
+        event = kernel.formats.get(int.from_bytes(records.content[begin : begin + 2].tobytes(), "little"), losses)
+        if event is None:
+            losses[UNKNOWN_EVENT] += len(group)
+        else:
+            _one_event(event, records, group, kernel, columns, losses)
+    frame = columns.frame(records, kernel.tgids)
+    if records.lost:
+        frame = pl.concat([_lost(records), frame])
+    return frame if frame["ts_ns"].is_sorted() else frame.sort("ts_ns", maintain_order=True)
+
+
+def _by_event(records: Records, losses: Losses) -> Iterator[Places]:
+    """Yield which of the records are of the same event."""
     short = records.size < 2
     if short.any():
         losses[SHORT_RECORD] += int(short.sum())
@@ -82,84 +99,72 @@ def events(records: Records, kernel: Kernel, losses: Losses) -> pl.DataFrame:
     begin = records.begin[places]
     numbers = records.content[begin].astype(np.int32) | records.content[begin + 1].astype(np.int32) << 8
     order = np.argsort(numbers, kind="stable")
-    numbers, places = numbers[order], places[order]
-    for group in np.split(places, np.flatnonzero(np.diff(numbers)) + 1) if len(places) else []:
-        begin = records.begin[group]
-        number = int(records.content[begin[0]]) | int(records.content[begin[0] + 1]) << 8
-        event = kernel.formats.get(number, losses)
-        if event is None:
-            losses[UNKNOWN_EVENT] += len(group)
-            continue
-        frame = _one_event(event, records, group, kernel, losses)
-        if len(frame):
-            frames.append(frame)
-    if not frames:
-        return pl.DataFrame(schema=EVENTS)
-    return pl.concat(frames).sort("ts_ns", "place", maintain_order=True).select(EVENTS.names())
+    if len(order):
+        yield from np.split(places[order], np.flatnonzero(np.diff(numbers[order])) + 1)
+
+
+class _Columns:
+    """What is known of each record; those without a name are none of the table."""
+
+    def __init__(self, records: int) -> None:
+        self.category = np.empty(records, dtype=object)
+        self.name = np.empty(records, dtype=object)
+        self.args = np.empty(records, dtype=object)
+        self.tid = np.full(records, -1, dtype=np.int64)
+
+    def frame(self, records: Records, tgids: Mapping[int, int]) -> pl.DataFrame:
+        """Return the table of the records that have a name."""
+        used = np.flatnonzero(self.name.astype(bool) | (self.category == "marker"))
+        tids = self.tid[used].tolist()
+        known = {0: 0, **tgids}
+        pids = {tid: known.get(tid) for tid in set(tids)}
+        return pl.DataFrame(
+            {
+                "ts_ns": records.ts[used],
+                "category": pl.Series(self.category[used].tolist(), dtype=pl.String),
+                "name": pl.Series(self.name[used].tolist(), dtype=pl.String),
+                "dur_ns": pl.Series([None], dtype=pl.Int64).new_from_index(0, len(used)),
+                "pid": pl.Series([pids[tid] for tid in tids], dtype=pl.Int32),
+                "tid": pl.Series([tid if tid >= 0 else None for tid in tids], dtype=pl.Int32),
+                "cpu": records.cpu[used],
+                "args": pl.Series(self.args[used].tolist(), dtype=pl.String),
+            },
+            schema=EVENTS,
+        )
 
 
 def _lost(records: Records) -> pl.DataFrame:
-    times, cpus, counts = zip(*records.lost, strict=True)
-    args = ["" if count is None else f"count={count}" for count in counts]
-    return _frame(
-        {"ts_ns": pl.Series(times, dtype=pl.Int64), "cpu": pl.Series(cpus, dtype=pl.Int16)},
-        category=pl.Series(["other"] * len(args)),
-        name=pl.Series([LOST_EVENTS] * len(args)),
-        args=pl.Series(args, dtype=pl.String),
-        places=np.full(len(args), -1, dtype=np.int64),
-    )
+    rows = [
+        (ts, "other", LOST_EVENTS, None, None, None, cpu, "" if count is None else f"count={count}")
+        for ts, cpu, count in records.lost
+    ]
+    return pl.DataFrame(rows, schema=EVENTS, orient="row")
 
 
 def _one_event(
-    event: EventFormat, records: Records, places: np.typing.NDArray[np.int64], kernel: Kernel, losses: Losses
-) -> pl.DataFrame:
-    """Return the records of one event, with a column `place` of where they stand among all records."""
+    event: EventFormat, records: Records, places: Places, kernel: Kernel, columns: _Columns, losses: Losses
+) -> None:
+    """Fill the columns of the records of one event."""
     short = records.size[places] < event.least_size
     if short.any():
         losses[SHORT_RECORD] += int(short.sum())
         places = places[~short]
+    if not len(places):
+        return
     rows = Rows(
         event, records.content, records.begin[places], records.size[places], kernel.long_size, kernel.symbols,
         kernel.comms,
     )  # fmt: skip
-    known = {"ts_ns": pl.Series(records.ts[places]), "cpu": pl.Series(records.cpu[places])}
-    if "common_pid" in event.by_name and len(rows):
-        tids = pl.Series(rows.ints(event.by_name["common_pid"]), dtype=pl.Int64)
-        known["tid"] = tids
-        known["pid"] = processes(tids, kernel.tgids)
+    task = event.by_name.get("common_pid")
+    if task is not None and not task.is_array and task.size == 4:
+        columns.tid[places] = rows.ints(task).astype(np.int32)
     name = event.name.removesuffix(_LITE) if event.name.startswith("sched_") else event.name
     if name in MARKER_EVENTS and (payloads := _payloads(event, rows)) is not None:
-        category, names, args = markers(payloads, losses)
-        return _frame(known, category=category, name=names, args=args, places=places)
-    return _frame(
-        known,
-        category=pl.Series([category_of(name)]).new_from_index(0, len(rows)),
-        name=pl.Series([name]).new_from_index(0, len(rows)),
-        args=event_text.printed(rows).str.strip_chars_end(),
-        places=places,
-    )
-
-
-def processes(tids: pl.Series, tgids: Mapping[int, int]) -> pl.Series:
-    """Return the process of each thread, null where it is not known; the idle threads are process 0."""
-    known = {0: 0, **tgids}
-    found = tids.unique().to_list()
-    return tids.replace_strict(found, [known.get(tid) for tid in found], return_dtype=pl.Int64)
-
-
-def _frame(
-    known: Mapping[str, pl.Series],
-    *,
-    category: pl.Series,
-    name: pl.Series,
-    args: pl.Series,
-    places: np.typing.NDArray[np.int64],
-) -> pl.DataFrame:
-    columns = {**known, "category": category, "name": name, "args": args}
-    given = [column.alias(name).cast(EVENTS[name], strict=False) for name, column in columns.items()]
-    missing = [pl.lit(None, kind).alias(name) for name, kind in EVENTS.items() if name not in columns]
-    frame = pl.DataFrame(given).with_columns(*missing)
-    return frame.select(EVENTS.names()).with_columns(pl.Series("place", places, dtype=pl.Int64))
+        found = markers(payloads, losses)
+        columns.category[places], columns.name[places], columns.args[places] = (one.to_list() for one in found)
+    else:
+        columns.category[places], columns.name[places] = category_of(name), name
+        columns.args[places] = [text.rstrip() for text in event_text.printed(rows)]
 
 
 def _payloads(event: EventFormat, rows: Rows) -> list[str] | None:

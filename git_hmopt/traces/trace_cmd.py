@@ -33,7 +33,7 @@ _MAGIC = b"\x17\x08\x44tracing"
 _OPTION_BUFFER, _OPTION_CLOCK, _OPTION_UNAME, _OPTION_CPUS = 3, 4, 5, 8
 _NO_TIME = ("counter", "x86-tsc")
 _MOST_CPUS = 4096
-_MOST_BYTES = 2 << 20
+_MOST_BYTES = 4 << 20
 """Of pages that are decoded at once, of all CPUs."""
 
 
