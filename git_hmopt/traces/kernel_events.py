@@ -159,21 +159,24 @@ def _one_event(
     if task is not None and not task.is_array and task.size == 4:
         columns.tid[places] = rows.ints(task).astype(np.int32)
     name = event.name.removesuffix(_LITE) if event.name.startswith("sched_") else event.name
-    if name in MARKER_EVENTS and (payloads := _payloads(event, rows)) is not None:
-        found = markers(payloads, losses)
+    if name in MARKER_EVENTS:
+        found = markers(_payloads(event, rows), losses)
         columns.category[places], columns.name[places], columns.args[places] = (one.to_list() for one in found)
     else:
         columns.category[places], columns.name[places] = category_of(name), name
         columns.args[places] = [text.rstrip() for text in event_text.printed(rows)]
 
 
-def _payloads(event: EventFormat, rows: Rows) -> list[str] | None:
-    """Return what programs wrote: the field `buf` of `print`, `buffer` of HongMeng's `tracing_mark_write`."""
+def _payloads(event: EventFormat, rows: Rows) -> list[str]:
+    """Return what programs wrote: the field `buf` of `print`, `buffer` of HongMeng's `tracing_mark_write`.
+
+    A `tracing_mark_write` of a driver has the payload's parts as fields, which its format puts together.
+    """
     for name in ("buf", "buffer"):
         one = event.by_name.get(name)
         if one is not None and one.is_array:
             return [text.rstrip(" \t\r\n") for text in rows.texts(one)]
-    return None
+    return [text.rstrip() for text in event_text.printed(rows)]
 
 
 def markers(payloads: Sequence[str], losses: Losses) -> tuple[pl.Series, pl.Series, pl.Series]:

@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -105,12 +106,13 @@ def _segments(content: bytes) -> dict[int, bytes]:
 
 
 @pytest.mark.skipif(shutil.which("trace-cmd") is None, reason="trace-cmd is not installed")
-def test_a_trace_cmd_file_reads_as_trace_cmd_reports_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("write", [raw_traces.trace_cmd, raw_traces.trace_cmd_7], ids=["6", "7"])
+def test_a_trace_cmd_file_reads_as_trace_cmd_reports_it(write: Callable[..., bytes], tmp_path: Path) -> None:
     segments = _segments(gzip.decompress(PAGES.read_bytes()))
     path = tmp_path / "trace.dat"
     pages = {kind - 4: data for kind, data in segments.items() if 4 <= kind < 30}
     formats, comms, symbols = (segments[kind].decode() for kind in (1, 2, 32))
-    path.write_bytes(raw_traces.trace_cmd(formats, pages, comms=comms, symbols=symbols))
+    path.write_bytes(write(formats, pages, comms=comms, symbols=symbols))
     report = subprocess.run(["trace-cmd", "report", "-N", "-t", path], capture_output=True, text=True, check=True)
     theirs = _lines(report.stdout, _REPORT)
     frame, losses = _events(trace_cmd.FORMAT, path)
@@ -134,6 +136,25 @@ def _without_spelling(line: Line) -> tuple[str, str]:
         return line[0], line[1].split(": ", 1)[1]
     # trace-cmd prints pointers as 0x..., the kernel with all their digits.
     return line[0], re.sub(r"0x([0-9a-f]{16})\b", r"\1", line[1])
+
+
+@pytest.mark.skipif(not tracefs.usable(), reason="tracefs is not mounted here, or not for us")
+@pytest.mark.skipif(shutil.which("trace-cmd") is None, reason="trace-cmd is not installed")
+def test_a_file_that_trace_cmd_wrote_reads_as_it_reports_it(tmp_path: Path) -> None:
+    recording = tracefs.record(seconds=0.05)
+    names = []
+    for cpu, data in recording.pages.items():
+        (tmp_path / f"cpu{cpu}").write_bytes(data)
+        names.append(f"cpu{cpu}")
+    path = tmp_path / "trace.dat"
+    subprocess.run(["trace-cmd", "restore", "-o", path, *names], cwd=tmp_path, capture_output=True, check=True)
+    report = subprocess.run(["trace-cmd", "report", "-N", "-t", path], capture_output=True, text=True, check=True)
+    theirs = _lines(report.stdout, _REPORT)
+    ours = _ours(_events(trace_cmd.FORMAT, path)[0], unit_ns=1)
+    assert len(theirs) > 500
+    assert [(line[0].replace("tracing_mark_write", "print"), *line[2:]) for line in ours] == [
+        (line[0], *line[2:]) for line in theirs
+    ]
 
 
 def test_pages_of_a_device_hold_the_events_that_its_own_parser_counts() -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from git_hmopt.traces import event_formats, event_text, hitrace_raw, ring_buffer, trace_cmd
+from git_hmopt.traces import event_formats, event_text, hitrace_raw, ring_buffer, trace_cmd, trace_cmd_header
 from git_hmopt.traces.capture import EVENTS, Capture, Format
 from git_hmopt.traces.source import Source
 from git_hmopt.traces.tables import TraceFormatError
@@ -70,6 +70,26 @@ def _read(reader: Format, content: bytes, path: Path) -> tuple[pl.DataFrame, Cou
     capture = reader.read(Source(path))
     assert capture.read_events is not None
     return pl.concat([pl.DataFrame(schema=EVENTS), *capture.read_events(losses)]), losses, capture
+
+
+def test_a_driver_that_marks_by_fields_is_read_as_a_marker(tmp_path: Path) -> None:
+    text = format_text(
+        "tracing_mark_write",
+        9,
+        [("int", "pid"), ("char[8]", "name"), ("u8", "start")],
+        '"%c|%d|%s", "EB"[REC->start], REC->pid, REC->start ? REC->name : ""',
+    )
+    begin = common(9, 5) + struct.pack("<i8sB", 5, b"work", 1)
+    end = common(9, 5) + struct.pack("<i8sB", 5, b"work", 0)
+    page = linux_page(1, [linux_record(1, begin), linux_record(1, end)])
+    frame, losses, _ = _read(
+        hitrace_raw.FORMAT, raw_traces.hitrace_raw([(1, text.encode()), (4, page)]), tmp_path / "a.sys"
+    )
+    assert frame.select("category", "name", "args").rows() == [
+        ("marker", "work", "phase=B pid=5"),
+        ("marker", "", "phase=E pid=5"),
+    ]
+    assert losses == Counter()
 
 
 def test_time_extends_time_stamps_and_padding_move_the_time(tmp_path: Path) -> None:
@@ -191,6 +211,36 @@ def test_two_cpus_of_a_trace_cmd_file_are_merged_by_time(tmp_path: Path) -> None
     assert capture.facts == {"tracer": "trace-cmd", "cpus": "2", "clock": "local"}
 
 
+PAGES = {0: linux_page(5, [_idle(1, 1)] * 3) * 7, 1: linux_page(6, [_idle(1, 2)] * 3)}
+VERSION_7 = raw_traces.trace_cmd_7(IDLE, PAGES)
+PACKED = raw_traces.trace_cmd_7(IDLE, PAGES, packed=True)
+
+
+def test_version_7_packed_or_not_reads_as_version_6(tmp_path: Path) -> None:
+    expected = _read(trace_cmd.FORMAT, raw_traces.trace_cmd(IDLE, PAGES), tmp_path / "6.dat")[0]
+    for content in (VERSION_7, PACKED):
+        frame, losses, capture = _read(trace_cmd.FORMAT, content, tmp_path / "7.dat")
+        assert frame.sort("ts_ns", "cpu").equals(expected.sort("ts_ns", "cpu"))
+        assert losses == Counter()
+        assert capture.facts == {"tracer": "trace-cmd", "cpus": "2", "clock": "local"}
+
+
+def test_pages_that_two_cpus_claim_are_read_once(tmp_path: Path) -> None:
+    content = bytearray(TRACE_CMD)
+    at = content.index(b"flyrecord\0") + 10
+    content[at + 16 : at + 32] = content[at : at + 16]
+    frame, losses, _ = _read(trace_cmd.FORMAT, bytes(content), tmp_path / "a.dat")
+    assert len(frame) == 3
+    assert losses == Counter({trace_cmd_header.SHARED_PAGES: 1})
+
+
+def test_a_compression_that_is_not_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TraceFormatError, match="compressed with zstd") as error:
+        _read(trace_cmd.FORMAT, VERSION_7.replace(b"none\0", b"zstd\0", 1), tmp_path / "a.dat")
+    assert error.value.next_step is not None
+    assert "--compression none" in error.value.next_step
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -228,6 +278,8 @@ WHOLE: list[tuple[Format, bytes]] = [
     (hitrace_raw.FORMAT, SMALL),
     (hitrace_raw.FORMAT, HM),
     (trace_cmd.FORMAT, TRACE_CMD),
+    (trace_cmd.FORMAT, VERSION_7),
+    (trace_cmd.FORMAT, PACKED),
 ]
 
 
@@ -245,10 +297,10 @@ def test_damaged_raw_traces_yield_events_or_one_error(tmp_path: Path, data: st.D
         frame, losses, _ = _read(reader, bytes(content), tmp_path / "damaged")
     except TraceFormatError:
         return
-    # Each record has a header of four bytes at least, so there are not more events than that.
-    assert len(frame) <= len(content) // 4 + 1
+    # Each record has a header of four bytes at least, so there are not more events than that; zlib packs 1032 in one.
+    assert len(frame) <= (len(content) // 4 + 1) * (1032 if whole is PACKED else 1)
     assert all(count > 0 for count in losses.values())
-    assert frame["args"].str.len_bytes().sum() <= 100 * len(content) + 4096
+    assert frame["args"].str.len_bytes().sum() <= 100 * len(content) + 4096 or whole is PACKED
 
 
 @pytest.mark.parametrize(
