@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -205,37 +206,41 @@ def markers(payloads: Sequence[str], losses: Losses) -> tuple[pl.Series, pl.Seri
 def merged(streams: Iterable[Iterator[pl.DataFrame]]) -> Iterator[pl.DataFrame]:
     """Yield the rows of streams that are each in order of time, of all in order of time, in batches.
 
-    Of each stream one batch is held: what is earlier than the last row of each can be yielded.
+    Of each stream one frame is held: what is not later than the earliest end of those can be yielded.
     """
-    waiting = {number: (stream, frame) for number, stream in enumerate(streams) if (frame := _next(stream)) is not None}
+    waiting: dict[int, tuple[Iterator[pl.DataFrame], pl.DataFrame]] = {}
+    begins: list[tuple[int, int]] = []
+    ends: list[tuple[int, int]] = []
+
+    def wait(number: int, stream: Iterator[pl.DataFrame], frame: pl.DataFrame | None) -> None:
+        if frame is not None:
+            waiting[number] = (stream, frame)
+            heapq.heappush(begins, (int(frame["ts_ns"][0]), number))
+            heapq.heappush(ends, (int(frame["ts_ns"][-1]), number))
+
+    for number, stream in enumerate(streams):
+        wait(number, stream, _next(stream))
     ready: list[pl.DataFrame] = []
-    rows = 0
-    while waiting:
-        # The stream whose rows end first bounds what is known of all of them.
-        first = min(waiting, key=lambda number: _last(waiting[number][1]))
-        until = _last(waiting[first][1])
-        pieces = []
-        for number, (stream, frame) in list(waiting.items()):
-            cut = frame["ts_ns"].search_sorted(until, side="right") if number != first else len(frame)
-            pieces.append(frame.head(cut))
-            waiting[number] = (stream, frame.slice(cut))
-        for number, (stream, frame) in list(waiting.items()):
-            if len(frame) == 0:
-                following = _next(stream)
-                if following is None:
-                    del waiting[number]
-                else:
-                    waiting[number] = (stream, following)
-        ready.append(pl.concat(pieces).sort("ts_ns", maintain_order=True))
-        rows += len(ready[-1])
-        if rows >= BATCH or not waiting:
-            yield pl.concat(ready)
-            ready, rows = [], 0
+    while ends:
+        until, _ = ends[0]
+        ripe = []
+        while begins and begins[0][0] <= until:
+            ripe.append(heapq.heappop(begins)[1])
+        while ends and ends[0][0] <= until:
+            heapq.heappop(ends)
+        for number in sorted(ripe):
+            stream, frame = waiting.pop(number)
+            cut = int(frame["ts_ns"].search_sorted(until, side="right"))
+            ready.append(frame.head(cut))
+            if cut == len(frame):
+                wait(number, stream, _next(stream))
+            else:
+                waiting[number] = (stream, frame.slice(cut))
+                heapq.heappush(begins, (int(frame["ts_ns"][cut]), number))
+        if sum(map(len, ready)) >= BATCH or not ends:
+            yield pl.concat(ready).sort("ts_ns", maintain_order=True)
+            ready = []
 
 
 def _next(stream: Iterator[pl.DataFrame]) -> pl.DataFrame | None:
     return next((frame for frame in stream if len(frame)), None)
-
-
-def _last(frame: pl.DataFrame) -> int:
-    return int(frame["ts_ns"][-1])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 _MOST_TEXT = 64 << 10
 _MOST_DEPTH = 120
+_MOST_CONVERSIONS = 128
 _CONVERSION = re.compile(
     r"%(?P<flags>[-+ #0]*)(?P<width>\d{1,3}|\*)?(?:\.(?P<precision>\d{1,3}|\*))?(?P<length>hh|h|ll|l|L|z|t|j)?"
     r"(?P<kind>[a-zA-Z%])"
@@ -148,6 +149,8 @@ def parse(text: str) -> tuple[str | Conversion, ...]:
 
 
 def _pieces(template: str, arguments: list[Expression]) -> list[str | Conversion]:
+    if template.count("%") > 2 * _MOST_CONVERSIONS:
+        raise UnsupportedFormat(f"more than {_MOST_CONVERSIONS} conversions")
     pieces: list[str | Conversion] = []
     left, position = iter(arguments), 0
     try:
@@ -310,7 +313,7 @@ class _Reader:
             return Text(self._strings())
         self._take()
         if kind == "number":
-            return Number(int(text, 16 if text[:2] in ("0x", "0X") else 8 if text[0] == "0" and text.isdigit() else 10))
+            return _number(text)
         if kind == "char":
             return Number(ord(_unescaped(text)[0]))
         if kind == "word":
@@ -351,6 +354,14 @@ class _Reader:
                 break
         self._expect(")")
         return Call(name, tuple(arguments), tuple(table))
+
+
+def _number(text: str) -> Number:
+    base = 16 if text[:2] in ("0x", "0X") else 8 if text[0] == "0" else 10
+    try:
+        return Number(int(text, base))
+    except ValueError:
+        raise UnsupportedFormat(f"no number: {text[:20]}") from None
 
 
 def _pointed(one: Binary) -> Expression:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -178,6 +179,9 @@ SYMBOLIC = '"state=%s", __print_symbolic(REC->state, { UNKNOWN_CONSTANT, "X" }, 
         ("u32 zero", '"%d %d", 5 / REC->zero, 5 % REC->zero', "<I", (0,), "0 0"),
         ("u8 a", '"' + "(" * 5000 + '"', "<B", (7,), "a=7"),
         ("u8 a", '"%d", ' + "(" * 500 + "REC->a" + ")" * 500, "<B", (7,), "a=7"),
+        ("u8 a", '"%d %d", 089, REC->a', "<B", (7,), "a=7"),
+        ("u8 a", '"%d", ' + "9" * 5000, "<B", (7,), "a=7"),
+        ("u8 a", '"' + "%999d" * 900 + '"' + ", REC->a" * 900, "<B", (7,), "a=7"),
         ("u8 a", '"%d", ' + "-" * 5000 + "REC->a", "<B", (7,), "a=7"),
     ],
 )
@@ -223,6 +227,16 @@ def test_version_7_packed_or_not_reads_as_version_6(tmp_path: Path) -> None:
         assert frame.sort("ts_ns", "cpu").equals(expected.sort("ts_ns", "cpu"))
         assert losses == Counter()
         assert capture.facts == {"tracer": "trace-cmd", "cpus": "2", "clock": "local"}
+
+
+def test_thousands_of_cpus_with_an_event_each_are_merged_in_seconds(tmp_path: Path) -> None:
+    page = linux_page(5, [_idle(1, 1)])
+    content = raw_traces.trace_cmd(IDLE, dict.fromkeys(range(4000), page))
+    begun = time.monotonic()
+    frame, losses, _ = _read(trace_cmd.FORMAT, content, tmp_path / "a.dat")
+    assert frame["cpu"].to_list() == [*range(4000)]
+    assert losses == Counter()
+    assert time.monotonic() - begun < 60
 
 
 def test_pages_that_two_cpus_claim_are_read_once(tmp_path: Path) -> None:
