@@ -12,6 +12,7 @@ _EXACT = {
     "mark_victim": "reclaim",
     "tracing_mark_write": "marker",
     "print": "marker",
+    "0": "marker",
 }
 _BEGINNING = (
     ("sched_", "sched"), ("irq_handler_", "irq"), ("ipi_", "irq"), ("softirq_", "softirq"), ("tasklet_", "softirq"),

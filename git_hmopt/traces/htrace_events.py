@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 PRINT = 1109
 """The number of `print`, which holds what programs wrote into the trace."""
@@ -86,16 +86,15 @@ _STATES = ("S", "D", "T", "t", "X", "Z", "P", "I")
 _PREEMPTED = 0x100
 
 
-@dataclass(frozen=True)
-class Values:
+class Values(NamedTuple):
     """The fields of one event: numbers, and texts; one that is absent is 0 or empty."""
 
     numbers: Mapping[int, int]
     texts: Mapping[int, str]
     symbols: Callable[[int], str | None]
     """Names an address of the kernel."""
-    comm: Callable[[int], str]
-    """Names a thread."""
+    comms: Mapping[int, str]
+    """The names of threads."""
 
     def signed(self, number: int) -> int:
         """Return an int32 or int64."""
@@ -159,7 +158,7 @@ _PRINTED: Mapping[str, Printer] = {
     "h": lambda values, number: "handled" if values.numbers.get(number, 0) else "unhandled",
     "k": _caller,
     # A name is left out where a dictionary of the threads' names is written; the tid is always the next field.
-    "n": lambda values, number: values.texts.get(number) or values.comm(values.signed(number + 1)),
+    "n": lambda values, number: values.texts.get(number) or values.comms.get(values.signed(number + 1), ""),
     "p": lambda values, number: f"{values.numbers.get(number, 0):016x}",
     "q": _softirq,
     "s": lambda values, number: values.texts.get(number, ""),

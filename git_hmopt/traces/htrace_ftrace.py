@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import bisect
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from mmap import mmap
-from typing import NamedTuple
 
 import polars as pl
 
@@ -26,6 +26,7 @@ _COMMON = 50
 _FIRST_EVENT = 100
 _MOST_TIME, _MOST_LOST = (1 << 63) - 1, (1 << 40) - 1
 _MOST_ID = (1 << 31) - 1
+_category_of = lru_cache(maxsize=1024)(category_of)
 
 
 @dataclass
@@ -57,17 +58,6 @@ def _cpu(content: mmap, detail: protobuf.Field) -> int:
     return first.value & 0x7FFF if first is not None and first.number == 1 else 0
 
 
-class _Event(NamedTuple):
-    """One FtraceEvent."""
-
-    ts: int
-    tgid: int
-    tid: int
-    number: int
-    begin: int
-    end: int
-
-
 def events(content: mmap, found: Ftrace, cpu: int, losses: Losses) -> Iterator[pl.DataFrame]:
     """Yield the events of one CPU, with the columns of EVENTS."""
     addresses = sorted(found.symbols)
@@ -77,28 +67,29 @@ def events(content: mmap, found: Ftrace, cpu: int, losses: Losses) -> Iterator[p
         return found.symbols[addresses[at]] if at >= 0 else None
 
     most = max(1000, BATCH // max(1, len(found.details)))
-    rows = _Rows(cpu)
+    rows = _Rows(cpu, found.comms, symbol)
     for begin, end in found.details[cpu]:
         rows.begin_detail()
+        data = content[begin:end]
         try:
-            for one in protobuf.fields(content, begin, end):
+            for one in protobuf.fields(data, 0, len(data)):
                 if one.number == 2:
-                    rows.add(content, one, found, symbol, losses)
+                    rows.add(data[one.begin : one.end], losses)
                 elif one.number == 3 and one.value:
                     rows.lose(one.value & _MOST_LOST, losses)
         except protobuf.WireError:
             losses[BAD_EVENT] += 1
         if len(rows) >= most:
             yield rows.frame(losses)
-            rows = _Rows(cpu)
+            rows = _Rows(cpu, found.comms, symbol)
     yield rows.frame(losses)
 
 
 class _Rows:
     """Events of a CPU, until there are enough of them for a batch."""
 
-    def __init__(self, cpu: int) -> None:
-        self._cpu = cpu
+    def __init__(self, cpu: int, comms: Mapping[int, str], symbol: Callable[[int], str | None]) -> None:
+        self._cpu, self._comms, self._symbol = cpu, comms, symbol
         self._rows: list[tuple[int, str, str, int | None, int, str]] = []
         self._marked: list[int] = []
         self._payloads: list[str] = []
@@ -107,31 +98,27 @@ class _Rows:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(
-        self,
-        content: mmap,
-        message: protobuf.Field,
-        found: Ftrace,
-        symbol: Callable[[int], str | None],
-        losses: Losses,
-    ) -> None:
+    def add(self, message: bytes, losses: Losses) -> None:
         """Add the event of an FtraceEvent; WireError when it is none."""
-        event = _event(content, message)
-        if event.number == 0:
-            losses[NO_EVENT] += 1
+        head, places = protobuf.flat(message, 0, len(message))
+        number = next((one for one in reversed(places) if one >= _FIRST_EVENT), 0)
+        ts = head.get(1, 0)
+        if number == 0 or ts > _MOST_TIME:
+            losses[BAD_TIME if number else NO_EVENT] += 1
             return
-        if event.ts > _MOST_TIME:
-            losses[BAD_TIME] += 1
-            return
-        values = _values(content, event, symbol, found)
-        pid = event.tgid if 0 < event.tgid <= _MOST_ID else 0 if event.tid == 0 else None
-        if event.number == htrace_events.PRINT:
+        begin, end = places.get(_COMMON, (0, 0))
+        tid = _id(protobuf.flat(message, begin, end)[0].get(4, 0))
+        tgid = _id(head.get(2, 0))
+        pid = tgid if tgid > 0 else 0 if tid == 0 else None
+        numbers, places = protobuf.flat(message, *places[number])
+        texts = {key: message[begin:end].decode(errors="replace") for key, (begin, end) in places.items()}
+        if number == htrace_events.PRINT:
             self._marked.append(len(self._rows))
-            self._payloads.append(values.texts.get(2, "").rstrip(" \t\r\n"))
-            name, args = "", ""
-        else:
-            name, args = htrace_events.printed(event.number, values)
-        self._rows.append((event.ts, category_of(name), name, pid, event.tid, args))
+            self._payloads.append(texts.get(2, "").rstrip(" \t\r\n"))
+            self._rows.append((ts, "", "", pid, tid, ""))
+            return
+        name, args = htrace_events.printed(number, Values(numbers, texts, self._symbol, self._comms))
+        self._rows.append((ts, _category_of(name), name, pid, tid, args))
 
     def begin_detail(self) -> None:
         """Note that the events of another message follow."""
@@ -170,27 +157,6 @@ class _Rows:
         return frame.with_columns(unknown).sort("ts_ns", maintain_order=True)
 
 
-def _event(content: mmap, message: protobuf.Field) -> _Event:
-    ts = tgid = tid = number = begin = end = 0
-    for one in protobuf.fields(content, message.begin, message.end):
-        if one.number == 1:
-            ts = one.value
-        elif one.number == 2:
-            tgid = one.signed
-        elif one.number == _COMMON:
-            for part in protobuf.fields(content, one.begin, one.end):
-                if part.number == 4:
-                    tid = part.signed
-        elif one.number >= _FIRST_EVENT and one.is_bytes:
-            number, begin, end = one.number, one.begin, one.end
-    return _Event(ts, tgid, tid if abs(tid) <= _MOST_ID else -1, number, begin, end)
-
-
-def _values(content: mmap, event: _Event, symbol: Callable[[int], str | None], found: Ftrace) -> Values:
-    numbers, texts = {}, {}
-    for one in protobuf.fields(content, event.begin, event.end):
-        if one.is_bytes:
-            texts[one.number] = content[one.begin : one.end].decode(errors="replace")
-        else:
-            numbers[one.number] = one.value
-    return Values(numbers, texts, symbol, lambda tid: found.comms.get(tid, ""))
+def _id(value: int) -> int:
+    """Return a pid as it was before it was written as 64 bits; -1 for what is none."""
+    return value if value <= _MOST_ID else -1

@@ -72,7 +72,8 @@ def marker_columns(text: TextColumns, starts: Places, ends: Places) -> Markers:
         "level": (level_start, level_end),
         "custom": (np.where(level_end > level_start, np.minimum(level_end + 1, ends), ends), ends),
     }
-    return Markers(known, name_start, name_end, _arguments(text, phase, known, pieces), lacking)
+    args = _shared_arguments(text, np.where(known, phase, ord("I")), known, pieces)
+    return Markers(known, name_start, name_end, args, lacking)
 
 
 def _levels(text: TextColumns, bars: Places, earliest: Places, behind: Places, ends: Places) -> tuple[Places, Places]:
@@ -102,15 +103,42 @@ def _before_number(text: TextColumns, bars: Places, name_start: Places, body_end
     return np.where(numbered & (separator > name_start), separator, name_start)
 
 
+def _shared_arguments(
+    text: TextColumns, phase: NDArray[np.uint8], known: Mask, pieces: dict[str, tuple[Places, Places]]
+) -> pl.Series:
+    """Return the arguments of all payloads; begins and ends of a program have few different ones, written once each."""
+    sizes = {word: np.where(known, end - start, 0) for word, (start, end) in pieces.items()}
+    simple = (sizes["number"] <= 0) & (sizes["custom"] <= 0) & (sizes["level"] <= 8) & (sizes["pid"] <= _PID_DIGITS)
+    rows, others = np.flatnonzero(simple), np.flatnonzero(~simple)
+    size = np.maximum(sizes["level"][rows], 0)
+    eights = text.eights(np.minimum(pieces["level"][0][rows], len(text.raw) - 8))
+    level = eights & _LOW_BYTES[size]
+    _, level_code = np.unique(level, return_inverse=True)
+    pid_start, pid_end = pieces["pid"]
+    pid, _ = text.number(pid_start[rows], pid_end[rows])
+    pid = np.where(known[rows], (np.maximum(sizes["pid"][rows], 0) << _PID_BITS) | pid, 0)
+    key = (((level_code << 7) | phase[rows]) << (_PID_BITS + 4)) | pid
+    _, first, same = np.unique(key, return_index=True, return_inverse=True)
+    written = np.concatenate([rows[first], others])
+    chosen = {word: (start[written], end[written]) for word, (start, end) in pieces.items()}
+    texts = _arguments(text, phase[written], known[written], chosen)
+    index = np.empty(len(phase), np.int64)
+    index[rows], index[others] = same, len(first) + np.arange(len(others))
+    return texts.gather(index)
+
+
+_PID_DIGITS, _PID_BITS = 10, 34
+_LOW_BYTES = np.array([(1 << (8 * size)) - 1 for size in range(9)], np.uint64)
+
+
 def _arguments(
     text: TextColumns, phase: NDArray[np.uint8], known: Mask, pieces: dict[str, tuple[Places, Places]]
 ) -> pl.Series:
     letters = np.full(256, ord("I"), np.uint8)
     for written, meant in _PHASES.items():
         letters[ord(written)] = ord(meant)
-    codes = np.where(known, letters[phase], ord("I"))
     heads = [f"phase={chr(code)}" for code in range(128)]
-    parts = [pl.Series("phase", heads).gather(codes)]
+    parts = [pl.Series("phase", heads).gather(letters[phase])]
     counter = pl.Series(phase == ord("C"))
     for word, (start, end) in pieces.items():
         filled = known & (end > start)

@@ -57,6 +57,40 @@ def fields(content: bytes | mmap, begin: int, end: int) -> Iterator[Field]:
             raise WireError(f"wire type {kind} at byte {at}")
 
 
+def flat(content: bytes, begin: int, end: int) -> tuple[dict[int, int], dict[int, tuple[int, int]]]:
+    """Return a message's numbers, and the places of its bytes, by field; of a repeated field the last.
+
+    The same as `fields` for small messages of which there are millions. Raises WireError where it is none.
+    """
+    numbers: dict[int, int] = {}
+    places: dict[int, tuple[int, int]] = {}
+    at = begin
+    try:
+        while at < end:
+            start, key = at, content[at]
+            at += 1
+            if key > 0x7F:
+                key, at = _varint(content, start, end)
+            value = content[at] if key & 7 in (_VARINT, _BYTES) else 0
+            at += 1
+            if value > 0x7F:
+                value, at = _varint(content, at - 1, end)
+            if key >> 3 and key & 7 == _VARINT:
+                numbers[key >> 3] = value
+            elif key >> 3 and key & 7 == _BYTES:
+                places[key >> 3] = (at, at + value)
+                at += value
+            else:
+                # Rare enough for the slow way, or no field at all.
+                one = next(fields(content, start, end))
+                numbers[one.number], at = one.value, one.end
+    except IndexError:
+        at = end + 1
+    if at > end:
+        raise WireError(f"a message cut at byte {end}")
+    return numbers, places
+
+
 def _varint(content: bytes | mmap, at: int, end: int) -> tuple[int, int]:
     value = shift = 0
     while at < end:

@@ -15,6 +15,7 @@ Mask = NDArray[np.bool_]
 
 PAD = 64
 """Line ends before and after the block, so that a look some bytes aside stays inside."""
+_LINE_ENDS = b"\n" * PAD
 _ZERO = np.uint8(ord("0"))
 _MOST_DIGITS = 18
 """What an int64 holds, whatever the digits."""
@@ -27,11 +28,17 @@ class TextColumns:
         if not block.isascii():
             # Strings of a table are UTF-8; what is not says so by its replacement characters.
             block = block.decode(errors="replace").encode()
-        self.raw = b"\n" * PAD + block + b"\n" * PAD
+        self.begin = PAD
+        """Where the block's own bytes begin."""
+        self.raw = b"".join((_LINE_ENDS, block, _LINE_ENDS))
         self.bytes = np.frombuffer(self.raw, np.uint8)
-        # As a column it is stored once, and pieces of it refer to it; as a literal every expression would copy it.
-        self._column = pl.Series("text", [self.raw], dtype=pl.Binary)
+        self._repeated: pl.Series | None = None
         self._found = np.empty(len(self.bytes), np.bool_)
+
+    def eights(self, at: Places) -> NDArray[np.uint64]:
+        """Return the eight bytes that begin at each position, the first of them lowest."""
+        count = len(self.raw) - 7
+        return np.ndarray((count,), np.dtype("<u8"), buffer=self.raw, strides=(1,))[at]
 
     def all(self, character: str) -> Places:
         """Return where the character stands, in order."""
@@ -118,7 +125,11 @@ class TextColumns:
     def cut(self, starts: Places, ends: Places) -> pl.Series:
         """Return the text between the positions, empty where there is none."""
         sizes = np.maximum(ends - starts, 0)
-        whole = self._column.new_from_index(0, len(starts))
+        # As a column it is stored once, and pieces of it refer to it; as a literal every expression would copy it.
+        if self._repeated is None or len(self._repeated) < len(starts):
+            column = pl.Series("text", [self.raw], dtype=pl.Binary) if self._repeated is None else self._repeated
+            self._repeated = column.new_from_index(0, max(len(starts), 1))
+        whole = self._repeated.head(len(starts))
         frame = pl.DataFrame({"text": whole, "at": pl.Series(starts), "size": pl.Series(sizes)})
         return frame.select(pl.col("text").bin.slice(pl.col("at"), pl.col("size")).cast(pl.String))["text"]
 

@@ -13,7 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from git_hmopt.traces import event_formats, event_text, hitrace_raw, htrace, htrace_ftrace, htrace_plugins, ring_buffer
+from git_hmopt.traces import (
+    event_formats,
+    event_text,
+    hitrace_raw,
+    htrace,
+    htrace_ftrace,
+    htrace_plugins,
+    protobuf,
+    ring_buffer,
+)
 from git_hmopt.traces.capture import EVENTS
 from git_hmopt.traces.source import Source
 from git_hmopt.traces.tables import TraceFormatError
@@ -204,6 +213,10 @@ def test_a_capture_of_a_device_holds_the_sections_of_its_tasks() -> None:
     assert abs(int((frame["name"] != "").sum()) * 2 - len(frame)) <= 4
 
 
+def _encoded(pairs: list[tuple[int, int]]) -> bytes:
+    return b"".join(number(key, value) + message(key + 1, str(value)) + double(key + 2, value) for key, value in pairs)
+
+
 ONE = packet("ftrace-plugin", ftrace(1, [ftrace_event(9, 4, 2005, number(2, 1))]))
 
 
@@ -234,6 +247,24 @@ def test_damage_costs_what_it_damages(content: bytes, events: int, losses: dict[
 def test_what_is_hardly_a_beginning_is_one_error(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(TraceFormatError):
         _read(content, tmp_path / "a.htrace")
+
+
+@settings(max_examples=400, deadline=2000)
+@given(st.binary(max_size=60) | st.lists(st.tuples(st.integers(1, 3000), st.integers(0, 2**64 - 1))).map(_encoded))
+def test_the_fast_reader_of_messages_reads_what_the_other_does(content: bytes) -> None:
+    numbers: dict[int, int] = {}
+    places: dict[int, tuple[int, int]] = {}
+    try:
+        for one in protobuf.fields(content, 0, len(content)):
+            if one.is_bytes:
+                places[one.number] = (one.begin, one.end)
+            else:
+                numbers[one.number] = one.value
+    except protobuf.WireError:
+        with pytest.raises(protobuf.WireError):
+            protobuf.flat(content, 0, len(content))
+        return
+    assert protobuf.flat(content, 0, len(content)) == (numbers, places)
 
 
 WHOLE = section(
