@@ -109,7 +109,8 @@ class _Rows:
         begin, end = places.get(_COMMON, (0, 0))
         tid = _id(protobuf.flat(message, begin, end)[0].get(4, 0))
         tgid = _id(head.get(2, 0))
-        pid = tgid if tgid > 0 else 0 if tid == 0 else None
+        # What is 0 is not written, so a process that is not known reads like that of the idle threads.
+        pid = tgid if tgid > 0 else None
         numbers, places = protobuf.flat(message, *places[number])
         texts = {key: message[begin:end].decode(errors="replace") for key, (begin, end) in places.items()}
         if number == htrace_events.PRINT:

@@ -117,8 +117,7 @@ class _Columns:
         """Return the table of the records that have a name."""
         used = np.flatnonzero(self.name.astype(bool) | (self.category == "marker"))
         tids = self.tid[used].tolist()
-        known = {0: 0, **tgids}
-        pids = {tid: known.get(tid) for tid in set(tids)}
+        pids = {tid: tgids.get(tid) for tid in set(tids)}
         return pl.DataFrame(
             {
                 "ts_ns": records.ts[used],

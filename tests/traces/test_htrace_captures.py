@@ -141,7 +141,7 @@ def test_names_come_from_the_dictionary_and_lost_events_stand_before_the_rest(tm
          "next_pid=9 next_prio=120"),
         (95, "sched_blocked_reason", None, 7, 3, "pid=9 iowait=1 caller=0x1234"),
         (96, "sched_blocked_reason", None, 7, 3, "pid=9 iowait=0 caller=do_wait+0x1/0x2"),
-        (97, "event_9999", 0, 0, 3, "field_3=4 field_5=text"),
+        (97, "event_9999", None, 0, 3, "field_3=4 field_5=text"),
     ]  # fmt: skip
     assert losses == Counter({ring_buffer.LOST_RECORDS: 12})
 

@@ -78,6 +78,19 @@ def test_events_read_as_the_kernel_prints_them() -> None:
     assert frame.filter(pl.col("tid") != 0)["pid"].is_not_null().all()
 
 
+def test_the_raw_trace_and_its_text_are_the_same_events() -> None:
+    reader = pytest.importorskip("git_hmopt.traces.ftrace_text", reason="there is no reader of ftrace text yet")
+    raw, _ = _events(hitrace_raw.FORMAT, PAGES)
+    text, losses = _events(reader.FORMAT, TEXT)
+    columns = ["category", "name", "pid", "tid", "cpu", "args"]
+    assert (
+        raw.sort("cpu", maintain_order=True)
+        .select(columns)
+        .equals(text.sort("cpu", maintain_order=True).select(columns))
+    )
+    assert losses == Counter()
+
+
 @pytest.mark.skipif(not tracefs.usable(), reason="tracefs is not mounted here, or not for us")
 def test_events_of_this_machine_read_as_its_kernel_prints_them(tmp_path: Path) -> None:
     recording = tracefs.record(seconds=0.3)
