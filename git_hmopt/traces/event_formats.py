@@ -25,7 +25,7 @@ _FIELD = re.compile(
     r"^\s*field:(?P<declaration>[^;]{1,200});\s*offset:(?P<offset>\d{1,6});\s*size:(?P<size>\d{1,6});"
     r"(?:\s*signed:(?P<signed>[01]);)?"
 )
-_DECLARATION = re.compile(r"^(?P<type>.*?)(?P<name>[A-Za-z_]\w*)\s*(?P<array>(?:\[[^\]]*\])*)$", re.DOTALL)
+_DECLARATION = re.compile(r"^(?P<type>.*?)(?P<name>[A-Za-z_]\w{0,63})\s*(?P<array>(?:\[[^\]]*\])*)$", re.DOTALL)
 _MOST_OFFSET = 1 << 16
 """Records are smaller than a page, and pages of the ring buffer not larger than 64 KiB."""
 

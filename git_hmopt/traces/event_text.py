@@ -126,9 +126,15 @@ class Rows:
         pairs = zip(np.minimum(starts, last).tolist(), np.minimum(ends, last).tolist(), strict=True)
         return [bytes(self._bytes[start:end]) for start, end in pairs]
 
+    @cached_property
+    def _texts(self) -> dict[str, list[str]]:
+        return {}
+
     def texts(self, one: Field) -> list[str]:
         """Return the field's characters up to the first NUL in each record."""
-        return [_text(blob) for blob in self.blobs(one)]
+        if one.name not in self._texts:
+            self._texts[one.name] = [_text(blob) for blob in self.blobs(one)]
+        return self._texts[one.name]
 
     def lengths(self, one: Field) -> Ints:
         """Return the bytes of a field that is an array of varying length."""

@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass
 
 _MOST_TEXT = 64 << 10
-_MOST_DEPTH = 120
+_MOST_DEPTH = 80
+"""Of what is nested; the kernel's descriptions have twenty."""
 _MOST_CONVERSIONS = 128
 _CONVERSION = re.compile(
     r"%(?P<flags>[-+ #0]*)(?P<width>\d{1,3}|\*)?(?:\.(?P<precision>\d{1,3}|\*))?(?P<length>hh|h|ll|l|L|z|t|j)?"
@@ -149,7 +150,7 @@ def parse(text: str) -> tuple[str | Conversion, ...]:
 
 
 def _pieces(template: str, arguments: list[Expression]) -> list[str | Conversion]:
-    if template.count("%") > 2 * _MOST_CONVERSIONS:
+    if len(_CONVERSION.findall(template)) > _MOST_CONVERSIONS:
         raise UnsupportedFormat(f"more than {_MOST_CONVERSIONS} conversions")
     pieces: list[str | Conversion] = []
     left, position = iter(arguments), 0
@@ -203,6 +204,7 @@ class _Reader:
             position = found.end()
         self._at = 0
         self._depth = 0
+        self._heights: dict[int, tuple[int, Expression]] = {}
 
     def template(self) -> str:
         kind, _ = self._peek()
@@ -239,6 +241,15 @@ class _Reader:
         if not self._accept(sign):
             raise UnsupportedFormat(f"'{sign}' expected before {self._peek()[1]!r}")
 
+    def _made(self, whole: Expression, *parts: Expression) -> Expression:
+        """Return `whole`, made of parts that are not nested too deeply to be evaluated one in another."""
+        height = 1 + max(self._heights.get(id(part), (0, part))[0] for part in parts)
+        if height > _MOST_DEPTH:
+            raise UnsupportedFormat("nested too deeply")
+        # The expression is kept with its height, so that its id stays its own.
+        self._heights[id(whole)] = (height, whole)
+        return whole
+
     def _strings(self) -> str:
         parts = []
         while self._peek()[0] == "text":
@@ -253,7 +264,8 @@ class _Reader:
         if self._accept("?"):
             yes = self._expression()
             self._expect(":")
-            condition = Choice(condition, yes, self._expression())
+            no = self._expression()
+            condition = self._made(Choice(condition, yes, no), condition, yes, no)
         self._depth -= 1
         return condition
 
@@ -265,21 +277,27 @@ class _Reader:
             if rank < least or rank == 0:
                 return left
             self._take()
-            left = _pointed(Binary(sign, left, self._binary(rank + 1)))
+            right = self._binary(rank + 1)
+            left = self._made(_pointed(Binary(sign, left, right)), left, right)
 
     def _unary(self) -> Expression:
         kind, sign = self._peek()
         if kind == "sign" and sign in "-+~!":
             self._take()
-            self._depth += 1
-            if self._depth > _MOST_DEPTH:
-                raise UnsupportedFormat("nested too deeply")
-            operand = self._unary()
-            self._depth -= 1
-            return Unary(sign, operand)
+            operand = self._operand()
+            return self._made(Unary(sign, operand), operand)
         if kind == "sign" and sign == "(" and (cast := self._cast()) is not None:
-            return Cast(cast, self._unary())
+            operand = self._operand()
+            return self._made(Cast(cast, operand), operand)
         return self._postfix()
+
+    def _operand(self) -> Expression:
+        self._depth += 1
+        if self._depth > _MOST_DEPTH:
+            raise UnsupportedFormat("nested too deeply")
+        operand = self._unary()
+        self._depth -= 1
+        return operand
 
     def _cast(self) -> str | None:
         """Take `(type)` when it stands here before an operand, and return the type."""
@@ -301,7 +319,7 @@ class _Reader:
             if self._accept("["):
                 index = self._expression()
                 self._expect("]")
-                found = Index(found, index)
+                found = self._made(Index(found, index), found, index)
             elif isinstance(found, Record) and self._accept("->"):
                 found = FieldOf(self._take()[1])
             else:
@@ -353,7 +371,8 @@ class _Reader:
             if not self._accept(","):
                 break
         self._expect(")")
-        return Call(name, tuple(arguments), tuple(table))
+        values = [value for value, _ in table]
+        return self._made(Call(name, tuple(arguments), tuple(table)), Number(0), *arguments, *values)
 
 
 def _number(text: str) -> Number:

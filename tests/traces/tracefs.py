@@ -45,11 +45,13 @@ def record(events: Iterable[str] = EVENTS, *, seconds: float = 0.2, buffer_kb: i
     """Trace what a few short programs do, and markers that this one writes."""
     instance = ROOT / "instances" / f"hmopt-test-{os.getpid()}"
     instance.mkdir()
+    processes = ROOT / "options/record-tgid"
+    before = processes.read_text()
     try:
         (instance / "buffer_size_kb").write_text(str(buffer_kb))
         # Addresses are told apart in the text only when it does not print them hashed.
         (instance / "options/hash-ptr").write_text("0")
-        (ROOT / "options/record-tgid").write_text("1")
+        processes.write_text("1")
         known = [event for event in events if (instance / "events" / event / "enable").exists()]
         for event in known:
             (instance / "events" / event / "enable").write_text("1")
@@ -59,6 +61,7 @@ def record(events: Iterable[str] = EVENTS, *, seconds: float = 0.2, buffer_kb: i
         (instance / "events/enable").write_text("0")
         return _recorded(instance, known)
     finally:
+        processes.write_text(before)
         instance.rmdir()
 
 
