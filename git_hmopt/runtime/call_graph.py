@@ -62,9 +62,11 @@ def from_samples(samples: Samples, *, name: Callable[[Frame], str] = _label) -> 
     an edge then starts at the caller's caller. A profile in which no stack is deeper than one frame was taken without
     call stacks: self costs only.
     """
-    symbols, of_frame = _symbols(samples, name)
-    calls = _calls(samples, of_frame, lost=symbols.get(UNKNOWN))
-    names = list(symbols)
+    of_frame = [name(frame) for frame in samples.frames]
+    # Numbered in the order of their names, so that what is sorted by number is sorted by name.
+    names = sorted(set(of_frame))
+    numbers = {symbol: number for number, symbol in enumerate(names)}
+    calls = _calls(samples, [numbers[symbol] for symbol in of_frame], lost=numbers.get(UNKNOWN))
     inclusive = {names[callee]: cost for callee, cost in _costs(calls, "callee")}
     edges = {
         (names[caller], names[callee]): cost
@@ -76,17 +78,11 @@ def from_samples(samples: Samples, *, name: Callable[[Frame], str] = _label) -> 
     return CallGraph(
         unit=samples.unit,
         total=samples.total(),
-        self_cost=dict(sorted(self_cost.items())),
-        inclusive_cost=dict(sorted(inclusive.items())) if edges else None,
-        edge_cost=dict(sorted(edges.items())) if edges else None,
+        self_cost=self_cost,
+        inclusive_cost=inclusive if edges else None,
+        edge_cost=edges if edges else None,
         skipped=dict(samples.skipped),
     )
-
-
-def _symbols(samples: Samples, name: Callable[[Frame], str]) -> tuple[dict[str, int], list[int]]:
-    """Return every symbol with its number, and the number of every frame's symbol."""
-    symbols: dict[str, int] = {}
-    return symbols, [symbols.setdefault(name(frame), len(symbols)) for frame in samples.frames]
 
 
 def _calls(samples: Samples, of_frame: list[int], *, lost: int | None) -> pl.DataFrame:
@@ -122,9 +118,9 @@ def _calls(samples: Samples, of_frame: list[int], *, lost: int | None) -> pl.Dat
 
 
 def _costs(calls: pl.DataFrame, *by: str) -> Iterator[tuple[int, ...]]:
-    """Yield the symbols `by` with their cost; what recurs in a stack counts once."""
+    """Yield the symbols `by` with their cost, in their order; what recurs in a stack counts once."""
     once = calls.unique(["stack", *by])
-    return once.group_by(by).agg(pl.col("weight").sum()).iter_rows()
+    return once.group_by(by).agg(pl.col("weight").sum()).sort(by).iter_rows()
 
 
 def from_self_counts(counts: SelfCounts) -> CallGraph:

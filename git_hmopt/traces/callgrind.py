@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from git_hmopt.traces.capture import Capture, Losses
+from git_hmopt.traces.source import Source, lines_of
 from git_hmopt.traces.stacks import SampleRows
 from git_hmopt.traces.tables import UNKNOWN, Frame, Samples, SelfCounts, TraceFormatError
 
@@ -29,6 +31,39 @@ OTHER_TOTAL = "instructions missing from the file's own total"
 _NAME = re.compile(r"(?P<key>fn|cfn|fl|fi|fe|cfi|cfl|ob|cob)=\s*(?:\((?P<id>\d+)\))?\s*(?P<name>.*)")
 _SPACE = {"fn": "fn", "cfn": "fn", "ob": "ob", "cob": "ob"}
 _RECURSION = re.compile(r"\d+")
+
+
+class Callgrind:
+    """The format, by its name `callgrind`."""
+
+    name = "callgrind"
+
+    def recognise(self, head: bytes, name: str) -> bool:
+        """Say whether the file says so, or has callgrind's names of events and of functions."""
+        if b"# callgrind format" in head[:4096]:
+            return True
+        lines = head.splitlines()
+        return any(line.startswith(b"events:") for line in lines) and any(line.startswith(b"fn=") for line in lines)
+
+    def read(self, source: Source) -> Capture:
+        """Return the capture: samples are contexts, lines are the counts of every source line."""
+
+        def samples(losses: Losses) -> list[Samples]:
+            with source.open() as stream:
+                table = parse_stacks(lines_of(stream, losses))
+            losses.update(table.skipped)
+            return [table]
+
+        def counts(losses: Losses) -> SelfCounts:
+            with source.open() as stream:
+                table = parse_lines(lines_of(stream, losses))
+            losses.update(table.skipped)
+            return table
+
+        return Capture(self.name, read_samples=samples, read_lines=counts)
+
+
+FORMAT = Callgrind()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,15 @@
 
 from __future__ import annotations
 
-from git_hmopt.traces import hiperf_report, perf_data
+from git_hmopt.traces import callgrind, folded, hiperf_report, perf_data, perf_script, self_counts, symbols
 from git_hmopt.traces.capture import Format
 
-FORMATS: tuple[Format, ...] = (perf_data.FORMAT, hiperf_report.FORMAT)
+FORMATS: tuple[Format, ...] = (
+    perf_data.FORMAT,
+    self_counts.FORMAT,
+    symbols.FORMAT,
+    hiperf_report.FORMAT,
+    callgrind.FORMAT,
+    perf_script.FORMAT,
+    folded.FORMAT,
+)

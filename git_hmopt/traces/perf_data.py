@@ -277,7 +277,7 @@ class _Tables:
         symbols = self._of_hiperf(perf_header.FILES_SYMBOL, perf_places.object_symbols)
         self._names = Names(self._spaces, symbols or {})
         self._stack_tables = self._read_stack_tables()
-        self._caches: dict[tuple[Layer | None, int], dict[int, tuple[Frame, str | None]]] = {}
+        self._known: dict[tuple[Layer | None, int], dict[int, tuple[int, str | None]]] = {}
 
     def _of_hiperf(self, number: int, read: Callable[[Cursor], Read], *, quiet: bool = False) -> Read | None:
         data = self._header.features.get(number)
@@ -338,6 +338,7 @@ class _Tables:
             table = _counted(table)
         good = table.filter(pl.col("in_range"))
         rows = SampleRows()
+        self._known = {}
         if lost := table.height - good.height:
             self._records.losses[OUT_OF_RANGE] += lost
             rows.skipped[OUT_OF_RANGE] += lost
@@ -357,10 +358,10 @@ class _Tables:
         found = np.empty(len(distinct), dtype=np.int64)
         for index, (number, count) in enumerate(zip(distinct.tolist(), counts.tolist(), strict=True)):
             pid, space = layers[number >> 35]
-            frames, losses = self._frames(chains[number & 0xFFFFFFFF], pid, space, number >> 32 & 7)
-            for reason, times in losses.items():
-                rows.skipped[reason] += times * count
-            found[index] = rows.intern_stack([rows.intern(frame) for frame in frames])
+            frames, lost = self._frames(chains[number & 0xFFFFFFFF], pid, space, number >> 32 & 7, rows)
+            for reason in lost:
+                rows.skipped[reason] += count
+            found[index] = rows.intern_stack(frames)
         return found[inverse]
 
     def _layers(self, table: pl.DataFrame) -> tuple[list[tuple[int, Layer | None]], npt.NDArray[np.int64]]:
@@ -383,49 +384,52 @@ class _Tables:
             layer[mine] += np.maximum(epoch, 0)
         return layers, layer
 
-    def _frames(self, key: bytes, pid: int, layer: Layer | None, mode: int) -> tuple[list[Frame], Counter[str]]:
+    def _frames(
+        self, key: bytes, pid: int, layer: Layer | None, mode: int, rows: SampleRows
+    ) -> tuple[list[int], list[str]]:
         """Return a stack's frames, root to leaf, and what went wrong."""
-        lost: Counter[str] = Counter()
-        servers: list[int] = []
-        words: Sequence[int]
-        if key[:1] == b"d" and len(key) == 9:
-            number = Cursor(key[1:], self._header.order).u64()
-            words = self._stack_tables.stack(pid, number) if self._stack_tables else ()
-            if not words:
-                lost[NO_TABLE] += 1
-        else:
-            words, servers = perf_records.addresses(key, self._header.order)
-        frames: list[Frame] = []
-        server = 0
+        words, servers, lost = self._words(key, pid)
         spaces = [self._newest(number) for number in servers]
+        layer = spaces[0] if spaces else layer
+        known = self._cache(layer, mode)
+        frames: list[int] = []
+        server = 0
         for place, word in enumerate(words):
             if word > _CONTEXT_MAX:
+                if word not in _CONTEXTS:
+                    lost.append(BAD_CONTEXT)
+                    break
                 # hiperf's servers follow each other as the contexts do.
                 server += place > 0
-                if word not in _CONTEXTS:
-                    lost[BAD_CONTEXT] += 1
-                    break
+                layer = spaces[server] if server < len(spaces) else layer
                 mode = _CONTEXTS[word]
+                known = self._cache(layer, mode)
                 continue
-            space = spaces[server] if server < len(spaces) else layer
-            frame, reason = self._frame(space, mode, word)
-            frames.append(frame)
-            if reason:
-                lost[reason] += 1
+            found = known.get(word)
+            if found is None:
+                frame, reason = self._names.frame(layer, mode, word)
+                found = known[word] = rows.intern(frame), reason
+            frames.append(found[0])
+            if found[1]:
+                lost.append(found[1])
         if not frames:
-            lost[NO_STACK] += 1
-        return frames[::-1] or [Frame(UNKNOWN)], lost
+            return [rows.intern(Frame(UNKNOWN))], [*lost, NO_STACK]
+        return frames[::-1], lost
+
+    def _words(self, key: bytes, pid: int) -> tuple[Sequence[int], list[int], list[str]]:
+        """Return the addresses of a stack leaf first, the servers they are of, and what went wrong."""
+        if key[:1] != b"d" or len(key) != 9:
+            return *perf_records.addresses(key, self._header.order), []
+        number = Cursor(key[1:], self._header.order).u64()
+        words = self._stack_tables.stack(pid, number) if self._stack_tables else ()
+        return words, [], [] if words else [NO_TABLE]
+
+    def _cache(self, layer: Layer | None, mode: int) -> dict[int, tuple[int, str | None]]:
+        return self._known.setdefault((layer if mode == USER else None, mode), {})
 
     def _newest(self, pid: int) -> Layer | None:
         epochs = self._spaces.epochs.get(pid)
         return epochs[-1][1] if epochs else None
-
-    def _frame(self, layer: Layer | None, mode: int, address: int) -> tuple[Frame, str | None]:
-        cache = self._caches.setdefault((layer if mode == USER else None, mode), {})
-        found = cache.get(address)
-        if found is None:
-            found = cache[address] = self._names.frame(layer, mode, address)
-        return found
 
 
 def _signed(number: int) -> int:

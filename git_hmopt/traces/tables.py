@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import polars as pl
 
@@ -126,6 +126,13 @@ class Samples:
         for index, weight in self.weight_by_index().items():
             total[self.stacks[index]] += weight
         return total
+
+
+def first_event(tables: Sequence[Samples]) -> Samples:
+    """Return the first of one or more events' samples: weights of two cannot be added. Those of others are counted."""
+    first, *others = tables
+    left_out = {f"sample of another event ({other.event})": len(other) for other in others if len(other)}
+    return replace(first, skipped={**first.skipped, **left_out}) if left_out else first
 
 
 @dataclass(frozen=True)
