@@ -18,6 +18,8 @@ NO_STACK = "line without a stack"
 EMPTY = "empty file"
 
 _LOOKED_AT = 50
+_DIGITS = 18
+"""A number of fewer digits fits in 64 bits."""
 
 
 class Folded:
@@ -55,40 +57,53 @@ class _Numbers(dict[bytes, int]):
         return number
 
 
+def _unusable(stack: bytes, weight: bytes) -> str | None:
+    if not weight.isdigit():
+        return NO_WEIGHT
+    if not stack.strip():
+        return NO_STACK
+    return OUT_OF_RANGE if int(weight[:100]) > MOST_WEIGHT else None
+
+
 def parse(lines: Iterable[bytes]) -> Samples:
     """Return one row a line, in unit samples; time, process and CPU are unknown in this format.
 
     Raises TraceFormatError when there are lines but none ends in a whole number.
     """
     skipped: Counter[str] = Counter()
-    frames, stacks = _Numbers(), _Numbers()
+    stacks: dict[bytes, int] = {}
     rows: list[int] = []
-    weights: list[int] = []
+    weights: list[bytes] = []
     seen = 0
     for raw in lines:
-        text = raw.strip()
-        if not text or text.startswith(b"#"):
-            continue
-        seen += 1
-        stack, _, weight = text.rpartition(b" ")
-        if not weight.isdigit():
-            skipped[NO_WEIGHT] += 1
-        elif not stack.strip():
-            skipped[NO_STACK] += 1
-        elif len(weight) > 18 and int(weight) > MOST_WEIGHT:
-            skipped[OUT_OF_RANGE] += 1
-        else:
-            rows.append(stacks[stack])
-            weights.append(int(weight))
-    if seen and skipped[NO_WEIGHT] + skipped[NO_STACK] == seen:
+        stack, _, weight = raw.rpartition(b" ")
+        weight = weight.rstrip()
+        if not (weight.isdigit() and stack and len(weight) < _DIGITS) or raw[0] in b"# \t":
+            # What is out of the ordinary, down to blanks at the end, is looked at again and slowly.
+            text = raw.strip()
+            if not text or text.startswith(b"#"):
+                continue
+            stack, _, weight = text.rpartition(b" ")
+            if reason := _unusable(stack, weight):
+                seen += 1
+                skipped[reason] += 1
+                continue
+        rows.append(stacks.setdefault(stack, len(stacks)))
+        weights.append(weight)
+    seen += len(rows)
+    if seen and not rows and not skipped[OUT_OF_RANGE]:
         raise TraceFormatError(
             f"these are no folded stacks: none of {seen} lines reads 'frame;frame weight'",
             next_step="make them with a stack collapser such as stackcollapse-perf",
         )
     if not seen:
         skipped[EMPTY] += 1
+    frames = _Numbers()
     of_stack = [tuple(map(frames.__getitem__, stack.split(b";"))) for stack in stacks]
-    columns = {"stack": pl.Series(rows, dtype=pl.UInt32()), "weight": pl.Series(weights, dtype=pl.Int64())}
+    columns = {
+        "stack": pl.Series(rows, dtype=pl.UInt32()),
+        "weight": pl.Series(list(map(int, weights)), dtype=pl.Int64()),
+    }
     empty = {name: pl.repeat(None, len(rows), dtype=kind, eager=True) for name, kind in SAMPLES.items()}
     return Samples(
         event="folded",

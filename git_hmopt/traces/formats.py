@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from git_hmopt.traces import callgrind, folded, hiperf_report, perf_data, perf_script, self_counts, symbols
+from git_hmopt.traces import callgrind, folded, hiperf_report, perf_data, perf_script, perf_stat, self_counts, symbols
 from git_hmopt.traces.capture import Format
 
 FORMATS: tuple[Format, ...] = (
@@ -11,6 +11,7 @@ FORMATS: tuple[Format, ...] = (
     self_counts.FORMAT,
     symbols.FORMAT,
     hiperf_report.FORMAT,
+    perf_stat.FORMAT,
     callgrind.FORMAT,
     perf_script.FORMAT,
     folded.FORMAT,
