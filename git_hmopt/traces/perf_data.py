@@ -32,7 +32,8 @@ from git_hmopt.traces.tables import SAMPLES, UNKNOWN, Frame, Samples, TraceForma
 
 _BLOCK = 8 << 20
 _IN_MEMORY = 64 << 20
-_MOST_GROWTH, _FREE = 1000, 64 << 20
+_MOST_GROWTH, _FREE = 200, 16 << 20
+"""How far compressed records may grow: real ones come to 5 or 30 times their size."""
 _ZSTD_PIECE = 1 << 10
 """Compressed bytes fed at once: a block of 4 bytes may stand for 128 KiB."""
 
@@ -187,16 +188,18 @@ class _Reader:
         return max(0, min(left, stream.seek(0, 2) - at))
 
     def _special(self, kind: int, body: bytes) -> None:
-        taken = {64: self._attr, 67: self._build_id, 78: self._update, 80: self._feature, 81: self._compressed}
-        if kind == 83:
-            self._compressed(body[8:])
-        elif kind in taken:
-            try:
-                taken[kind](body)
-            except ShortError:
-                self.records.losses[perf_records.SHORT_RECORD] += 1
-        else:
-            raise KeyError(kind)
+        taken = {
+            perf_records.HEADER_ATTR: self._attr,
+            perf_records.HEADER_BUILD_ID: self._build_id,
+            perf_records.EVENT_UPDATE: self._update,
+            perf_records.HEADER_FEATURE: self._feature,
+            perf_records.COMPRESSED: self._compressed,
+        }
+        try:
+            # The second kind of compressed records has the size of what they hold before it.
+            taken[min(kind, perf_records.COMPRESSED)](body[8:] if kind == perf_records.COMPRESSED2 else body)
+        except ShortError:
+            self.records.losses[perf_records.SHORT_RECORD] += 1
 
     def _attr(self, body: bytes) -> None:
         header = self.records.header

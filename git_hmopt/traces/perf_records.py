@@ -24,6 +24,9 @@ MMAP, LOST, COMM, EXIT, THROTTLE, UNTHROTTLE, FORK, SAMPLE, MMAP2, LOST_SAMPLES,
     1, 2, 3, 4, 5, 6, 7, 9, 10, 13, 17,
 )  # fmt: skip
 TRACING_DATA, AUXTRACE = 66, 71
+HEADER_ATTR, HEADER_BUILD_ID, EVENT_UPDATE, HEADER_FEATURE, COMPRESSED, COMPRESSED2 = 64, 67, 78, 80, 81, 83
+SPECIAL = (HEADER_ATTR, HEADER_BUILD_ID, EVENT_UPDATE, HEADER_FEATURE, COMPRESSED, COMPRESSED2)
+_READ = (MMAP, MMAP2, COMM, FORK, KSYMBOL, LOST, LOST_SAMPLES, THROTTLE)
 _NAMES = {
     8: "READ", 11: "AUX", 12: "ITRACE_START", 14: "SWITCH", 15: "SWITCH_CPU_WIDE", 16: "NAMESPACES", 18: "BPF_EVENT",
     19: "CGROUP", 20: "TEXT_POKE", 21: "AUX_OUTPUT_HW_ID", 22: "CALLCHAIN_DEFERRED", 65: "EVENT_TYPE",
@@ -120,14 +123,19 @@ class Records:
     chains: dict[bytes, int] = field(default_factory=dict)
     """Stacks as they stand in the file, leaf first; see `Decoder` for what its first byte may say."""
     special: Callable[[int, bytes], None] | None = None
-    """Takes records from type 64 on, and says by KeyError that it does not know one."""
+    """Takes the records of SPECIAL; None where they would be out of place."""
 
     def take(self, block: bytes, starts: list[int]) -> None:
         """Decode whole records."""
         places = np.array(starts, dtype=np.int64)
         kinds, misc, sizes = _headers(block, places, self.header.order)
         is_sample = kinds == SAMPLE
-        for index in np.flatnonzero(~is_sample).tolist():
+        is_read = np.isin(kinds, _READ if self.special is None else (*_READ, *SPECIAL))
+        unread, counts = np.unique(kinds[~is_sample & ~is_read], return_counts=True)
+        for kind, count in zip(unread.tolist(), counts.tolist(), strict=True):
+            if kind not in (EXIT, UNTHROTTLE):
+                self.losses[f"record not used: {_NAMES.get(kind, f'type {kind}')}"] += count
+        for index in np.flatnonzero(is_read).tolist():
             at = starts[index]
             self._other(int(kinds[index]), int(misc[index]), block[at + 8 : at + int(sizes[index])])
         if is_sample.any():
@@ -143,16 +151,8 @@ class Records:
             self.losses[LOST_BY_KERNEL] += int.from_bytes(lost, "little" if order == "<" else "big")
         elif kind == THROTTLE:
             self.losses[THROTTLED] += 1
-        elif kind >= 64 and self.special is not None:
-            try:
-                self.special(kind, body)
-            except KeyError:
-                self._unread(kind)
-        elif kind not in (EXIT, UNTHROTTLE):
-            self._unread(kind)
-
-    def _unread(self, kind: int) -> None:
-        self.losses[f"record not used: {_NAMES.get(kind, f'type {kind}')}"] += 1
+        elif self.special is not None:
+            self.special(kind, body)
 
     def _time(self, kind: int, body: bytes) -> int:
         """Return when a record was written, 0 where it does not say: perf writes those of what runs already so."""

@@ -28,7 +28,9 @@ ELAPSED = "elapsed"
 """The event that has the whole time of a perf stat as its duration."""
 
 _TITLE = re.compile(
-    rb"Performance counter stats for|^#\s+time\s+(?:\w+\s+)*counts\s+unit\s+events|hiperf stat|^\s*count\s+(?:event_)?name\s+\|\s+comment", re.MULTILINE
+    rb"Performance counter stats for|^#\s+time\s+(?:\w+\s+)*counts\s+unit\s+events"
+    rb"|hiperf stat|^\s*count\s+(?:event_)?name\s+\|\s+comment",
+    re.MULTILINE,
 )
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _VARIANCE = re.compile(r"\(\s*\+-\s*[\d.]+%\s*\)")
