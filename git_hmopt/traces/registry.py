@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TypeVar
 
 from git_hmopt.errors import AdapterError
 from git_hmopt.traces.capture import Format, Losses
@@ -14,6 +17,7 @@ from git_hmopt.traces.source import Source
 from git_hmopt.traces.tables import Table, TraceFormatError, first_event
 
 GROUP = "git_hmopt.traces"
+Sampled = TypeVar("Sampled", bound=Table)
 LINES = "-lines"
 """What a kind ends in that is the source lines of a format whose captures hold samples as well."""
 
@@ -71,13 +75,22 @@ def parse(kind: str, path: Path) -> Table:
             tables = capture.read_samples(losses)
             if not tables:
                 raise TraceFormatError(f"no samples: {_told(losses)}")
-            return first_event(tables)
+            return _with_rest(first_event(tables), losses, tables)
         if capture.read_lines is None:
             raise TraceFormatError(f"a capture of kind '{kind}' has neither samples nor lines")
-        return capture.read_lines(losses)
+        lines = capture.read_lines(losses)
+        return _with_rest(lines, losses, [lines])
     except TraceFormatError as error:
         what = error.what if str(path) in error.what else f"{path}: {error.what}"
         raise TraceFormatError(what, next_step=error.next_step) from error
+
+
+def _with_rest(table: Sampled, losses: Losses, tables: Sequence[Table]) -> Sampled:
+    """Return the table with what was lost of none of the tables counted in it too."""
+    rest = losses.copy()
+    for one in tables:
+        rest.subtract(one.skipped)
+    return replace(table, skipped=dict(Counter(table.skipped) + rest)) if +rest else table
 
 
 def _told(losses: Counter[str]) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from git_hmopt.traces import registry
+from git_hmopt.traces import perf_places, perf_records, registry
 from git_hmopt.traces.source import Source
+from git_hmopt.traces.tables import TraceFormatError
 from tests.traces.captures import captured
 from tests.traces.perf_writer import PerfWriter
 
@@ -20,6 +21,7 @@ BEGINNINGS = {
     "hiperf-report": b"loading data\nprepare report\n<<Hiperf Report>>\nhostname: x\n",
     "callgrind": b"version: 1\nevents: Ir\nfn=(1) main\n3 4\n",
     "perf-script": b"# header\nmain 7/7 [001] 1.000001: 5 cycles: \n\t 1234 leaf+0x1 (/bin/main)\n\n",
+    "perf-stat": b"\n Performance counter stats for 'true':\n\n   1,234      cycles\n",
     "folded": b"main;leaf 3\nmain 1\n",
 }
 
@@ -69,3 +71,17 @@ def test_other_peoples_captures_are_recognised(capture: str, name: str) -> None:
 def test_traces_without_samples_are_none_of_ours(capture: str) -> None:
     found = registry.recognised(Source(captured(capture)))
     assert found is None or found.name not in BEGINNINGS
+
+
+def test_the_loop_is_told_what_was_lost_of_no_event(tmp_path: Path) -> None:
+    writer = PerfWriter()
+    writer.mmap(7, 0x400000, 0x1000, 0, "/srv/program")
+    writer.sample(1, 7, [0x400004])
+    writer.record(2, writer.pack("QQ", 100, 44) + writer.trailer(7, 26))
+    path = tmp_path / "perf.data"
+    path.write_bytes(writer.file())
+    table = registry.parse("perf-data", path)
+    assert table.skipped == {perf_records.LOST_BY_KERNEL: 44, perf_places.UNSYMBOLISED: 1}
+    path.write_bytes(PerfWriter().file())
+    with pytest.raises(TraceFormatError, match=r"perf\.data: no samples: the file has none"):
+        registry.parse("perf-data", path)
