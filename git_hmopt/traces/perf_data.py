@@ -336,8 +336,8 @@ class _Tables:
 
     def _table(self, event: int, chunks: list[Chunk], chains: Sequence[bytes]) -> Samples:
         attr = self._header.attrs[event]
-        table = _columns(chunks, self._header.order, attr.period)
-        if chunks[0].counter is not None:
+        table = pl.concat(_columns(chunk, self._header.order, attr.period) for chunk in chunks)
+        if any(chunk.counter is not None for chunk in chunks):
             table = _counted(table)
         good = table.filter(pl.col("in_range"))
         rows = SampleRows()
@@ -439,43 +439,30 @@ def _signed(number: int) -> int:
     return number - (1 << 32) if number >> 31 else number
 
 
-def _columns(chunks: Sequence[Chunk], order: str, period: int | None) -> pl.DataFrame:
-    """Return the columns of samples but for the stack, with `chain`, `mode` and `in_range`."""
-
-    def joined(name: str) -> npt.NDArray[np.uint64] | None:
-        parts = [getattr(chunk, name) for chunk in chunks]
-        return None if parts[0] is None else np.concatenate(parts)
-
-    chain = np.concatenate([chunk.chain for chunk in chunks])
-    count = len(chain)
+def _columns(chunk: Chunk, order: str, period: int | None) -> pl.DataFrame:
+    """Return the columns of samples but for the stack, with `chain`, `mode`, `counter` and `in_range`."""
+    count = len(chunk.chain)
     in_range = np.ones(count, dtype=bool)
-    columns: dict[str, object] = {"chain": chain, "mode": np.concatenate([chunk.mode for chunk in chunks])}
-    for name, otherwise in (("ts_ns", None), ("weight", period or 1)):
-        values = joined(name)
+    columns: dict[str, object] = {"chain": chunk.chain, "mode": chunk.mode}
+    for name, values, otherwise in (("ts_ns", chunk.ts_ns, None), ("weight", chunk.weight, period or 1)):
         if values is not None:
             in_range &= values < np.uint64(1 << 63)
             columns[name] = values.view(np.int64)
         else:
             columns[name] = pl.repeat(otherwise, count, dtype=pl.Int64(), eager=True)
-    threads = joined("thread")
     first, second = (0, 32) if order == "<" else (32, 0)
-    for name, shift in (("pid", first), ("tid", second)):
-        columns[name] = _half(threads, shift, count)
-    cpus = joined("cpu")
-    cpu = _half(cpus, first, count)
-    columns["cpu"] = pl.Series(cpu).cast(pl.Int16(), strict=False)
-    counter = joined("counter")
-    if counter is not None:
-        columns["counter"] = counter
-    columns["in_range"] = in_range
-    return pl.DataFrame(columns)
+    columns["pid"], columns["tid"] = (_half(chunk.thread, shift, count) for shift in (first, second))
+    columns["cpu"] = _half(chunk.cpu, first, count).cast(pl.Int16(), strict=False)
+    counter = pl.repeat(None, count, dtype=pl.UInt64(), eager=True) if chunk.counter is None else chunk.counter
+    return pl.DataFrame({**columns, "counter": counter, "in_range": in_range})
 
 
 def _counted(table: pl.DataFrame) -> pl.DataFrame:
     """Turn the readings of each counter into what it counted since the one before; nothing counted is no sample."""
     table = table.sort("ts_ns", maintain_order=True)
     since = pl.col("weight") - pl.col("weight").shift(1).over("counter").fill_null(0)
-    return table.with_columns(weight=since).filter((pl.col("weight") > 0) | ~pl.col("in_range"))
+    weight = pl.when(pl.col("counter").is_null()).then(pl.col("weight")).otherwise(since)
+    return table.with_columns(weight=weight).filter((pl.col("weight") > 0) | ~pl.col("in_range"))
 
 
 def _half(words: npt.NDArray[np.uint64] | None, shift: int, count: int) -> pl.Series:

@@ -196,7 +196,7 @@ def attr_of(raw: bytes, order: str, ids: tuple[int, ...]) -> Attr:
         name=_event_name(kind, config),
         sample_type=sample_type,
         read_format=read_format,
-        period=None if flag(10) else period or None,
+        period=period if 0 < period < 1 << 63 and not flag(10) else None,
         sample_id_all=flag(18),
         clock=_CLOCKS.get(clock, f"clock {clock}") if flag(25) else None,
         user_registers=registers.bit_count(),

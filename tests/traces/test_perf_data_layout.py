@@ -288,3 +288,9 @@ def test_a_hundred_thousand_samples_keep_their_stacks() -> None:
     assert set(losses) == {UNSYMBOLISED}
     assert table.total() == 100_000 * 250_000
     assert len(table.stacks) <= 500
+
+
+@pytest.mark.parametrize(("period", "known"), [(0, None), (250_000, 250_000), (2**63 - 1, 2**63 - 1), (2**63, None)])
+def test_a_period_of_all_samples_that_is_beyond_all_bounds_is_unknown(period: int, known: int | None) -> None:
+    raw = struct.pack("<IIQQQQQ", 1, 112, 0, period, SAMPLE_TYPE, 0, 0)
+    assert perf_header.attr_of(raw, "<", ()).period == known
