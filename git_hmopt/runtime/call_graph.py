@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
 
 from git_hmopt.traces.tables import UNKNOWN, Frame, Samples, SelfCounts
 
@@ -59,34 +62,65 @@ def from_samples(samples: Samples, *, name: Callable[[Frame], str] = _label) -> 
     an edge then starts at the caller's caller. A profile in which no stack is deeper than one frame was taken without
     call stacks: self costs only.
     """
-    self_cost: Counter[str] = Counter()
-    inclusive: Counter[str] = Counter()
-    edges: Counter[tuple[str, str]] = Counter()
-    for stack, weight in samples.weight_by_stack().items():
-        names = _without_lost_root([name(samples.frames[index]) for index in stack])
-        self_cost[names[-1]] += weight
-        for symbol in set(names):
-            inclusive[symbol] += weight
-        for edge in set(itertools.pairwise(names)):
-            edges[edge] += weight
-    for symbol in inclusive:
-        # A symbol that was only ever seen as a caller was sampled zero times at its leaf: measured, and 0.
-        self_cost.setdefault(symbol, 0)
+    of_frame = [name(frame) for frame in samples.frames]
+    # Numbered in the order of their names, so that what is sorted by number is sorted by name.
+    names = sorted(set(of_frame))
+    numbers = {symbol: number for number, symbol in enumerate(names)}
+    calls = _calls(samples, [numbers[symbol] for symbol in of_frame], lost=numbers.get(UNKNOWN))
+    inclusive = {names[callee]: cost for callee, cost in _costs(calls, "callee")}
+    edges = {
+        (names[caller], names[callee]): cost
+        for caller, callee, cost in _costs(calls.filter(pl.col("caller").is_not_null()), "caller", "callee")
+    }
+    # A symbol that was only ever seen as a caller was sampled zero times at its leaf: measured, and 0.
+    self_cost = dict.fromkeys(inclusive, 0)
+    self_cost.update((names[leaf], cost) for leaf, cost in _costs(calls.filter("is_leaf"), "callee"))
     return CallGraph(
         unit=samples.unit,
-        total=sum(samples.weight),
-        self_cost=dict(sorted(self_cost.items())),
-        inclusive_cost=dict(sorted(inclusive.items())) if edges else None,
-        edge_cost=dict(sorted(edges.items())) if edges else None,
+        total=samples.total(),
+        self_cost=self_cost,
+        inclusive_cost=inclusive if edges else None,
+        edge_cost=edges if edges else None,
         skipped=dict(samples.skipped),
     )
 
 
-def _without_lost_root(names: list[str]) -> list[str]:
-    first = 0
-    while first < len(names) - 1 and names[first] == UNKNOWN:
-        first += 1
-    return names[first:]
+def _calls(samples: Samples, of_frame: list[int], *, lost: int | None) -> pl.DataFrame:
+    """Return one row for each frame of each stack that was sampled: caller, callee, is_leaf, stack, weight.
+
+    Group by stack first: profiles have far fewer stacks than samples. `lost` is the symbol of frames without a name.
+    """
+    weights = {index: weight for index, weight in samples.weight_by_index().items() if samples.stacks[index]}
+    depths = np.fromiter((len(samples.stacks[index]) for index in weights), dtype=np.int64, count=len(weights))
+    flat = itertools.chain.from_iterable(samples.stacks[index] for index in weights)
+    callees = np.array(of_frame, dtype=np.int64)[np.fromiter(flat, dtype=np.int64, count=int(depths.sum()))]
+    ends = np.cumsum(depths)
+    is_leaf = np.zeros(len(callees), dtype=bool)
+    is_leaf[ends - 1] = True
+    # A frame is left out while nothing named has stood at or above it in its own stack.
+    named = np.concatenate(([0], np.cumsum((callees != (-1 if lost is None else lost)) | is_leaf)))
+    before = np.repeat(named[ends - depths], depths)
+    kept = named[1:] > before
+    is_root = named[:-1] == before
+    callers = np.roll(callees, 1)
+    table = pl.DataFrame(
+        {
+            "stack": np.repeat(np.arange(len(weights)), depths)[kept],
+            "caller": callers[kept],
+            "callee": callees[kept],
+            "is_leaf": is_leaf[kept],
+            "is_root": is_root[kept],
+        }
+    )
+    weight = pl.Series("weight", list(weights.values()), dtype=pl.Int128())
+    caller = pl.when(pl.col("is_root").not_()).then(pl.col("caller")).alias("caller")
+    return table.with_columns(caller, weight=weight.gather(table["stack"]))
+
+
+def _costs(calls: pl.DataFrame, *by: str) -> Iterator[tuple[int, ...]]:
+    """Yield the symbols `by` with their cost, in their order; what recurs in a stack counts once."""
+    once = calls.unique(["stack", *by])
+    return once.group_by(by).agg(pl.col("weight").sum()).sort(by).iter_rows()
 
 
 def from_self_counts(counts: SelfCounts) -> CallGraph:

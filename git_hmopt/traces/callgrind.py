@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from git_hmopt.traces.capture import Capture, Losses
+from git_hmopt.traces.source import Source, lines_of
 from git_hmopt.traces.stacks import SampleRows
 from git_hmopt.traces.tables import UNKNOWN, Frame, Samples, SelfCounts, TraceFormatError
 
@@ -31,6 +33,41 @@ _SPACE = {"fn": "fn", "cfn": "fn", "ob": "ob", "cob": "ob"}
 _RECURSION = re.compile(r"\d+")
 
 
+class Callgrind:
+    """The format, by its name `callgrind`."""
+
+    name = "callgrind"
+
+    def recognise(self, head: bytes, name: str) -> bool:
+        """Say whether the file says so, or has callgrind's names of events and of functions."""
+        if b"# callgrind format" in head[:4096]:
+            return True
+        lines = head.splitlines()
+        return any(line.startswith(b"events:") for line in lines) and any(line.startswith(b"fn=") for line in lines)
+
+    def read(self, source: Source) -> Capture:
+        """Return the capture: samples are contexts, lines are the counts of every source line."""
+
+        def samples(losses: Losses) -> list[Samples]:
+            with source.open() as stream:
+                tables = parse_events(lines_of(stream, losses))
+            for table in tables:
+                losses.update(table.skipped)
+            # Instructions come first, whatever the order in the file.
+            return sorted(tables, key=lambda table: table.event != EVENT)
+
+        def counts(losses: Losses) -> SelfCounts:
+            with source.open() as stream:
+                table = parse_lines(lines_of(stream, losses))
+            losses.update(table.skipped)
+            return table
+
+        return Capture(self.name, read_samples=samples, read_lines=counts)
+
+
+FORMAT = Callgrind()
+
+
 @dataclass(frozen=True)
 class _Cost:
     """One cost line of a function itself."""
@@ -41,6 +78,8 @@ class _Cost:
     line: int
     address: int | None
     instructions: int
+    """Of the event that was asked for, or of the first when every event was."""
+    costs: tuple[int, ...]
 
 
 @dataclass
@@ -48,7 +87,10 @@ class _Reader:
     """Follows names, compressed or not, and positions, relative or not."""
 
     skipped: Counter[str] = field(default_factory=Counter)
+    wanted: str | None = EVENT
+    """The event that has to be there; None for whatever there is."""
     positions: tuple[str, ...] = ("line",)
+    events: tuple[str, ...] = ()
     event: int | None = None
     total: int | None = None
     _names: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -87,13 +129,14 @@ class _Reader:
             self.positions = tuple(value.split())
             self._at = [0] * len(self.positions)
         elif key == "events":
-            names = value.split()
-            if EVENT not in names:
+            self.events = tuple(value.split())
+            wanted = self.wanted or next(iter(self.events), EVENT)
+            if wanted not in self.events:
                 raise TraceFormatError(
-                    f"this callgrind file counts {' '.join(names) or 'nothing'}, not {EVENT}",
+                    f"this callgrind file counts {' '.join(self.events) or 'nothing'}, not {wanted}",
                     next_step="run callgrind with its default events",
                 )
-            self.event = names.index(EVENT)
+            self.event = self.events.index(wanted)
         elif key == "totals":
             words = value.split()
             column = self.event or 0
@@ -117,7 +160,7 @@ class _Reader:
         self._at = places
         # Costs that are left out at the end are 0 (format specification).
         instructions = costs[self.event or 0] if len(costs) > (self.event or 0) else 0
-        if inclusive or not instructions:
+        if inclusive or not any(costs):
             return None
         if "fn" not in self._now:
             self.skipped[NO_FUNCTION] += 1
@@ -130,6 +173,7 @@ class _Reader:
             place.get("line", 0),
             place.get("instr"),
             instructions,
+            tuple(costs),
         )
 
     def _position(self, index: int, word: str) -> int:
@@ -160,23 +204,47 @@ def _costs(lines: Iterable[bytes], reader: _Reader) -> Iterator[_Cost]:
         reader.skipped[OTHER_TOTAL] += abs(reader.total - found)
 
 
-def parse_stacks(lines: Iterable[bytes]) -> Samples:
-    """Return one row a context, in unit instructions: the function's own cost, and who called it.
+def parse_events(lines: Iterable[bytes]) -> list[Samples]:
+    """Return one table for each event the file counts: one row a context, its own cost, and who called it.
 
-    Without `--separate-callers` a context is the function alone. Raises TraceFormatError for another format.
+    The unit of `Ir` is instructions, that of the others their names. Without `--separate-callers` a context is the
+    function alone. Raises TraceFormatError for another format.
     """
-    reader = _Reader()
-    weights: Counter[tuple[str, str]] = Counter()
+    reader = _Reader(wanted=None)
+    weights: dict[tuple[str, str], list[int]] = {}
     for cost in _costs(lines, reader):
-        weights[(cost.context, cost.object)] += cost.instructions
+        summed = weights.setdefault((cost.context, cost.object), [0] * len(reader.events))
+        for index, value in enumerate(cost.costs[: len(summed)]):
+            summed[index] += value
+    tables = [_of_event(weights, index) for index in range(len(reader.events))]
+    tables[reader.events.index(EVENT) if EVENT in reader.events else 0].skipped.update(reader.skipped)
+    return [
+        rows.table(event=event, unit="instructions" if event == EVENT else event)
+        for rows, event in zip(tables, reader.events, strict=True)
+    ]
+
+
+def _of_event(weights: Mapping[tuple[str, str], list[int]], index: int) -> SampleRows:
     rows = SampleRows()
-    for (context, object_), weight in weights.items():
+    for (context, object_), summed in weights.items():
+        if not summed[index]:
+            continue
         leaf, *callers = _functions(context)
         # The format names the object of the leaf alone.
         stack = [rows.intern(Frame(_symbol(name))) for name in reversed(callers)]
-        rows.add([*stack, rows.intern(Frame(_symbol(leaf), object_))], weight)
-    rows.skipped.update(reader.skipped)
-    return rows.table(event=EVENT, unit="instructions")
+        rows.add([*stack, rows.intern(Frame(_symbol(leaf), object_))], summed[index])
+    return rows
+
+
+def parse_stacks(lines: Iterable[bytes]) -> Samples:
+    """Return the table of `Ir`, as `parse_events` reads it. Raises TraceFormatError when it was not counted."""
+    tables = {table.event: table for table in parse_events(lines)}
+    if EVENT not in tables:
+        raise TraceFormatError(
+            f"this callgrind file counts {' '.join(tables) or 'nothing'}, not {EVENT}",
+            next_step="run callgrind with its default events",
+        )
+    return tables[EVENT]
 
 
 def parse_lines(lines: Iterable[bytes]) -> SelfCounts:
@@ -189,6 +257,8 @@ def parse_lines(lines: Iterable[bytes]) -> SelfCounts:
     total: Counter[tuple[str, str, int]] = Counter()
     executed: dict[tuple[str, str, int], Counter[tuple[str, int]]] = {}
     for cost in _costs(lines, reader):
+        if not cost.instructions:
+            continue
         key = (_symbol(_functions(cost.context)[0]), cost.file, cost.line)
         total[key] += cost.instructions
         if cost.address is not None:

@@ -3,13 +3,35 @@
 
 from __future__ import annotations
 
-from git_hmopt.traces import ftrace_text, hitrace_raw, htrace, systrace_html, trace_cmd
+from git_hmopt.traces import (
+    callgrind,
+    folded,
+    ftrace_text,
+    hiperf_report,
+    hitrace_raw,
+    htrace,
+    perf_data,
+    perf_script,
+    perf_stat,
+    self_counts,
+    symbols,
+    systrace_html,
+    trace_cmd,
+)
 from git_hmopt.traces.capture import Format
 
 FORMATS: tuple[Format, ...] = (
+    perf_data.FORMAT,
     hitrace_raw.FORMAT,
     htrace.FORMAT,
     trace_cmd.FORMAT,
+    self_counts.FORMAT,
+    symbols.FORMAT,
+    hiperf_report.FORMAT,
     systrace_html.FORMAT,
+    perf_stat.FORMAT,
+    callgrind.FORMAT,
     ftrace_text.FORMAT,
+    perf_script.FORMAT,
+    folded.FORMAT,
 )

@@ -9,11 +9,14 @@ missing. Without a call graph the only frame stands on the header's own line.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from git_hmopt.traces.stacks import SampleRows
-from git_hmopt.traces.tables import UNKNOWN, Frame, Samples, TraceFormatError
+from git_hmopt.traces.capture import Capture, Losses
+from git_hmopt.traces.source import Source, lines_of
+from git_hmopt.traces.stacks import SampleRows, unit_of
+from git_hmopt.traces.tables import UNKNOWN, Frame, Samples, TraceFormatError, first_event
 
 FIELDS = "comm,pid,tid,time,period,event,ip,sym,dso"
 """The `-F` list this parser is written for; use it with `--ns --show-lost-events`.
@@ -44,7 +47,37 @@ _DELETED = " (deleted))"
 _OFFSET = re.compile(r"\+0x[0-9a-f]+$")
 _CHUNKS = re.compile(r"Processed \d+ events and lost (\d+) chunks")
 _LOST = re.compile(r"\s*lost (\d+)")
-_CLOCKS = ("cpu-clock", "task-clock")
+_LOOKED_AT = 200
+
+
+class PerfScript:
+    """The format, by its name `perf-script`."""
+
+    name = "perf-script"
+
+    def recognise(self, head: bytes, name: str) -> bool:
+        """Say whether a sample's header stands among the first lines, and a frame or nothing is before the next."""
+        lines = [line.decode(errors="replace") for line in head.splitlines()[:_LOOKED_AT]]
+        matches = [_HEADER.fullmatch(line) for line in lines if line[:1] != "#"]
+        if not any(matches):
+            return False
+        framed = any(line[:1] in ("\t", " ") and _FRAME.fullmatch(line) for line in lines)
+        return framed or any(match and match["rest"] and _FRAME.fullmatch(match["rest"]) for match in matches)
+
+    def read(self, source: Source) -> Capture:
+        """Return the capture."""
+
+        def samples(losses: Losses) -> list[Samples]:
+            with source.open() as stream:
+                tables = parse_events(lines_of(stream, losses))
+            for table in tables:
+                losses.update(table.skipped)
+            return tables
+
+        return Capture(self.name, read_samples=samples)
+
+
+FORMAT = PerfScript()
 
 
 @dataclass
@@ -56,13 +89,47 @@ class _Record:
     tid: int | None
     cpu: int | None
     period: int | None
-    event: str
+    event: _Event
     stack: list[int] = field(default_factory=list)
     damaged: bool = False
 
 
+class _Event:
+    """The samples of one event."""
+
+    def __init__(self, name: str, *, has_period: bool) -> None:
+        self.name, self.has_period = name, has_period
+        self.rows = SampleRows()
+        self.frames: dict[str, int | None] = {}
+        self.unresolved: set[int] = set()
+
+    def frame(self, text: str) -> int | None:
+        """Return the number of a frame's line, None when it is damaged."""
+        if text not in self.frames:
+            frame = _frame(text)
+            self.frames[text] = None if frame is None else self.rows.intern(frame)
+            if frame is not None and frame.symbol == UNKNOWN:
+                self.unresolved.add(self.rows.intern(frame))
+        return self.frames[text]
+
+    def add(self, record: _Record) -> None:
+        """Take a whole record."""
+        if record.damaged or not record.stack:
+            self.rows.skipped[DAMAGED if record.damaged else NO_STACK] += 1
+            return
+        if self.has_period and record.period is None:
+            self.rows.skipped[NO_PERIOD] += 1
+            return
+        unresolved = sum(1 for index in record.stack if index in self.unresolved)
+        if unresolved:
+            self.rows.skipped[UNRESOLVED] += unresolved
+        weight = record.period if record.period is not None and self.has_period else 1
+        stack = record.stack[::-1]
+        self.rows.add(stack, weight, ts_ns=record.ts_ns, pid=record.pid, tid=record.tid, cpu=record.cpu)
+
+
 class _Reader:
-    """Line by line; `finish` returns the table.
+    """Line by line; `finish` returns the tables.
 
     Cases of a line: (1) blank ends a record; (2) `#` is perf's own header; (3) indented inside a record is a frame;
     (4) a sample's header opens a record; (5) another record type, of which LOST is counted by what was lost;
@@ -70,12 +137,10 @@ class _Reader:
     """
 
     def __init__(self) -> None:
-        self.rows = SampleRows()
+        self.events: dict[str, _Event] = {}
+        self.skipped: Counter[str] = Counter()
+        self.threads: dict[int, str] = {}
         self.open: _Record | None = None
-        self.event: str | None = None
-        self.has_period = False
-        self.frames: dict[str, int | None] = {}
-        self.unresolved: set[int] = set()
         self.lines = 0
         self.headers = 0
         self.whole = True
@@ -97,31 +162,35 @@ class _Reader:
     def _header(self, text: str) -> None:
         if self.open is not None:
             # perf ends every call graph with a blank line: what stood there was lost, and with it the roots.
-            self.rows.skipped[UNENDED] += 1
+            self.skipped[UNENDED] += 1
             self.open = None
         match = _HEADER.fullmatch(text)
         if match is None:  # 6
             lost = _CHUNKS.search(text)
             reason = LOST if lost else STRAY_FRAME if _FRAME.fullmatch(text) else NOT_A_RECORD
-            self.rows.skipped[reason] += int(lost[1]) if lost else 1
+            self.skipped[reason] += int(lost[1]) if lost else 1
         elif match["record"]:  # 5
             self.headers += 1
             lost = _LOST.match(match["rest"])
-            self.rows.skipped[LOST if lost else OTHER_RECORD] += int(lost[1]) if lost else 1
+            self.skipped[LOST if lost else OTHER_RECORD] += int(lost[1]) if lost else 1
         else:  # 4
             self.headers += 1
             self._open(match)
 
     def _open(self, match: re.Match[str]) -> None:
         seconds = match["sec"]
+        period = None if match["period"] is None else int(match["period"])
+        name = match["event"]
+        event = self.events.get(name) or _Event(name, has_period=period is not None)
         record = _Record(
             ts_ns=None if seconds is None else int(seconds) * 1_000_000_000 + int(match["frac"].ljust(9, "0")),
             pid=int(match["pid"]),
             tid=None if match["tid"] is None else int(match["tid"]),
             cpu=None if match["cpu"] is None else int(match["cpu"]),
-            period=None if match["period"] is None else int(match["period"]),
-            event=match["event"],
+            period=period,
+            event=event,
         )
+        self.threads[record.pid if record.tid is None else record.tid] = match["comm"]
         self.open = record
         if match["rest"] and _FRAME.fullmatch(match["rest"]):
             self._frame(record, match["rest"])
@@ -129,12 +198,7 @@ class _Reader:
                 self._close()
 
     def _frame(self, record: _Record, text: str) -> None:
-        if text not in self.frames:
-            frame = _frame(text)
-            self.frames[text] = None if frame is None else self.rows.intern(frame)
-            if frame is not None and frame.symbol == UNKNOWN:
-                self.unresolved.add(self.rows.intern(frame))
-        index = self.frames[text]
+        index = record.event.frame(text)
         if index is None:
             record.damaged = True
         else:
@@ -142,40 +206,25 @@ class _Reader:
 
     def _close(self) -> None:
         record, self.open = self.open, None
-        if record is None:
-            return
-        if self.event is None:
-            self.event, self.has_period = record.event, record.period is not None
-        reason = self._unusable(record)
-        if reason:
-            self.rows.skipped[reason] += 1
-            return
-        unresolved = sum(1 for index in record.stack if index in self.unresolved)
-        if unresolved:
-            self.rows.skipped[UNRESOLVED] += unresolved
-        weight = record.period if record.period is not None and self.has_period else 1
-        stack = record.stack[::-1]
-        self.rows.add(stack, weight, ts_ns=record.ts_ns, pid=record.pid, tid=record.tid, cpu=record.cpu)
+        if record is not None:
+            self.events.setdefault(record.event.name, record.event).add(record)
 
-    def _unusable(self, record: _Record) -> str | None:
-        if record.event != self.event:
-            # Weights of two events cannot be added; like stack collapsers we keep the first.
-            return f"sample of another event ({record.event})"
-        if record.damaged:
-            return DAMAGED
-        if not record.stack:
-            return NO_STACK
-        return NO_PERIOD if self.has_period and record.period is None else None
-
-    def finish(self) -> Samples:
+    def finish(self) -> list[Samples]:
+        """Return one table for each event; what was lost of none of them is counted in the first."""
         if self.open is not None:
             # Without the blank line nobody knows whether more frames would have followed.
             self.open = None
-            self.rows.skipped[TRUNCATED] += 1
+            self.skipped[TRUNCATED] += 1
         if not self.lines:
-            self.rows.skipped[EMPTY] += 1
-        event = self.event or ""
-        return self.rows.table(event=event, unit=_unit(event, has_period=self.has_period))
+            self.skipped[EMPTY] += 1
+        events = list(self.events.values()) or [_Event("", has_period=False)]
+        events[0].rows.skipped.update(self.skipped)
+        return [
+            event.rows.table(
+                event=event.name, unit=unit_of(event.name, weighted=event.has_period), threads=self.threads
+            )
+            for event in events
+        ]
 
 
 def _frame(text: str) -> Frame | None:
@@ -188,27 +237,26 @@ def _frame(text: str) -> Frame | None:
     return Frame(_OFFSET.sub("", match["symbol"]).strip() or UNKNOWN, match["object"] or UNKNOWN)
 
 
-def _unit(event: str, *, has_period: bool) -> str:
-    name = event.split(":", 1)[0]
-    if not event or not has_period:
-        return "samples"
-    return "ns" if name in _CLOCKS else name
+def parse_events(lines: Iterable[bytes]) -> list[Samples]:
+    """Return one table for each event, in the order of their first samples; weights are periods where they are printed.
 
-
-def parse(lines: Iterable[bytes]) -> Samples:
-    """Return the samples of the first event; weights are periods (ns for the clock events) where they are printed.
-
-    Times become integer nanoseconds. A cut last record, `[unknown]` frames, lost events and damaged lines are counted
-    in `skipped`; an empty capture is an empty table. Raises TraceFormatError when there are lines but not one record.
+    The unit is ns for the clock events. Times become integer nanoseconds. A cut last record, `[unknown]` frames, lost
+    events and damaged lines are counted in `skipped`; an empty capture is an empty table. Raises TraceFormatError when
+    there are lines but not one record.
     """
     reader = _Reader()
     for line in lines:
         reader.line(line)
-    table = reader.finish()
-    counted = sum(table.skipped.get(reason, 0) for reason in (NOT_A_RECORD, STRAY_FRAME))
+    tables = reader.finish()
+    counted = reader.skipped[NOT_A_RECORD] + reader.skipped[STRAY_FRAME]
     if counted and not reader.headers:
         raise TraceFormatError(
             f"this is no text of 'perf script': none of its {reader.lines} lines starts a record",
             next_step=f"make it with: perf script --ns --show-lost-events -F {FIELDS}",
         )
-    return table
+    return tables
+
+
+def parse(lines: Iterable[bytes]) -> Samples:
+    """Return the samples of the first event, as `parse_events` reads them; those of others are counted."""
+    return first_event(parse_events(lines))

@@ -1,60 +1,97 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which parser reads which kind of capture; other packages add kinds by the entry point group `git_hmopt.traces`."""
+"""Which format reads which capture; other packages add formats by the entry point group `git_hmopt.traces`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import entry_points
 from pathlib import Path
-from types import MappingProxyType
-from typing import BinaryIO
+from typing import TypeVar
 
-from git_hmopt.errors import AdapterError, MeasurementError
-from git_hmopt.traces import callgrind, folded, perf_script, self_counts, symbols
-from git_hmopt.traces.tables import Table, TraceFormatError
+from git_hmopt.errors import AdapterError
+from git_hmopt.traces.capture import Format, Losses
+from git_hmopt.traces.formats import FORMATS
+from git_hmopt.traces.source import Source
+from git_hmopt.traces.tables import Table, TraceFormatError, first_event
 
 GROUP = "git_hmopt.traces"
-Parser = Callable[[BinaryIO], Table]
-"""Reads a capture's bytes (iterating gives lines) into one of our tables; raises TraceFormatError."""
+Sampled = TypeVar("Sampled", bound=Table)
+LINES = "-lines"
+"""What a kind ends in that is the source lines of a format whose captures hold samples as well."""
 
-BUNDLED: Mapping[str, Parser] = MappingProxyType(
-    {
-        "callgrind": callgrind.parse_stacks,
-        "callgrind-lines": callgrind.parse_lines,
-        "folded": folded.parse,
-        "perf-script": perf_script.parse,
-        "self-counts": self_counts.parse,
-        "symbols": symbols.parse,
-    }
+_BUNDLED = {one.name: one for one in FORMATS}
+_KINDS = (
+    "callgrind",
+    f"callgrind{LINES}",
+    "folded",
+    "hiperf-report",
+    "perf-data",
+    "perf-script",
+    "self-counts",
+    "symbols",
 )
 
 
 def kinds() -> list[str]:
-    """Return every kind of capture that can be parsed here."""
-    return sorted({*BUNDLED, *(entry.name for entry in entry_points(group=GROUP))})
+    """Return every kind of capture that can be parsed here into samples or lines."""
+    return sorted({*_KINDS, *(entry.name for entry in entry_points(group=GROUP))})
 
 
-def parser_of(kind: str) -> Parser:
-    """Return the parser of `kind`; a bundled kind cannot be replaced from outside.
+def format_of(name: str) -> Format:
+    """Return a format by its name; a bundled one cannot be replaced from outside.
 
     Raises AdapterError, naming the known kinds, when there is none.
     """
-    if kind in BUNDLED:
-        return BUNDLED[kind]
-    found: list[EntryPoint] = [entry for entry in entry_points(group=GROUP) if entry.name == kind]
+    if name in _BUNDLED:
+        return _BUNDLED[name]
+    found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
     if not found:
-        raise AdapterError(f"no parser reads captures of kind '{kind}'", next_step=f"known are: {', '.join(kinds())}")
-    loaded: Parser = found[0].load()
+        raise AdapterError(f"no parser reads captures of kind '{name}'", next_step=f"known are: {', '.join(kinds())}")
+    loaded: Format = found[0].load()
+    if not (hasattr(loaded, "recognise") and hasattr(loaded, "read")):
+        raise AdapterError(f"the entry point '{name}' of {GROUP} is no format: it has no recognise and read")
     return loaded
 
 
+def recognised(source: Source) -> Format | None:
+    """Return the first format that a capture's beginning is like; None when there is none."""
+    head = source.head()
+    others = (format_of(entry.name) for entry in entry_points(group=GROUP) if entry.name not in _BUNDLED)
+    return next((one for one in (*FORMATS, *others) if one.recognise(head, source.path.name)), None)
+
+
 def parse(kind: str, path: Path) -> Table:
-    """Parse one capture file; errors name the file."""
-    parser = parser_of(kind)
+    """Parse one capture file of a kind that is known; errors name the file.
+
+    Of several sampled events the first is meant, and the samples of the others are counted.
+    """
+    named = kind if kind not in _KINDS else kind.removesuffix(LINES)
+    source, losses = Source(path), Losses()
     try:
-        with path.open("rb") as stream:
-            return parser(stream)
+        capture = format_of(named).read(source)
+        if capture.read_samples is not None and named == kind:
+            tables = capture.read_samples(losses)
+            if not tables:
+                raise TraceFormatError(f"no samples: {_told(losses)}")
+            return _with_rest(first_event(tables), losses, tables)
+        if capture.read_lines is None:
+            raise TraceFormatError(f"a capture of kind '{kind}' has neither samples nor lines")
+        lines = capture.read_lines(losses)
+        return _with_rest(lines, losses, [lines])
     except TraceFormatError as error:
-        raise TraceFormatError(f"{path}: {error.what}", next_step=error.next_step) from error
-    except OSError as error:
-        raise MeasurementError(f"cannot read the capture {path}: {error.strerror}") from error
+        what = error.what if str(path) in error.what else f"{path}: {error.what}"
+        raise TraceFormatError(what, next_step=error.next_step) from error
+
+
+def _with_rest(table: Sampled, losses: Losses, tables: Sequence[Table]) -> Sampled:
+    """Return the table with what was lost of none of the tables counted in it too."""
+    rest = losses.copy()
+    for one in tables:
+        rest.subtract(one.skipped)
+    return replace(table, skipped=dict(Counter(table.skipped) + rest)) if +rest else table
+
+
+def _told(losses: Counter[str]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(losses.items())) or "the file has none"

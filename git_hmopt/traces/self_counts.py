@@ -12,9 +12,35 @@ from collections import Counter
 from collections.abc import Iterable
 
 from git_hmopt.traces import headed
+from git_hmopt.traces.capture import Capture, Losses
+from git_hmopt.traces.source import Source, lines_of
 from git_hmopt.traces.tables import SelfCounts
 
 HEADER = "hmopt-self-counts 1"
+
+
+class OwnSelfCounts:
+    """The format, by its name `self-counts`."""
+
+    name = "self-counts"
+
+    def recognise(self, head: bytes, name: str) -> bool:
+        """Say whether the first line is our header."""
+        return head.startswith(HEADER.encode())
+
+    def read(self, source: Source) -> Capture:
+        """Return the capture."""
+
+        def lines(losses: Losses) -> SelfCounts:
+            with source.open() as stream:
+                table = parse(lines_of(stream, losses))
+            losses.update(table.skipped)
+            return table
+
+        return Capture(self.name, read_lines=lines)
+
+
+FORMAT = OwnSelfCounts()
 
 
 def parse(lines: Iterable[bytes]) -> SelfCounts:

@@ -11,6 +11,7 @@ import gzip
 import io
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from git_hmopt.errors import MeasurementError
 from git_hmopt.traces.tables import TraceFormatError
 
 HEAD = 64 << 10
+LONGEST_LINE = 4 << 20
+TOO_LONG = "line of more than 4 MiB"
 _MOST_WRAPPERS = 3
 _MOST_GROWTH, _FREE = 1000, 64 << 20
 _PIECE = 1 << 20
@@ -50,8 +53,11 @@ class Source:
 
     def is_wrapped(self) -> bool:
         """Say whether the file's own bytes are not the capture's: those of one that is not can be mapped."""
-        with self.path.open("rb") as raw:
-            return _wrapper(raw.read(4)) is not None
+        try:
+            with self.path.open("rb") as raw:
+                return _wrapper(raw.read(4)) is not None
+        except OSError as error:
+            raise MeasurementError(f"cannot read the capture {self.path}: {error.strerror or error}") from error
 
     def head(self) -> bytes:
         """Return the first 64 KiB, unwrapped."""
@@ -60,6 +66,17 @@ class Source:
             while len(pieces) < HEAD and (piece := stream.read(HEAD - len(pieces))):
                 pieces += piece
             return pieces
+
+
+def lines_of(stream: BinaryIO, losses: Counter[str]) -> Iterator[bytes]:
+    """Yield lines with their ends; of one that is longer than LONGEST_LINE nothing, and it is counted."""
+    while line := stream.readline(LONGEST_LINE):
+        if len(line) < LONGEST_LINE or line.endswith(b"\n"):
+            yield line
+            continue
+        losses[TOO_LONG] += 1
+        while line and not line.endswith(b"\n"):
+            line = stream.readline(LONGEST_LINE)
 
 
 def _wrapper(head: bytes) -> str | None:

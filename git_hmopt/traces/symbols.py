@@ -10,9 +10,35 @@ from collections import Counter
 from collections.abc import Iterable
 
 from git_hmopt.traces import headed
+from git_hmopt.traces.capture import Capture, Losses
+from git_hmopt.traces.source import Source, lines_of
 from git_hmopt.traces.tables import Symbols
 
 HEADER = "hmopt-symbols 1"
+
+
+class OwnSymbols:
+    """The format, by its name `symbols`."""
+
+    name = "symbols"
+
+    def recognise(self, head: bytes, name: str) -> bool:
+        """Say whether the first line is our header."""
+        return head.startswith(HEADER.encode())
+
+    def read(self, source: Source) -> Capture:
+        """Return the capture."""
+
+        def lines(losses: Losses) -> Symbols:
+            with source.open() as stream:
+                table = parse(lines_of(stream, losses))
+            losses.update(table.skipped)
+            return table
+
+        return Capture(self.name, read_lines=lines)
+
+
+FORMAT = OwnSymbols()
 
 
 def parse(lines: Iterable[bytes]) -> Symbols:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+
+import polars as pl
 
 from git_hmopt.errors import MeasurementError
 
@@ -32,39 +34,105 @@ class Frame:
         return f"[{self.object.rsplit('/', 1)[-1].strip('[]')}]"
 
 
+SAMPLES = pl.Schema(
+    {
+        "ts_ns": pl.Int64(),
+        "stack": pl.UInt32(),
+        "weight": pl.Int64(),
+        "pid": pl.Int32(),
+        "tid": pl.Int32(),
+        "cpu": pl.Int16(),
+    }
+)
+"""The columns of samples; null where the capture does not say (no time, no CPU)."""
+
+
 @dataclass(frozen=True)
 class Samples:
     """Weighted call stacks of one event, one row a sample.
 
-    `stack` indexes `stacks`; a stack is a tuple of indices into `frames`, from root to leaf. A column's entry is None
-    where the capture does not say (no time, no CPU).
+    `rows` has the columns of SAMPLES. Its `stack` indexes `stacks`; a stack is a tuple of indices into `frames`, from
+    root to leaf.
     """
 
     event: str
     unit: str
     """Unit of `weight`: ns, the event's name (cycles, ...), or samples."""
     frames: tuple[Frame, ...]
-    stacks: tuple[tuple[int, ...], ...]
-    ts_ns: tuple[int | None, ...]
-    stack: tuple[int, ...]
-    weight: tuple[int, ...]
-    pid: tuple[int | None, ...]
-    tid: tuple[int | None, ...]
-    cpu: tuple[int | None, ...]
+    stacks: Sequence[tuple[int, ...]]
+    rows: pl.DataFrame
     skipped: Mapping[str, int]
+    threads: Mapping[int, str] = field(default_factory=dict)
+    """What threads are called, by tid, where the capture says."""
 
     def __post_init__(self) -> None:
-        _same_length(self, ("ts_ns", "stack", "weight", "pid", "tid", "cpu"))
+        if self.rows.schema != SAMPLES:
+            raise ValueError(f"samples have the columns {dict(SAMPLES)}, not {dict(self.rows.schema)}")
 
     def __len__(self) -> int:
-        return len(self.stack)
+        return self.rows.height
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Samples):
+            return NotImplemented
+        mine, theirs = ({**vars(one), "rows": None, "stacks": tuple(one.stacks)} for one in (self, other))
+        return mine == theirs and self.rows.equals(other.rows)
+
+    __hash__ = None  # type: ignore[assignment] # a table of millions of rows is no key
+
+    @property
+    def ts_ns(self) -> tuple[int | None, ...]:
+        """Return every sample's time, in ns of the capture's clock."""
+        return tuple(self.rows["ts_ns"])
+
+    @property
+    def stack(self) -> tuple[int, ...]:
+        """Return every sample's index into `stacks`."""
+        return tuple(self.rows["stack"])
+
+    @property
+    def weight(self) -> tuple[int, ...]:
+        """Return every sample's weight."""
+        return tuple(self.rows["weight"])
+
+    @property
+    def pid(self) -> tuple[int | None, ...]:
+        """Return every sample's process."""
+        return tuple(self.rows["pid"])
+
+    @property
+    def tid(self) -> tuple[int | None, ...]:
+        """Return every sample's thread."""
+        return tuple(self.rows["tid"])
+
+    @property
+    def cpu(self) -> tuple[int | None, ...]:
+        """Return every sample's CPU."""
+        return tuple(self.rows["cpu"])
+
+    def total(self) -> int:
+        """Return the summed weight of all samples."""
+        # Periods may be any 64 bits: two of them need not fit in 64.
+        return int(self.rows["weight"].cast(pl.Int128()).sum())
+
+    def weight_by_index(self) -> dict[int, int]:
+        """Return the summed weight of every stack that was sampled, by its index, in the order of the indices."""
+        summed = self.rows.group_by("stack").agg(pl.col("weight").cast(pl.Int128()).sum()).sort("stack")
+        return dict(summed.iter_rows())
 
     def weight_by_stack(self) -> Counter[tuple[int, ...]]:
         """Return the summed weight of every distinct stack."""
         total: Counter[tuple[int, ...]] = Counter()
-        for index, weight in zip(self.stack, self.weight, strict=True):
+        for index, weight in self.weight_by_index().items():
             total[self.stacks[index]] += weight
         return total
+
+
+def first_event(tables: Sequence[Samples]) -> Samples:
+    """Return the first of one or more events' samples: weights of two cannot be added. Those of others are counted."""
+    first, *others = tables
+    left_out = {f"sample of another event ({other.event})": len(other) for other in others if len(other)}
+    return replace(first, skipped={**first.skipped, **left_out}) if left_out else first
 
 
 @dataclass(frozen=True)
@@ -110,7 +178,7 @@ class Symbols:
 Table = Samples | SelfCounts | Symbols
 
 
-def _same_length(table: Table, columns: tuple[str, ...]) -> None:
+def _same_length(table: SelfCounts | Symbols, columns: tuple[str, ...]) -> None:
     assert set(columns) <= {field.name for field in fields(table)}
     lengths = {name: len(getattr(table, name)) for name in columns}
     if len(set(lengths.values())) > 1:

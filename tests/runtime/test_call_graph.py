@@ -3,10 +3,17 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from git_hmopt.runtime import call_graph
 from git_hmopt.runtime.call_graph import CallGraph
 from git_hmopt.traces import folded
-from git_hmopt.traces.tables import SelfCounts
+from git_hmopt.traces.stacks import SampleRows
+from git_hmopt.traces.tables import Frame, SelfCounts
 
 
 def graph_of(*lines: str) -> CallGraph:
@@ -63,3 +70,27 @@ def test_counts_give_self_costs_in_instructions_only() -> None:
 def test_an_empty_profile_has_no_shares() -> None:
     graph = graph_of()
     assert (graph.total, graph.self_cost, graph.self_share("f")) == (0, {}, None)
+
+
+NAMES = st.sampled_from(["[unknown]", "a", "b", "c", "d"])
+
+
+@given(st.lists(st.tuples(st.lists(NAMES, min_size=1, max_size=7), st.integers(1, 2**62)), max_size=12))
+def test_the_graph_is_that_of_looking_at_every_stack_alone(profile: list[tuple[list[str], int]]) -> None:
+    rows = SampleRows()
+    own: Counter[str] = Counter()
+    inclusive: Counter[str] = Counter()
+    edges: Counter[tuple[str, str]] = Counter()
+    for names, weight in profile:
+        rows.add([rows.intern(Frame(name)) for name in names], weight)
+        while len(names) > 1 and names[0] == "[unknown]":
+            names = names[1:]
+        own[names[-1]] += weight
+        inclusive.update(dict.fromkeys(names, weight))
+        edges.update(dict.fromkeys(itertools.pairwise(names), weight))
+    graph = call_graph.from_samples(rows.table(event="cycles", unit="cycles"))
+    assert graph.total == sum(weight for _, weight in profile)
+    assert graph.self_cost == {name: own[name] for name in inclusive}
+    assert list(graph.self_cost) == sorted(graph.self_cost)
+    assert graph.edge_cost == (dict(edges) or None)
+    assert graph.inclusive_cost == (dict(inclusive) if edges else None)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from git_hmopt.traces import callgrind
-from git_hmopt.traces.callgrind import parse_lines, parse_stacks
+from git_hmopt.traces.callgrind import parse_events, parse_lines, parse_stacks
 from git_hmopt.traces.registry import kinds, parse
-from git_hmopt.traces.tables import UNKNOWN, SelfCounts, TraceFormatError
+from git_hmopt.traces.tables import UNKNOWN, Samples, SelfCounts, TraceFormatError
 
 # Shortened from what valgrind 3.19 wrote with --dump-instr=yes --separate-callers=12: a call's inclusive cost, an
 # inlined header (fi, fe), addresses and lines relative to the line before.
@@ -66,7 +66,10 @@ fn=main
 
 
 def stacks(data: bytes) -> dict[tuple[str, ...], int]:
-    table = parse_stacks(io.BytesIO(data))
+    return costs(parse_stacks(io.BytesIO(data)))
+
+
+def costs(table: Samples) -> dict[tuple[str, ...], int]:
     rows = zip(table.stack, table.weight, strict=True)
     return {tuple(table.frames[index].symbol for index in table.stacks[stack]): weight for stack, weight in rows}
 
@@ -171,3 +174,11 @@ def test_both_views_are_kinds_of_capture(tmp_path: Path) -> None:
     path.write_bytes(b"nothing\n")
     with pytest.raises(TraceFormatError, match=str(path)):
         parse("callgrind", path)
+
+
+def test_every_event_that_was_counted_is_a_table_of_its_own() -> None:
+    text = b"events: Dr Ir\nfn=(1) f\n3 5 40\n4 0 2\nfn=(2) g\n9 1\ntotals: 6 42\n"
+    reads, instructions = parse_events(text.splitlines(keepends=True))
+    assert (reads.event, reads.unit, costs(reads)) == ("Dr", "Dr", {("f",): 5, ("g",): 1})
+    assert (instructions.event, instructions.unit, costs(instructions)) == ("Ir", "instructions", {("f",): 42})
+    assert parse_stacks(text.splitlines(keepends=True)) == instructions

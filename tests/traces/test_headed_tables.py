@@ -128,22 +128,33 @@ def test_kinds_are_found_by_name(tmp_path: Path) -> None:
         registry.parse("symbols", tmp_path / "absent")
     with pytest.raises(
         AdapterError,
-        match=r"no parser reads captures of kind 'tea-leaves'; known are: callgrind, callgrind-lines, folded, perf-",
+        match=r"no parser reads captures of kind 'tea-leaves'; known are: callgrind, callgrind-lines, folded, hip",
     ):
-        registry.parser_of("tea-leaves")
+        registry.format_of("tea-leaves")
 
 
 def test_another_package_adds_a_kind_and_cannot_replace_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "leaves.py").write_text(
-        "from git_hmopt.traces import folded\ndef parse(stream):\n    return folded.parse([b'tea;leaf 1\\n'])\n"
+        "from git_hmopt.traces import folded\n"
+        "from git_hmopt.traces.capture import Capture\n"
+        "class Leaves:\n"
+        "    name = 'tea-leaves'\n"
+        "    def recognise(self, head, name): return False\n"
+        "    def read(self, source):\n"
+        "        return Capture('tea-leaves', read_samples=lambda losses: [folded.parse([b'tea;leaf 1\\n'])])\n"
+        "FORMAT = Leaves()\n"
+        "parse = print\n"
     )
     about = tmp_path / "leaves-1.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: leaves\nVersion: 1\n")
-    (about / "entry_points.txt").write_text("[git_hmopt.traces]\ntea-leaves = leaves:parse\nsymbols = leaves:parse\n")
+    formats = "tea-leaves = leaves:FORMAT\nsymbols = leaves:FORMAT\nold = leaves:parse\n"
+    (about / "entry_points.txt").write_text(f"[git_hmopt.traces]\n{formats}")
     monkeypatch.syspath_prepend(str(tmp_path))
     capture = tmp_path / "any"
     capture.write_text(SYMBOLS)
     assert "tea-leaves" in registry.kinds()
     assert isinstance(registry.parse("tea-leaves", capture), Samples)
     assert isinstance(registry.parse("symbols", capture), Symbols)
+    with pytest.raises(AdapterError, match=r"the entry point 'old' of git_hmopt\.traces is no format"):
+        registry.parse("old", capture)

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 import pytest
 
 from git_hmopt.traces import perf_script
+from git_hmopt.traces.source import Source
 from git_hmopt.traces.tables import Frame, Samples, TraceFormatError
+from tests.traces.captures import captured
 
 DSO = "/srv/build/linux"
 RECORD = (
@@ -135,3 +140,24 @@ def test_a_file_of_another_format_is_refused_with_the_command_that_makes_the_rig
 
 def test_comments_of_perf_are_no_damage() -> None:
     assert parse("# ========\n# captured on: today\n#\n" + RECORD).skipped == {}
+
+
+def test_every_event_is_a_table_of_its_own_and_the_first_counts_the_others() -> None:
+    text = RECORD + RECORD.replace("cpu-clock:u", "page-faults") * 2
+    clock, faults = perf_script.parse_events(text.encode().splitlines(keepends=True))
+    assert (clock.event, len(clock), clock.unit) == ("cpu-clock:u", 1, "ns")
+    assert (faults.event, len(faults), faults.unit) == ("page-faults", 2, "page-faults")
+    assert faults.total() == 2 * 200_040
+    assert parse(text).skipped == {"sample of another event (page-faults)": 2}
+    assert clock.threads == {78: "linux"}
+
+
+def test_a_recorded_text_of_two_events_has_all_its_samples() -> None:
+    path = captured("flamegraph_perf-cycles-instructions-01.txt")
+    capture = perf_script.FORMAT.read(Source(path))
+    assert capture.read_samples is not None
+    tables = capture.read_samples(Counter())
+    text = path.read_text()
+    assert {table.event: len(table) for table in tables} == {
+        event: len(re.findall(rf"^\S.* {event}:\s*$", text, re.MULTILINE)) for event in ("cycles", "instructions")
+    }

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which function an address of a process stood in at some time: mappings, and the symbols that hiperf keeps.
+
+A process's mappings come in epochs: a new one begins where a mapping takes the place of another. An epoch stands on the
+one before it and on what a fork took over, so nothing is copied. An exec forgets nothing: the kernel still works for
+the old program then, and stacks lead back into it. Without a symbol a frame is named by its
+object and the offset in it (`/lib/libc.so+0x1f`); symbol tables of local ELF files are not looked into, since they are
+seldom those of the machine that was measured.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from git_hmopt.traces.perf_header import Cursor
+from git_hmopt.traces.tables import UNKNOWN, Frame
+
+KERNEL, USER, HYPERVISOR, GUEST_KERNEL, GUEST_USER = 1, 2, 3, 4, 5
+"""perf's cpumode: whose addresses these are (PERF_RECORD_MISC_*)."""
+KALLSYMS = "[kernel.kallsyms]"
+
+UNSYMBOLISED = "frame named by object and offset: no symbol"
+UNMAPPED = "frame outside every mapping"
+TOO_DEEP = "mapping that came too late in a long row of others: earlier samples are read by it too"
+
+_OF_NO_PROCESS = {HYPERVISOR: "[hypervisor]", GUEST_KERNEL: "[guest.kernel]", GUEST_USER: "[guest]"}
+_DEEPEST = 64
+
+
+class Place(NamedTuple):
+    """One mapping: `offset` is where in the object its first byte is."""
+
+    start: int
+    end: int
+    offset: int
+    object: str
+    symbol: str | None = None
+
+
+class Layer:
+    """The mappings of one epoch that are not in an earlier one."""
+
+    def __init__(self, below: Layer | None = None) -> None:
+        self.below = below
+        self.depth: int = 1 if below is None else below.depth + 1
+        self._starts: list[int] = []
+        self._places: list[Place] = []
+
+    def find(self, address: int) -> Place | None:
+        """Return the mapping of an address; later epochs hide earlier ones."""
+        layer: Layer | None = self
+        while layer is not None:
+            index = bisect.bisect_right(layer._starts, address) - 1
+            if index >= 0 and address < layer._places[index].end:
+                return layer._places[index]
+            layer = layer.below
+        return None
+
+    def overlaps(self, place: Place) -> bool:
+        """Say whether any mapping, of this epoch or an earlier one, has an address of `place`."""
+        layer: Layer | None = self
+        while layer is not None:
+            index = bisect.bisect_left(layer._starts, place.end) - 1
+            if index >= 0 and layer._places[index].end > place.start:
+                return True
+            layer = layer.below
+        return False
+
+    def insert(self, place: Place) -> None:
+        """Add a mapping; those of this layer that it touches go."""
+        first = bisect.bisect_right(self._starts, place.start)
+        if first and self._places[first - 1].end > place.start:
+            first -= 1
+        last = bisect.bisect_left(self._starts, place.end)
+        self._starts[first:last] = [place.start]
+        self._places[first:last] = [place]
+
+
+@dataclass
+class AddressSpaces:
+    """The mappings of all processes, fed in the order of time."""
+
+    epochs: dict[int, list[tuple[int, Layer]]] = field(default_factory=dict)
+    """By pid: when each epoch began, and its mappings."""
+    kernel: Layer = field(default_factory=Layer)
+    kallsyms: Place | None = None
+    lost: Counter[str] = field(default_factory=Counter)
+
+    def _now(self, pid: int) -> Layer:
+        return self.epochs.setdefault(pid, [(0, Layer())])[-1][1]
+
+    def map_kernel(self, place: Place) -> None:
+        """Add the kernel itself, or a module. hiperf's mapping of the kernel is empty, and means everything else."""
+        if place.object.startswith(KALLSYMS):
+            if self.kallsyms is None:
+                empty = place.end <= place.start
+                self.kallsyms = Place(0, 1 << 64, 0, KALLSYMS) if empty else place._replace(object=KALLSYMS)
+        elif place.end > place.start:
+            self.kernel.insert(place)
+
+    def map_user(self, pid: int, time: int, place: Place) -> None:
+        """Add a mapping of a process; it takes the place of those it overlaps from `time` on."""
+        if place.end <= place.start:
+            return
+        layer = self._now(pid)
+        known = layer.find(place.start)
+        if known is not None and known.end >= place.end and _bias(known) == _bias(place):
+            return
+        if layer.overlaps(place):
+            if layer.depth < _DEEPEST:
+                layer = Layer(layer)
+                self.epochs[pid].append((time, layer))
+            else:
+                self.lost[TOO_DEEP] += 1
+        layer.insert(place)
+
+    def fork(self, parent: int, child: int, time: int) -> None:
+        """Let a new process have what its parent has."""
+        if parent == child:
+            return
+        above = self._now(parent)
+        layer = Layer(above) if above.depth < _DEEPEST else above
+        self.epochs.setdefault(child, []).append((time, layer))
+
+
+def _bias(place: Place) -> tuple[str, int]:
+    return place.object, place.offset - place.start
+
+
+@dataclass(frozen=True)
+class ObjectSymbols:
+    """What hiperf wrote of one object: where its code lies, and the functions that were hit."""
+
+    text_address: int
+    text_offset: int
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    names: tuple[str, ...]
+
+    def name(self, address: int) -> str | None:
+        """Return the function at an address of the object's own address space."""
+        index = bisect.bisect_right(self.starts, address) - 1
+        return self.names[index] if index >= 0 and address < self.ends[index] else None
+
+
+def object_symbols(cursor: Cursor) -> dict[str, ObjectSymbols]:
+    """Read hiperf's FILES_SYMBOL. Raises ShortError when it is cut."""
+    found: dict[str, ObjectSymbols] = {}
+    for _ in range(cursor.u32()):
+        path, _kind, address, offset = cursor.text(), cursor.u32(), cursor.u64(), cursor.u64()
+        cursor.text()
+        rows: list[tuple[int, int, str]] = []
+        for _ in range(cursor.u32()):
+            start, length = cursor.u64(), cursor.u32()
+            rows.append((start, start + length, cursor.text()))
+        rows.sort()
+        starts = tuple(start for start, _, _ in rows)
+        # Symbols of the kernel have no length. Every one that was hit is here, so the next lower one is meant.
+        following = (*starts[1:], 1 << 64)
+        ends = tuple(end if end > start else after for (start, end, _), after in zip(rows, following, strict=False))
+        found[path] = ObjectSymbols(address, offset, starts, ends, tuple(name for _, _, name in rows))
+    return found
+
+
+class Names:
+    """Frames of addresses, with what could not be named counted."""
+
+    def __init__(self, spaces: AddressSpaces, symbols: Mapping[str, ObjectSymbols]) -> None:
+        self._spaces, self._symbols = spaces, symbols
+
+    def frame(self, layer: Layer | None, mode: int, address: int) -> tuple[Frame, str | None]:
+        """Return the frame of an address, and why it has no symbol."""
+        if mode in _OF_NO_PROCESS:
+            return Frame(UNKNOWN, _OF_NO_PROCESS[mode]), UNSYMBOLISED
+        place = self._kernel(address) if mode == KERNEL else layer.find(address) if layer else None
+        if place is None:
+            return Frame(UNKNOWN), UNMAPPED
+        if place.symbol is not None:
+            return Frame(place.symbol, place.object), None
+        offset = address - place.start + place.offset if place.object != KALLSYMS else address - place.start
+        known = self._symbols.get(place.object)
+        if known is not None:
+            # The text address of the kernel is -1: its symbols have the addresses themselves.
+            offset = address if place.object == KALLSYMS else offset - known.text_offset + known.text_address
+            name = known.name(offset)
+            if name is not None:
+                return Frame(name, place.object), None
+        return Frame(f"{place.object}+0x{offset:x}", place.object), UNSYMBOLISED
+
+    def _kernel(self, address: int) -> Place | None:
+        base = self._spaces.kallsyms
+        # Beyond the kernel's text lies what it loaded or wrote later; perf counts that as the kernel too.
+        inside = base is not None and base.start <= address
+        return self._spaces.kernel.find(address) or (base if inside else None)
+
+
+@dataclass(frozen=True)
+class StackTables:
+    """hiperf's deduplicated stacks: nodes by index, by pid. An index has `bits` bits."""
+
+    nodes: Mapping[int, Mapping[int, int]]
+    bits: int
+
+    def stack(self, pid: int, stack_id: int) -> Sequence[int]:
+        """Return the addresses, leaf first, of the stack with the id `{index:bits, frames}`.
+
+        A node is `{address:40, index of its caller:bits, is it the kernel's:1}`.
+        """
+        mask = (1 << self.bits) - 1
+        nodes = self.nodes.get(pid, {})
+        index, frames = stack_id & mask, min(stack_id >> self.bits, len(nodes))
+        addresses: list[int] = []
+        while index and len(addresses) < frames and index in nodes:
+            node = nodes[index]
+            high = 0xFFFFFF0000000000 if node >> 40 + self.bits & 1 else 0
+            addresses.append(node & 0xFFFFFFFFFF | high)
+            index = node >> 40 & mask
+        return addresses
+
+
+def stack_tables(cursor: Cursor, *, bits: int) -> StackTables:
+    """Read hiperf's UNISTACK_TABLE. Raises ShortError when it is cut."""
+    tables: dict[int, dict[int, int]] = {}
+    for _ in range(cursor.u32()):
+        pid, _size = cursor.u32(), cursor.u32()
+        nodes = tables.setdefault(pid, {})
+        for _ in range(cursor.u32()):
+            index = cursor.u32()
+            nodes[index] = cursor.u64()
+    return StackTables(tables, bits)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which format a file is taken for by its first bytes."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from git_hmopt.traces import perf_places, perf_records, registry
+from git_hmopt.traces.source import Source
+from git_hmopt.traces.tables import TraceFormatError
+from tests.traces.captures import captured
+from tests.traces.perf_writer import PerfWriter
+
+BEGINNINGS = {
+    "perf-data": PerfWriter().file(),
+    "self-counts": b"hmopt-self-counts 1\n",
+    "symbols": b"hmopt-symbols 1\nmain\ta.c\t3\n",
+    "hiperf-report": b"loading data\nprepare report\n<<Hiperf Report>>\nhostname: x\n",
+    "callgrind": b"version: 1\nevents: Ir\nfn=(1) main\n3 4\n",
+    "perf-script": b"# header\nmain 7/7 [001] 1.000001: 5 cycles: \n\t 1234 leaf+0x1 (/bin/main)\n\n",
+    "perf-stat": b"\n Performance counter stats for 'true':\n\n   1,234      cycles\n",
+    "folded": b"main;leaf 3\nmain 1\n",
+}
+
+
+@pytest.mark.parametrize("name", BEGINNINGS)
+def test_every_format_knows_its_own(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "capture"
+    path.write_bytes(BEGINNINGS[name])
+    found = registry.recognised(Source(path))
+    assert found is not None
+    assert found.name == name
+    path.write_bytes(gzip.compress(BEGINNINGS[name]))
+    again = registry.recognised(Source(path))
+    assert again is found
+
+
+@pytest.mark.parametrize("data", [b"", b"\x7fELF\x02\x01\x01", b"just words\nand more\n", b"PERFFILE", b"{}", b"\n"])
+def test_what_is_no_capture_is_taken_for_none(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "capture"
+    path.write_bytes(data)
+    assert registry.recognised(Source(path)) is None
+
+
+@pytest.mark.parametrize(
+    ("capture", "name"),
+    [
+        ("hiperf_fp.uncompress.data", "perf-data"),
+        ("pdc_perf.data.piped.target-3.8", "perf-data"),
+        ("flamegraph_example-perf-stacks.txt.gz", "perf-script"),
+        ("flamegraph_perf-cycles-instructions-01.txt", "perf-script"),
+        ("flamegraph_perf-iperf-stacks-pidtid-01.txt", "perf-script"),
+        ("flamegraph_perf-java-stacks-01.txt", "perf-script"),
+        ("flamegraph_perf-rust-Yamakaky-dcpu.txt", "perf-script"),
+        ("speedscope_system-wide.linux-perf.txt", "perf-script"),
+        ("hiperf_report_test_callstack.txt", "hiperf-report"),
+        ("inferno_example-perf-stacks-collapsed.txt", "folded"),
+        ("speedscope_callgrind.name-compression.log", "callgrind"),
+    ],
+)
+def test_other_peoples_captures_are_recognised(capture: str, name: str) -> None:
+    found = registry.recognised(Source(captured(capture)))
+    assert found is not None
+    assert found.name == name
+
+
+@pytest.mark.parametrize("capture", ["hitrace-bench_v1.ftrace", "catapult_android_systrace.txt", "procfs/stat"])
+def test_traces_without_samples_are_none_of_ours(capture: str) -> None:
+    found = registry.recognised(Source(captured(capture)))
+    assert found is None or found.name not in BEGINNINGS
+
+
+def test_the_loop_is_told_what_was_lost_of_no_event(tmp_path: Path) -> None:
+    writer = PerfWriter()
+    writer.mmap(7, 0x400000, 0x1000, 0, "/srv/program")
+    writer.sample(1, 7, [0x400004])
+    writer.record(2, writer.pack("QQ", 100, 44) + writer.trailer(7, 26))
+    path = tmp_path / "perf.data"
+    path.write_bytes(writer.file())
+    table = registry.parse("perf-data", path)
+    assert table.skipped == {perf_records.LOST_BY_KERNEL: 44, perf_places.UNSYMBOLISED: 1}
+    path.write_bytes(PerfWriter().file())
+    with pytest.raises(TraceFormatError, match=r"perf\.data: no samples: the file has none"):
+        registry.parse("perf-data", path)
