@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a line of the kernel's log says: one of the symptoms we know, or the subsystem that speaks."""
+
+from __future__ import annotations
+
+import polars as pl
+
+SYMPTOMS = (
+    ("oom-kill", r"oom-kill:|Out of memory: Kill|invoked oom-killer|Memory cgroup out of memory|\blowmemorykiller\b"),
+    ("page-allocation-failure", r"page allocation (?:failure|stalls)"),
+    ("soft-lockup", r"BUG: soft lockup"),
+    ("hard-lockup", r"Watchdog detected hard LOCKUP|hard LOCKUP on cpu"),
+    ("rcu-stall", r"detected (?:expedited )?stalls?\b|self-detected stall"),
+    ("hung-task", r"blocked for more than \d+ seconds|\bhung_task\b"),
+    ("call-trace", r"^\s*Call [Tt]race:"),
+    ("rt-throttled", r"RT throttling activated"),
+    ("irq-nobody-cared", r"irq \d+: nobody cared"),
+    ("thermal", r"(?i)\bthermal\b|\bthrottl"),
+)
+"""Names and what the kernel prints of each; the first that fits a line names it."""
+
+PLAIN = "message"
+"""The name of a line in which neither a symptom nor a subsystem was recognised."""
+_ANY = "|".join(f"(?:{pattern})" for _, pattern in SYMPTOMS)
+_SUBSYSTEM = r"^\s*([A-Za-z_][\w./-]{0,63})(?:\[\d+\])?(?: [\w.:()-]{1,64})?: "
+
+
+def names(text: pl.Series) -> pl.Series:
+    """Return a name for each text."""
+    found = text.str.extract(_SUBSYSTEM).fill_null(PLAIN)
+    rows = text.str.contains(_ANY).fill_null(value=False).arg_true()
+    if not len(rows):
+        return found
+    few = text.gather(rows).to_frame("text")
+    choice = pl.coalesce(
+        [pl.when(pl.col("text").str.contains(pattern)).then(pl.lit(name)) for name, pattern in SYMPTOMS]
+    )
+    return found.scatter(rows, few.select(choice.alias("name"))["name"])
