@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A capture's bytes, whatever they are wrapped in: gzip, zlib or zip, also one in another; bounded, since wrappers lie.
 
+A zip of several files is given as it is: a format may consist of them.
 A wrapper that grows more than a thousandfold beyond its first 64 MiB is a bomb and not a capture.
 """
 
@@ -78,24 +79,33 @@ def _unwrapped(raw: BinaryIO, path: Path) -> BinaryIO:
         wrapper = _wrapper(buffered.peek(4)[:4])
         if wrapper is None:
             return stream
-        stream = io.BufferedReader(_Bounded(_opened(wrapper, stream, path), path), _PIECE)
+        if wrapper == "zip":
+            stream = stream if stream.seekable() else io.BufferedReader(io.BytesIO(stream.read()))
+            if _files_of(stream, path) > 1:
+                # A directory that was packed: for the formats that consist of several files.
+                return stream
+        stream = io.BufferedReader(_Bounded(_opened(wrapper, stream), path), _PIECE)
     raise TraceFormatError(f"{path}: more than {_MOST_WRAPPERS} wrappers, one in another")
 
 
-def _opened(wrapper: str, stream: BinaryIO, path: Path) -> _Reads:
+def _opened(wrapper: str, stream: BinaryIO) -> _Reads:
     if wrapper == "gzip":
         return gzip.GzipFile(fileobj=stream)
     if wrapper == "zlib":
         return _Zlib(stream)
-    whole = io.BytesIO(stream.read()) if not stream.seekable() else stream
+    archive = zipfile.ZipFile(stream)
+    return archive.open(next(one for one in archive.infolist() if not one.is_dir()))
+
+
+def _files_of(stream: BinaryIO, path: Path) -> int:
     try:
-        archive = zipfile.ZipFile(whole)
-    except zipfile.BadZipFile as error:
+        files = sum(not one.is_dir() for one in zipfile.ZipFile(stream).infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise TraceFormatError(f"{path}: a damaged zip: {error}") from error
-    names = [one for one in archive.infolist() if not one.is_dir()]
-    if len(names) != 1:
-        raise TraceFormatError(f"{path}: a zip of {len(names)} files", next_step="unpack it and name the captures")
-    return archive.open(names[0])
+    if not files:
+        raise TraceFormatError(f"{path}: a zip without a file")
+    stream.seek(0)
+    return files
 
 
 class _Zlib:
