@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from git_hmopt.traces import kernel_log, proc_snapshot
+from git_hmopt.traces import frame_timeline, kernel_log, proc_snapshot
 from git_hmopt.traces.capture import Format
 
-FORMATS: tuple[Format, ...] = (kernel_log.FORMAT, proc_snapshot.FORMAT)
+FORMATS: tuple[Format, ...] = (kernel_log.FORMAT, proc_snapshot.FORMAT, frame_timeline.FORMAT)
