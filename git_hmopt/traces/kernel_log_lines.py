@@ -42,23 +42,32 @@ BAD_JSON = "text between records of dmesg --json"
 CUT_JSON = "damaged or cut record of dmesg --json"
 
 _FACILITY = rf"(?:{'|'.join(FACILITIES)}|local[0-7])"
+# What stands before the text of a line. The text is no group: capturing it would cost three times the rest.
+_CALLER = r"(?:\[ *(?P<caller>[TC][0-9]{1,9})\] ?)?"
+_PRIORITY = r"(?:<(?P<priority>[0-9]{1,3})>)?"
+_SECONDS = r"\[ *(?P<seconds>[0-9]{1,10})\.(?P<fraction>[0-9]{3,9})(?: <[^>]*>)?\]"
+_CLOCK = r"[0-9]{2}:[0-9]{2}:[0-9]{2}"
 DMESG = (
-    r"^(?:<(?P<priority>\d{1,3})>)?"
+    rf"^(?P<prefix>{_PRIORITY}"
     rf"(?:(?P<facility>{_FACILITY}) *:(?P<level>{'|'.join(LEVELS)}) *: ?)?"
-    r"(?:\[ *(?P<seconds>\d{1,10})\.(?P<fraction>\d{3,9})(?: <[^>]*>)?\]"
-    r"|\[(?P<ctime>[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4})(?: <[^>]*>)?\]"
-    r"|(?P<iso>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[,.]\d{1,9}[+-]\d\d:?\d\d)"
-    r"|\[(?P<relative>[A-Z][a-z]{2}[ \d]\d \d\d:\d\d| *[+-]\d{1,10}\.\d{1,9})\])? ?"
-    r"(?:\[ *(?P<caller>[TC]\d{1,9})\] ?)?(?P<text>.*)$"
+    rf"(?:{_SECONDS}"
+    rf"|\[(?P<ctime>[A-Z][a-z]{{2}} [A-Z][a-z]{{2}} [ 0-9][0-9] {_CLOCK} [0-9]{{4}})(?: <[^>]*>)?\]"
+    rf"|(?P<iso>[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{_CLOCK}[,.][0-9]{{1,9}}[+-][0-9]{{2}}:?[0-9]{{2}})"
+    r"|\[(?P<relative>[A-Z][a-z]{2}[ 0-9][0-9] [0-9]{2}:[0-9]{2}| *[+-][0-9]{1,10}\.[0-9]{1,9})\])? ?"
+    rf"{_CALLER})"
 )
+# Most logs have nothing but these two, and a regular expression of a tenth the size is four times as fast.
+_PLAIN = rf"^(?P<prefix>{_PRIORITY}{_SECONDS} ?{_CALLER})"
+_IS_PLAIN = r"^(?:<[0-9]{1,3}>)?\[ *[0-9]{1,10}\.[0-9]{3,9}[\] ]"
 KMSG = (
-    r"^(?P<priority>\d{1,3}),(?P<sequence>\d{1,18}),(?P<micros>\d{1,15}),[-c+]"
-    r"(?:,caller=(?P<caller>[TC]\d{1,9}))?(?:,[^;]{0,200})?;(?P<text>.*)$"
+    r"^(?P<prefix>(?P<priority>[0-9]{1,3}),(?P<sequence>[0-9]{1,18}),(?P<micros>[0-9]{1,15}),[-c+]"
+    r"(?:,caller=(?P<caller>[TC][0-9]{1,9}))?(?:,[^;]*)?;)"
 )
 HILOG = (
-    r"^ *(?:[A-Za-z_]\w* )?(?:(?P<year>\d{4}-)?(?P<date>\d\d-\d\d) (?P<clock>\d\d:\d\d:\d\d)|(?P<seconds>\d{1,10}))"
-    r"\.(?P<fraction>\d{1,9})(?: [+-]\d{4})? +(?P<pid>\d{1,9}) +(?P<tid>\d{1,9}) +(?P<level>[DIWEF]) +"
-    r"(?:(?P<domain>[A-Z]?[0-9a-fA-F]{5})/)?(?P<tag>.*?): ?(?P<text>.*)$"
+    r"^(?P<prefix> *(?:[A-Za-z_][0-9A-Za-z_]* )?"
+    rf"(?:(?P<year>[0-9]{{4}}-)?(?P<date>[0-9]{{2}}-[0-9]{{2}}) (?P<clock>{_CLOCK})|(?P<seconds>[0-9]{{1,10}}))"
+    r"\.(?P<fraction>[0-9]{1,9})(?: [+-][0-9]{4})? +(?P<pid>[0-9]{1,9}) +(?P<tid>[0-9]{1,9}) +(?P<level>[DIWEF]) +"
+    r"(?:(?P<domain>[A-Z]?[0-9a-fA-F]{5})/)?(?P<tag>.*?): ?)"
 )
 _VENDOR = re.compile(
     r"^(?:\[\d{4}:\d\d:\d\d \d\d:\d\d:\d\d\])?"
@@ -82,11 +91,12 @@ def _share(lines: pl.Series, name: str) -> float:
 
 
 _STARTS = {
-    "dmesg": r"^(?:<\d{1,3}>|"
-    rf"{_FACILITY} *:(?:{'|'.join(LEVELS)}) *:|\[ *[+-]?\d{{1,10}}\.\d{{3,9}}(?: <[^>]*>)?\]"
-    r"|\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}|\[[A-Z][a-z]{2}[ \d]\d \d\d:\d\d\]"
-    r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[,.]\d{1,9}[+-]\d\d:?\d\d )",
-    "kmsg": r"^\d{1,3},\d{1,18},\d{1,15},[-c+][^;]{0,200};",
+    "dmesg": r"^(?:<[0-9]{1,3}>|"
+    rf"{_FACILITY} *:(?:{'|'.join(LEVELS)}) *:|\[ *[+-]?[0-9]{{1,10}}\.[0-9]{{3,9}}(?: <[^>]*>)?\]"
+    rf"|\[[A-Z][a-z]{{2}} [A-Z][a-z]{{2}} [ 0-9][0-9] {_CLOCK} [0-9]{{4}}"
+    r"|\[[A-Z][a-z]{2}[ 0-9][0-9] [0-9]{2}:[0-9]{2}\]"
+    rf"|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{_CLOCK}[,.][0-9]{{1,9}}[+-][0-9]{{2}}:?[0-9]{{2}} )",
+    "kmsg": r"^[0-9]{1,3},[0-9]{1,18},[0-9]{1,15},[-c+][^;]*;",
     "hilog": HILOG,
 }
 
@@ -108,7 +118,9 @@ def records(lines: pl.DataFrame, name: str, losses: Losses) -> pl.DataFrame:
 
 
 def _fields(lines: pl.DataFrame, pattern: str) -> pl.DataFrame:
-    return lines.select("row", pl.col("text").str.extract_groups(pattern)).unnest("text")
+    """Return the groups of each line's prefix, and as `text` what follows it."""
+    groups = lines.select("row", "text", pl.col("text").str.extract_groups(pattern).alias("of")).unnest("of")
+    return groups.with_columns(pl.col("text").str.strip_prefix(pl.col("prefix")))
 
 
 def _nanoseconds(seconds: str, fraction: str) -> pl.Expr:
@@ -135,7 +147,10 @@ def _of_caller() -> tuple[pl.Expr, pl.Expr]:
 
 
 def _dmesg(lines: pl.DataFrame) -> pl.DataFrame:
-    fields = _fields(lines, DMESG)
+    plain = bool(lines["text"].str.contains(_IS_PLAIN).all())
+    fields = _fields(lines, _PLAIN if plain else DMESG)
+    lacking = ("facility", "level", "ctime", "iso", "relative") if plain else ()
+    fields = fields.with_columns(pl.lit(None, pl.String).alias(name) for name in lacking)
     level, facility = _of_priority()
     tid, cpu = _of_caller()
     seconds = pl.col("seconds").cast(pl.Int64)
