@@ -23,9 +23,9 @@ from git_hmopt.traces.whole_lines import whole_lines
 
 NO_HEAD = "line that begins no record and continues none"
 LOST_RECORDS = "record that /dev/kmsg no longer had (gap in its sequence)"
-JSON_TOO_LARGE = "bytes of dmesg --json beyond the first 64 MiB"
+JSON_TOO_LARGE = "bytes of dmesg --json beyond the first 16 MiB"
 _MOST_CONTINUATION = 64
-_MOST_JSON = 64 << 20
+_MOST_JSON = 16 << 20
 _DIALECTS = ("dmesg", "kmsg", "hilog")
 _DICTIONARY = r"^ [A-Za-z_][\w.-]*="
 

@@ -38,8 +38,9 @@ FACILITIES = (
 )  # fmt: skip
 _HILOG_LEVELS = {"D": "debug", "I": "info", "W": "warn", "E": "err", "F": "fatal"}
 BAD_TIME = "time out of range"
-BAD_JSON = "text between records of dmesg --json"
 CUT_JSON = "damaged or cut record of dmesg --json"
+GAVE_UP = "rest of dmesg --json after a hundred damaged records"
+_MOST_DAMAGED = 100  # each error counts the lines of the whole text before it
 
 _FACILITY = rf"(?:{'|'.join(FACILITIES)}|local[0-7])"
 # What stands before the text of a line. The text is no group: capturing it would cost three times the rest.
@@ -80,14 +81,13 @@ _KERNEL_DOMAIN = "fffff"
 
 
 def dialect(lines: pl.Series) -> str | None:
-    """Return which dialect at least half of the lines are of: `dmesg`, `kmsg` or `hilog`; None when none."""
-    best = max(("kmsg", "hilog", "dmesg"), key=lambda name: _share(lines, name))
-    return best if _share(lines, best) >= 0.5 else None
-
-
-def _share(lines: pl.Series, name: str) -> float:
-    counted = lines.filter(~lines.str.contains(r"^(?: [A-Z]\w*=.*|\s*)$")) if name == "kmsg" else lines
-    return heads(counted, name).mean() or 0.0 if len(counted) else 0.0  # type: ignore[return-value]  # mean of booleans
+    """Return of which dialect most lines are: `dmesg`, `kmsg` or `hilog`; None when fewer than half are of any."""
+    counted = lines.filter(~lines.str.contains(r"^(?: [A-Z]\w*=.*|\s*)$"))
+    begins = {name: heads(counted, name) for name in _STARTS}
+    known = begins["dmesg"] | begins["kmsg"] | begins["hilog"]
+    if not len(counted) or 2 * int(known.sum()) < len(counted):
+        return None
+    return max(begins, key=lambda name: int(begins[name].sum()))
 
 
 _STARTS = {
@@ -296,12 +296,16 @@ def from_json(text: str, losses: Losses) -> pl.DataFrame:
 def _objects(text: str, losses: Losses) -> Iterator[dict[str, object]]:
     # Numbers stay text: a time must not pass through a float.
     decoder = json.JSONDecoder(parse_float=str, parse_int=str)
-    at = text.find("[")
+    at, damaged = text.find("["), 0
     while (at := text.find("{", at + 1)) >= 0:
         try:
             found, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
             losses[CUT_JSON] += 1
+            damaged += 1
+            if damaged > _MOST_DAMAGED:
+                losses[GAVE_UP] += 1
+                return
             # A damaged record ends where the next begins, as dmesg writes them.
             at = text.find("},{", at)
             if at < 0:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from git_hmopt.traces.capture import Losses
 
@@ -34,7 +34,8 @@ _BEGINS: tuple[tuple[str, str, str], ...] = (
     ("uptime", r"\d+\.\d\d \d+\.\d\d$", r"(?!)"),
     ("task-schedstat", r"\d+ \d+ \d+$", r"(?!)"),
 )
-_SHAPES = [(kind, re.compile(begins)) for kind, begins, _ in _BEGINS]
+# One expression for all: a capture has as many lines as a log.
+_ANY_BEGINS = re.compile("|".join(f"(?P<{kind.replace('-', '_')}>{begins})" for kind, begins, _ in _BEGINS))
 _GOES_ON = {kind: re.compile(goes_on) for kind, _, goes_on in _BEGINS}
 STRONG = frozenset(
     ("stat", "schedstat", "interrupts", "softirqs", "meminfo", "vmstat", "pagetypeinfo", "buddyinfo", "zoneinfo",
@@ -59,7 +60,10 @@ class Section:
     kind: str
     path: str
     """What the capture calls it; empty where it says nothing."""
-    lines: list[str] = field(default_factory=list)
+    lines: list[str]
+
+    def __post_init__(self) -> None:
+        self.first_words = _first_words(self.lines[0])
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ def sections(lines: Iterable[str], path: str, losses: Losses) -> Iterator[Sectio
     """Yield the files of a text that is called `path`, in their order, and the times between them."""
     current: Section | None = None
     for raw in lines:
+        if raw.isspace():
+            continue
         if len(raw) > _LONGEST:
             losses[TOO_LONG] += 1
             continue
@@ -113,7 +119,8 @@ def _addressed(line: str, path: str) -> tuple[str, str | None]:
 
 
 def _begins(line: str) -> str | None:
-    return next((kind for kind, begins in _SHAPES if begins.match(line)), None)
+    match = _ANY_BEGINS.match(line)
+    return None if match is None or match.lastgroup is None else match.lastgroup.replace("_", "-")
 
 
 def _goes_on(current: Section, line: str, begins: str | None) -> bool:
@@ -122,7 +129,7 @@ def _goes_on(current: Section, line: str, begins: str | None) -> bool:
         return False
     if begins == current.kind:
         # The same file again begins with the same words again.
-        return _first_words(line) != _first_words(current.lines[0])
+        return _first_words(line) != current.first_words
     # A row of the table of blocks of pagetypeinfo cannot be told from one of buddyinfo.
     return begins is None or (current.kind, begins) == ("pagetypeinfo", "buddyinfo")
 

@@ -32,7 +32,8 @@ TOO_LARGE = "capture of /proc beyond its first 16 MiB"
 NOT_READ = "section of a kind that is not read"
 DAMAGED = "archive damaged or cut; its last files are missing"
 TOO_MANY = "archive of more than 65536 files"
-_MOST_FILES = 1 << 16
+TOO_OFTEN = "section beyond the 65536th snapshot"
+_MOST_FILES = _MOST_SNAPSHOTS = 1 << 16
 _NAMES = re.compile(
     rb"proc/|vmstat|schedstat|interrupts|softirqs|meminfo|buddyinfo|zoneinfo|pagetypeinfo|/stat\b|pressure/"
 )
@@ -147,7 +148,9 @@ def _snapshots(data: bytes, path: Path, losses: Losses) -> list[_Snapshot]:
     for name, text in _files(data, path, losses):
         place = name[: at + 1] if (at := name.rfind("proc/")) >= 0 else ""
         for section in sections(io.TextIOWrapper(io.BytesIO(text), errors="replace", newline="\n"), name, losses):
-            if isinstance(section, Moment):
+            if len(found) > _MOST_SNAPSHOTS:
+                losses[TOO_OFTEN] += 1
+            elif isinstance(section, Moment):
                 if found[-1].rows or found[-1].wall_ns is not None:
                     found.append(_Snapshot(place))
                 found[-1].wall_ns = section.ts_ns

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from git_hmopt.traces.capture import Losses
+from git_hmopt.traces.capture import BATCH, Losses
 
 PIECE = 8 << 20
 LONGEST = 1 << 20
@@ -15,7 +15,7 @@ NO_END = "last line without its end, kept as far as it goes"
 
 
 def whole_lines(stream: BinaryIO, losses: Losses) -> Iterator[list[str]]:
-    """Yield the lines in lists of about 8 MiB, without their ends (LF or CR LF); bytes that are no UTF-8 as U+FFFD.
+    """Yield the lines in lists of at most 8 MiB, without their ends (LF or CR LF); bytes that are no UTF-8 as U+FFFD.
 
     A line longer than 1 MiB is dropped and counted, and never held in memory. A last line without its end is yielded
     and counted: nobody knows whether more would have followed.
@@ -29,7 +29,7 @@ def whole_lines(stream: BinaryIO, losses: Losses) -> Iterator[list[str]]:
             piece, dropping = piece[end + 1 :], False
         whole, newline, tail = piece.rpartition(b"\n")
         if newline:
-            yield _split(rest + whole, losses)
+            yield from _split(rest + whole, losses)
             rest = tail
         else:
             rest += tail
@@ -38,10 +38,10 @@ def whole_lines(stream: BinaryIO, losses: Losses) -> Iterator[list[str]]:
             rest, dropping = b"", True
     if rest:
         losses[NO_END] += 1
-        yield _split(rest, losses)
+        yield from _split(rest, losses)
 
 
-def _split(text: bytes, losses: Losses) -> list[str]:
+def _split(text: bytes, losses: Losses) -> Iterator[list[str]]:
     lines = text.decode(errors="replace").split("\n")
     if "\r" in lines[0][-1:] or "\r" in lines[-1][-1:]:
         lines = [line.removesuffix("\r") for line in lines]
@@ -49,5 +49,7 @@ def _split(text: bytes, losses: Losses) -> list[str]:
     if len(text) > LONGEST and max(map(len, lines)) > LONGEST:
         short = [line for line in lines if len(line) <= LONGEST]
         losses[TOO_LONG] += len(lines) - len(short)
-        return short
-    return lines
+        lines = short
+    # A piece may be nothing but ends of lines.
+    for first in range(0, len(lines), BATCH):
+        yield lines[first : first + BATCH]
