@@ -76,7 +76,8 @@ class ProcSnapshot:
 
     def read(self, source: Source) -> Capture:
         """Return the capture; TraceFormatError when it has no file of /proc."""
-        if not self.recognise(source.head(), source.path.name):
+        head = source.head()
+        if not self.recognise(head, source.path.name):
             raise TraceFormatError(
                 f"{source.path}: no capture of /proc",
                 next_step="take one with: head -n -0 /proc/uptime /proc/stat /proc/vmstat /proc/interrupts",
@@ -89,11 +90,21 @@ class ProcSnapshot:
                     losses[TOO_LARGE] += 1
             yield from _events(_snapshots(data, source.path, losses))
 
-        return Capture(self.name, events)
+        return Capture(self.name, events, facts={"clock": _clock(head, source.path.name)})
 
 
 FORMAT = ProcSnapshot()
 _PATH_SAYS = re.compile(r"(?:schedstat|loadavg|uptime)(?:\.txt|\.log)?$")
+
+
+def _clock(head: bytes, name: str) -> str:
+    """Return which clock the head says: what is in an archive, or begins later, is not looked at."""
+    if _is_archive(head):
+        return "unknown"
+    found = list(sections(head.decode(errors="replace").split("\n"), name, Counter()))
+    if any(isinstance(section, Section) and section.kind == "uptime" for section in found):
+        return "boot"
+    return "wall" if any(isinstance(section, Moment) for section in found) else "unknown"
 
 
 def _is_archive(head: bytes) -> bool:

@@ -257,6 +257,8 @@ def test_two_snapshots_in_one_text(tmp_path: Path, first: str, second: str, time
     assert [row["ts_ns"] for row in vmstat] == times
     assert [row["args"].split()[0] for row in vmstat] == ["snapshot=0", "snapshot=1"]
     assert not losses
+    clock = "unknown" if not first else "boot" if first == UPTIME else "wall"
+    assert capture(FORMAT, tmp_path / "dump").facts["clock"] == clock
 
 
 def test_two_directories_of_one_archive_are_two_snapshots(tmp_path: Path) -> None:
