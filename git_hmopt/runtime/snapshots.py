@@ -47,7 +47,7 @@ class _Growth:
 
 
 def snapshots(events: Iterable[pl.DataFrame]) -> tuple[Snapshot, ...]:
-    """Return the snapshots that the events of category `proc` hold, in their order."""
+    """Return the snapshots that one capture's events of category `proc` hold, in their order."""
     found: dict[str, tuple[int | None, dict[str, dict[str, dict[str, str]]]]] = {}
     for batch in events:
         rows = batch.filter(pl.col("category") == "proc").select("ts_ns", "name", "args")

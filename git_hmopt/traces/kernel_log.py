@@ -190,11 +190,13 @@ class _Sequence:
 
 
 def _events(records: pl.DataFrame) -> pl.DataFrame:
-    kernel = names(records["text"])
+    # A line of user space is called after its tag, whatever it says.
+    kernel = records["tag"].is_null().arg_true()
+    named = records["tag"].scatter(kernel, names(records["text"].gather(kernel))) if len(kernel) else records["tag"]
     return records.select(
         "ts_ns",
         pl.lit("log").alias("category"),
-        pl.coalesce("tag", kernel.alias("name")).alias("name"),
+        named.alias("name"),
         pl.lit(None, pl.Int64).alias("dur_ns"),
         "pid",
         "tid",

@@ -68,7 +68,7 @@ HILOG = (
     r"^(?P<prefix> *(?:[A-Za-z_][0-9A-Za-z_]* )?"
     rf"(?:(?P<year>[0-9]{{4}}-)?(?P<date>[0-9]{{2}}-[0-9]{{2}}) (?P<clock>{_CLOCK})|(?P<seconds>[0-9]{{1,10}}))"
     r"\.(?P<fraction>[0-9]{1,9})(?: [+-][0-9]{4})? +(?P<pid>[0-9]{1,9}) +(?P<tid>[0-9]{1,9}) +(?P<level>[DIWEF]) +"
-    r"(?:(?P<domain>[A-Z]?[0-9a-fA-F]{5})/)?(?P<tag>.*?): ?)"
+    r"(?:(?P<domain>[A-Z]?[0-9a-fA-F]{5})/)?(?P<tag>[^:]*): ?)"
 )
 _VENDOR = re.compile(
     r"^(?:\[\d{4}:\d\d:\d\d \d\d:\d\d:\d\d\])?"

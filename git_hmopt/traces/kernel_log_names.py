@@ -6,18 +6,21 @@ from __future__ import annotations
 import polars as pl
 
 SYMPTOMS = (
-    ("oom-kill", r"oom-kill:|Out of memory: Kill|invoked oom-killer|Memory cgroup out of memory|\blowmemorykiller\b"),
+    ("oom-kill", r"oom-kill:|Out of memory: Kill|invoked oom-killer|Memory cgroup out of memory|lowmemorykiller"),
     ("page-allocation-failure", r"page allocation (?:failure|stalls)"),
     ("soft-lockup", r"BUG: soft lockup"),
     ("hard-lockup", r"Watchdog detected hard LOCKUP|hard LOCKUP on cpu"),
-    ("rcu-stall", r"detected (?:expedited )?stalls?\b|self-detected stall"),
-    ("hung-task", r"blocked for more than \d+ seconds|\bhung_task\b"),
-    ("call-trace", r"^\s*Call [Tt]race:"),
+    ("rcu-stall", r"detected (?:expedited )?stall|self-detected stall"),
+    ("hung-task", r"blocked for more than [0-9]+ seconds|hung_task"),
+    ("call-trace", r"^ *Call [Tt]race:"),
     ("rt-throttled", r"RT throttling activated"),
-    ("irq-nobody-cared", r"irq \d+: nobody cared"),
-    ("thermal", r"(?i)\bthermal\b|\bthrottl"),
+    ("irq-nobody-cared", r"irq [0-9]+: nobody cared"),
+    ("thermal", r"[Tt]hermal[^a-z]|[Tt]hrottl"),
 )
-"""Names and what the kernel prints of each; the first that fits a line names it."""
+"""Names and what the kernel prints of each; the first that fits a line names it.
+
+No boundary of words (\\b): with one, lines that are not all ASCII took ninety times as long.
+"""
 
 PLAIN = "message"
 """The name of a line in which neither a symptom nor a subsystem was recognised."""
