@@ -71,7 +71,7 @@ _COLUMNS = ("ts_ns", "end", "expected_start", "expected_end", "flag")
 
 
 def _argument(key: str) -> pl.Expr:
-    return pl.col("args").str.extract(rf"(?:^| ){key}=(\d{{1,18}})(?: |$)").cast(pl.Int64).alias(key)
+    return pl.col("args").str.extract(rf"(?:^| ){key}=([0-9]{{1,18}})(?: |$)").cast(pl.Int64).alias(key)
 
 
 def timeline_kpis(events: Iterable[pl.DataFrame]) -> tuple[Kpi, ...]:

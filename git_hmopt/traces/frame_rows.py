@@ -13,7 +13,7 @@ BACKWARDS = "frame that ends before it starts"
 OTHER_KIND = "row that is neither an actual nor an expected frame"
 NO_ACTUAL = "expected frame without an actual one"
 TWICE = "expected frame that comes again"
-_NUMBER = r"^\s*\+?(\d{1,18})(?:\.(\d*))?\s*$"
+_NUMBER = r"^\s*\+?([0-9]{1,18})(?:\.([0-9]*))?\s*$"
 
 
 def cells(table: pl.DataFrame, columns: FrameColumns) -> pl.DataFrame:
@@ -88,7 +88,7 @@ def _label(table: pl.DataFrame, columns: FrameColumns, window: str) -> pl.Expr:
     for column in columns.label:
         if table[column].null_count() < len(table):
             value = pl.col(column)
-            named = pl.when(value.str.contains(r"^\d+$")).then(pl.lit(f"{column} ") + value).otherwise(value)
+            named = pl.when(value.str.contains(r"^[0-9]+$")).then(pl.lit(f"{column} ") + value).otherwise(value)
             return named.fill_null(window or "frame")
     return pl.lit(window or "frame")
 
@@ -96,7 +96,7 @@ def _label(table: pl.DataFrame, columns: FrameColumns, window: str) -> pl.Expr:
 def _integer(column: str | None) -> pl.Expr:
     if column is None:
         return pl.lit(None, pl.Int32)
-    whole = pl.col(column).str.extract(r"^\s*(\d{1,10})\s*$")
+    whole = pl.col(column).str.extract(r"^\s*([0-9]{1,10})\s*$")
     return whole.cast(pl.Int64).cast(pl.Int32, strict=False)
 
 

@@ -180,7 +180,7 @@ class _Sequence:
 
     def count_gaps(self, lines: list[str], losses: Losses) -> None:
         text = pl.Series("text", lines, pl.String)
-        numbers = text.str.extract(r"^\d{1,3},(\d{1,18}),\d").drop_nulls().cast(pl.Int64)
+        numbers = text.str.extract(r"^[0-9]{1,3},([0-9]{1,18}),[0-9]").drop_nulls().cast(pl.Int64)
         if self._last is not None:
             numbers = pl.Series([self._last], dtype=pl.Int64).append(numbers)
         missing = numbers.diff().drop_nulls() - 1

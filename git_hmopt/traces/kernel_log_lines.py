@@ -276,7 +276,7 @@ def from_json(text: str, losses: Losses) -> pl.DataFrame:
             losses[BAD_TIME] += 1
             continue
         priority = str(record.get("pri"))
-        known = priority.isdigit() and len(priority) == 1 and int(priority) < len(LEVELS)
+        known = re.fullmatch(r"[0-7]", priority) is not None
         level = LEVELS[int(priority)] if known else priority if priority in LEVELS else None
         caller = re.match(r"\[ *([TC])(\d{1,9})\] ?", message := str(record.get("msg", "")))
         rows.append(

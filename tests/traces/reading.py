@@ -35,7 +35,7 @@ def rows(form: Format, path: Path, losses: Losses | None = None) -> list[dict[st
     return events(form, path, losses).to_dicts()
 
 
-_JUNK = (b"\n", b"\x00" * 9, b"9" * 40, b"-1", b"{", b"[")
+_JUNK = ("٣".encode() * 3, b"\n", b"\x00" * 9, b"9" * 40, b"-1", b"{", b"[")
 
 
 @st.composite

@@ -125,3 +125,26 @@ def test_samples_are_read_as_often_as_they_are_asked_for(tmp_path: Path) -> None
         (table,) = found.read_samples(losses)
         assert table.weight == (1,)
     assert not losses
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (kernel_log.FORMAT, "6,1,5,-;a\n" * 4 + "6,٣,5,-;b\n6,2,٣,-;c\n"),
+        (kernel_log.FORMAT, "<6>[    1.000000] a\n" * 4 + "<٣>[    1.000000] b\n[    ٣.٣٣٣٣٣٣] c\n"),
+        (kernel_log.FORMAT, "04-19 17:02:14.735  1  2 I A03200/t: a\n04-19 17:02:14.735  ٣  2 I A03200/t: b\n"),
+        (
+            kernel_log.FORMAT,
+            '{"dmesg": [{"pri": "²", "time": 1.5, "msg": "a"}, {"pri": 6, "time": "٣.٣", "msg": "b"}]}',
+        ),
+        (frame_timeline.FORMAT, "name,start_ns,end_ns,pid\na,1,2,٣\nb,٣,9,1\n"),
+        (proc_snapshot.FORMAT, "cpu  1 2 3 4\ncpu0 ٣ 2 3 4\nctxt ٣\n"),
+    ],
+    ids=["kmsg", "dmesg", "hilog", "json", "frames", "proc"],
+)
+def test_digits_of_other_scripts_are_no_numbers(tmp_path: Path, form: Format, text: str) -> None:
+    path = tmp_path / "capture"
+    path.write_text(text)
+    found = rows(form, path)
+    assert found
+    assert "٣" not in "".join(str((row["ts_ns"], row["pid"], row["cpu"])) for row in found)
