@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -39,7 +40,7 @@ _NAMES = re.compile(
 )
 _ARCHIVE_ERRORS = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, OverflowError, RuntimeError,
-    NotImplementedError, OSError,
+    NotImplementedError, OSError, struct.error,
 )  # fmt: skip
 """What the readers of archives raise on bytes that are none, encrypted or packed otherwise; all in memory already."""
 
@@ -128,7 +129,7 @@ def _zip(data: bytes, losses: Losses) -> Iterator[tuple[str, bytes]]:
             if number >= _MOST_FILES:
                 losses[TOO_MANY] += 1
                 return
-            if member.is_dir():
+            if member.filename.endswith("/"):
                 continue
             with archive.open(member) as stream:
                 text = stream.read(left + 1)

@@ -8,8 +8,10 @@ A wrapper that grows more than a thousandfold beyond its first 64 MiB is a bomb 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -84,28 +86,42 @@ def _unwrapped(raw: BinaryIO, path: Path) -> BinaryIO:
             if _files_of(stream, path) > 1:
                 # A directory that was packed: for the formats that consist of several files.
                 return stream
-        stream = io.BufferedReader(_Bounded(_opened(wrapper, stream), path), _PIECE)
+        stream = io.BufferedReader(_Bounded(_opened(wrapper, stream, path), path), _PIECE)
     raise TraceFormatError(f"{path}: more than {_MOST_WRAPPERS} wrappers, one in another")
 
 
-def _opened(wrapper: str, stream: BinaryIO) -> _Reads:
+def _opened(wrapper: str, stream: BinaryIO, path: Path) -> _Reads:
     if wrapper == "gzip":
         return gzip.GzipFile(fileobj=stream)
     if wrapper == "zlib":
         return _Zlib(stream)
     archive = zipfile.ZipFile(stream)
-    return archive.open(next(one for one in archive.infolist() if not one.is_dir()))
+    try:
+        return archive.open(next(one for one in archive.infolist() if _is_file(one)))
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError, struct.error) as error:
+        # Encrypted, or packed by a method that Python has not.
+        raise TraceFormatError(f"{path}: a zip that cannot be unpacked: {error}") from error
+    except OSError as error:
+        # A member may be said to lie before the file.
+        if error.errno != errno.EINVAL:
+            raise
+        raise TraceFormatError(f"{path}: a damaged zip: a member is not where its directory says") from error
 
 
 def _files_of(stream: BinaryIO, path: Path) -> int:
     try:
-        files = sum(not one.is_dir() for one in zipfile.ZipFile(stream).infolist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        files = sum(_is_file(one) for one in zipfile.ZipFile(stream).infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError, struct.error) as error:
         raise TraceFormatError(f"{path}: a damaged zip: {error}") from error
     if not files:
         raise TraceFormatError(f"{path}: a zip without a file")
     stream.seek(0)
     return files
+
+
+def _is_file(member: zipfile.ZipInfo) -> bool:
+    # ZipInfo.is_dir of Python 3.11 raises IndexError for a member without a name.
+    return not member.filename.endswith("/")
 
 
 class _Zlib:

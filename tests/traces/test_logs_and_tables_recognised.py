@@ -84,6 +84,29 @@ def test_a_damaged_zip_is_one_error(tmp_path: Path, content: bytes) -> None:
         Source(path).head()
 
 
+def test_members_without_a_name_and_encrypted_ones_are_no_crash(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("n", "cpu  1 2 3 4\n")
+    whole = packed.getvalue()
+    path = tmp_path / "capture.zip"
+    # Bit 0 of the flags, 6 bytes into the local header and 8 into the central one, says that a member is encrypted.
+    central = whole.index(b"PK\x01\x02")
+    path.write_bytes(whole[:6] + b"\x01" + whole[7 : central + 8] + b"\x01" + whole[central + 9 :])
+    with pytest.raises(TraceFormatError, match="cannot be unpacked"):
+        Source(path).head()
+    # The length of the name, 28 bytes into the central header, goes to 0 and to that of the comment 4 bytes on.
+    nameless = bytearray(whole)
+    nameless[central + 28], nameless[central + 32] = 0, 1
+    path.write_bytes(nameless)
+    with pytest.raises(TraceFormatError, match="zip"):
+        Source(path).head()
+    # The last record says that the directory lies further on than it does: members move to before the file.
+    path.write_bytes(whole[:-6] + (central + 93).to_bytes(4, "little") + whole[-2:])
+    with pytest.raises(TraceFormatError, match="zip"):
+        Source(path).head()
+
+
 def test_lines_come_in_pieces_that_fit_memory(tmp_path: Path) -> None:
     losses: Losses = Counter()
     pieces = list(whole_lines.whole_lines(io.BytesIO(b"\n" * (2 * BATCH + 5) + b"end"), losses))
