@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """A capture's bytes, whatever they are wrapped in: gzip, zlib or zip, also one in another; bounded, since wrappers lie.
 
+A zip of several files is given as it is: a format may consist of them.
 A wrapper that grows more than a thousandfold beyond its first 64 MiB is a bomb and not a capture.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import io
+import struct
 import zipfile
 import zlib
 from collections import Counter
@@ -95,6 +98,11 @@ def _unwrapped(raw: BinaryIO, path: Path) -> BinaryIO:
         wrapper = _wrapper(buffered.peek(4)[:4])
         if wrapper is None:
             return stream
+        if wrapper == "zip":
+            stream = stream if stream.seekable() else io.BufferedReader(io.BytesIO(stream.read()))
+            if _files_of(stream, path) > 1:
+                # A directory that was packed: for the formats that consist of several files.
+                return stream
         stream = io.BufferedReader(_Bounded(_opened(wrapper, stream, path), path), _PIECE)
     raise TraceFormatError(f"{path}: more than {_MOST_WRAPPERS} wrappers, one in another")
 
@@ -104,15 +112,33 @@ def _opened(wrapper: str, stream: BinaryIO, path: Path) -> _Reads:
         return gzip.GzipFile(fileobj=stream)
     if wrapper == "zlib":
         return _Zlib(stream)
-    whole = io.BytesIO(stream.read()) if not stream.seekable() else stream
+    archive = zipfile.ZipFile(stream)
     try:
-        archive = zipfile.ZipFile(whole)
-    except zipfile.BadZipFile as error:
+        return archive.open(next(one for one in archive.infolist() if _is_file(one)))
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError, struct.error) as error:
+        # Encrypted, or packed by a method that Python has not.
+        raise TraceFormatError(f"{path}: a zip that cannot be unpacked: {error}") from error
+    except OSError as error:
+        # A member may be said to lie before the file.
+        if error.errno != errno.EINVAL:
+            raise
+        raise TraceFormatError(f"{path}: a damaged zip: a member is not where its directory says") from error
+
+
+def _files_of(stream: BinaryIO, path: Path) -> int:
+    try:
+        files = sum(_is_file(one) for one in zipfile.ZipFile(stream).infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError, struct.error) as error:
         raise TraceFormatError(f"{path}: a damaged zip: {error}") from error
-    names = [one for one in archive.infolist() if not one.is_dir()]
-    if len(names) != 1:
-        raise TraceFormatError(f"{path}: a zip of {len(names)} files", next_step="unpack it and name the captures")
-    return archive.open(names[0])
+    if not files:
+        raise TraceFormatError(f"{path}: a zip without a file")
+    stream.seek(0)
+    return files
+
+
+def _is_file(member: zipfile.ZipInfo) -> bool:
+    # ZipInfo.is_dir of Python 3.11 raises IndexError for a member without a name.
+    return not member.filename.endswith("/")
 
 
 class _Zlib:
