@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from git_hmopt.traces.capture import Capture, of_tables
+from git_hmopt.traces.source import Source
 from git_hmopt.traces.stacks import SampleRows
 from git_hmopt.traces.tables import UNKNOWN, Frame, Samples, SelfCounts, TraceFormatError
 
@@ -28,6 +30,7 @@ OTHER_TOTAL = "instructions missing from the file's own total"
 
 _NAME = re.compile(r"(?P<key>fn|cfn|fl|fi|fe|cfi|cfl|ob|cob)=\s*(?:\((?P<id>\d+)\))?\s*(?P<name>.*)")
 _SPACE = {"fn": "fn", "cfn": "fn", "ob": "ob", "cob": "ob"}
+_EVENTS, _FUNCTION = re.compile(rb"^events:", re.MULTILINE), re.compile(rb"^fn=", re.MULTILINE)
 _RECURSION = re.compile(r"\d+")
 
 
@@ -217,3 +220,22 @@ def _functions(context: str) -> list[str]:
 def _symbol(name: str) -> str:
     # Code without a symbol has its address for a name.
     return UNKNOWN if name == "???" or name.startswith("0x") else name
+
+
+class Callgrind:
+    """callgrind's profile data."""
+
+    name = "callgrind"
+
+    def recognise(self, head: bytes, name: str) -> bool:
+        """Say whether it has callgrind's own header, or the line that names its events before functions."""
+        return head.startswith(b"# callgrind format") or (
+            _EVENTS.search(head) is not None and _FUNCTION.search(head) is not None
+        )
+
+    def read(self, source: Source) -> Capture:
+        """Return the capture: contexts as samples, and counts by line."""
+        return of_tables(self.name, source, samples=parse_stacks, lines=parse_lines)
+
+
+FORMAT = Callgrind()

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from git_hmopt.traces.capture import Capture, of_tables
+from git_hmopt.traces.source import Source
 from git_hmopt.traces.stacks import SampleRows
 from git_hmopt.traces.tables import UNKNOWN, Frame, Samples, TraceFormatError
 
@@ -212,3 +214,26 @@ def parse(lines: Iterable[bytes]) -> Samples:
             next_step=f"make it with: perf script --ns --show-lost-events -F {FIELDS}",
         )
     return table
+
+
+class PerfScript:
+    """The text of `perf script`."""
+
+    name = "perf-script"
+
+    def recognise(self, head: bytes, name: str) -> bool:
+        """Say whether a record begins in it, and no line before looks like another format's."""
+        lines = head.decode(errors="replace").splitlines()[:400]
+        first = [line for line in lines if line.strip() and not line.startswith("#")][:20]
+        headers = sum(
+            1 for line in first if (match := _HEADER.fullmatch(line)) and not match["rest"].startswith("prev_")
+        )
+        frames = sum(1 for line in first if line[:1] in "\t " and _FRAME.fullmatch(line))
+        return bool(headers) and bool(frames)
+
+    def read(self, source: Source) -> Capture:
+        """Return the capture; it has samples alone."""
+        return of_tables(self.name, source, samples=parse)
+
+
+FORMAT = PerfScript()

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from git_hmopt.traces import headed
+from git_hmopt.traces.capture import Capture, of_tables
+from git_hmopt.traces.source import Source
 from git_hmopt.traces.tables import SelfCounts
 
 HEADER = "hmopt-self-counts 1"
@@ -40,3 +42,20 @@ def parse(lines: Iterable[bytes]) -> SelfCounts:
         executions=tuple(row[4] for row in kept),
         skipped=dict(sorted(skipped.items())),
     )
+
+
+class SelfCountsText:
+    """Our own exact self profile."""
+
+    name = "self-counts"
+
+    def recognise(self, head: bytes, name: str) -> bool:
+        """Say whether it begins with the header."""
+        return head.startswith(f"{HEADER}\n".encode())
+
+    def read(self, source: Source) -> Capture:
+        """Return the capture; it has lines alone."""
+        return of_tables(self.name, source, lines=parse)
+
+
+FORMAT = SelfCountsText()

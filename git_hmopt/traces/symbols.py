@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from git_hmopt.traces import headed
+from git_hmopt.traces.capture import Capture, of_tables
+from git_hmopt.traces.source import Source
 from git_hmopt.traces.tables import Symbols
 
 HEADER = "hmopt-symbols 1"
@@ -30,3 +32,20 @@ def parse(lines: Iterable[bytes]) -> Symbols:
         line=tuple(row[2] for row in kept),
         skipped=dict(sorted(skipped.items())),
     )
+
+
+class SymbolsText:
+    """Our own list of where symbols are defined."""
+
+    name = "symbols"
+
+    def recognise(self, head: bytes, name: str) -> bool:
+        """Say whether it begins with the header."""
+        return head.startswith(f"{HEADER}\n".encode())
+
+    def read(self, source: Source) -> Capture:
+        """Return the capture; it has lines alone."""
+        return of_tables(self.name, source, lines=parse)
+
+
+FORMAT = SymbolsText()
