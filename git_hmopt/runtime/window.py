@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from git_hmopt.errors import MeasurementError
 from git_hmopt.traces.tables import Samples
 
 
@@ -19,13 +21,30 @@ def below(samples: Samples, symbol: str) -> Samples:
         below_it = stack[names.index(symbol) + 1 :] if symbol in names else ()
         cut.append(below_it or None)
     rows = [row for row, index in enumerate(samples.stack) if cut[index] is not None]
-    outside = len(samples) - len(rows)
+    whole = replace(samples, stacks=tuple(stack or () for stack in cut))
+    return _only(whole, rows, f"outside {symbol}")
+
+
+def between(samples: Samples, start_ns: int, end_ns: int) -> Samples:
+    """Return the samples whose time lies in `start_ns` <= time < `end_ns`; the others are counted in `skipped`.
+
+    Raises MeasurementError when no sample has a time.
+    """
+    if len(samples) and all(stamp is None for stamp in samples.ts_ns):
+        raise MeasurementError(
+            "this capture has no times, so no window can be cut out of it", next_step="leave out --window"
+        )
+    rows = [row for row, stamp in enumerate(samples.ts_ns) if stamp is not None and start_ns <= stamp < end_ns]
+    return _only(samples, rows, "outside the window")
+
+
+def _only(samples: Samples, rows: Sequence[int], reason: str) -> Samples:
+    """Return these rows alone, the others counted by the reason."""
     skipped = dict(samples.skipped)
-    if outside:
-        skipped[f"outside {symbol}"] = outside
+    if len(rows) < len(samples):
+        skipped[reason] = len(samples) - len(rows)
     return replace(
         samples,
-        stacks=tuple(stack or () for stack in cut),
         ts_ns=tuple(samples.ts_ns[row] for row in rows),
         stack=tuple(samples.stack[row] for row in rows),
         weight=tuple(samples.weight[row] for row in rows),
