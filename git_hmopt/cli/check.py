@@ -22,13 +22,16 @@ from git_hmopt.cli.number import count, positive
 from git_hmopt.cli.progress import Progress
 from git_hmopt.cli.settings import add_host_arguments, gathered, warn
 from git_hmopt.errors import ExitCode, UsageError
-from git_hmopt.loop.check import Check, Question, check
+from git_hmopt.loop.check import Check, Checked, Question, check
 from git_hmopt.loop.configuration import refuse_dirty, trusted
-from git_hmopt.report.wording import plain
+from git_hmopt.report.wording import plain, touch_text
 from git_hmopt.store.bisect import Bisect, bisect_of
 from git_hmopt.store.repository import Repository
 
 _WORDS = {ExitCode.OK: "no regression", ExitCode.NO: "regressed", ExitCode.CANNOT_TEST: "cannot tell"}
+
+_TOUCHES = 5
+"""So many touched symbols are told of each workload; JSON has all."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,9 +98,21 @@ def _base(text: str | None, bisect: Bisect | None, *, has_parent: bool) -> str:
 
 def _told(found: Check) -> str:
     lines = [f"HEAD {found.head[:12]} against {found.base[:12]}"]
-    lines += [f"{one.workload}: {one.verdict}: {plain(one.reason)}" for one in found.workloads]
+    for one in found.workloads:
+        lines.append(f"{one.workload}: {one.verdict}: {plain(one.reason)}")
+        lines += [f"  touches {plain(touched)}" for touched in _touched(one)]
     lines += [f"note: {plain(note)}" for note in found.notes]
     return "\n".join([*lines, f"answer: {_WORDS[found.answer]} (exit code {int(found.answer)})"])
+
+
+def _touched(one: Checked) -> list[str]:
+    """Return what head touches, the hot first; no more than a person reads."""
+    hottest = sorted(one.touches, key=lambda touch: -float(touch.share or 0))
+    texts = [
+        touch_text(touch.symbol, touch.how, touch.share, touch.reached_by, touch.reached_by_all) for touch in hottest
+    ]
+    more = len(texts) - _TOUCHES
+    return [*texts[:_TOUCHES], *([f"{more} more"] if more > 0 else [])]
 
 
 def _as_json(found: Check) -> str:
@@ -107,6 +122,7 @@ def _as_json(found: Check) -> str:
             "answer": int(one.answer),
             "verdict": one.verdict,
             "reason": one.reason,
+            "touches": [touch.model_dump(mode="json") for touch in one.touches],
             "deltas": [delta.model_dump(mode="json") for delta in one.deltas],
         }
         for one in found.workloads

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from git_hmopt.evidence import taxonomy
+from git_hmopt.evidence.graph import around
 from git_hmopt.evidence.risks import risk_notes
 from git_hmopt.evidence.sections import sections_of
 from git_hmopt.evidence.structure import FunctionNode, Location, UnitNode, function_of, source_name
+from git_hmopt.psg.queries import Structure
 from git_hmopt.records.base import decimal_text
 from git_hmopt.records.evidence import Attempt, EvidencePack, HotspotEvidence, LineCount, Neighbour, SourceAnchor
 from git_hmopt.records.run import HotspotRecord, Objective
@@ -39,6 +41,7 @@ class _Join:
     counts: Mapping[str, Mapping[int, int]]
     attempts: Mapping[str, Sequence[Attempt]]
     artifacts: tuple[str, ...]
+    structure: Structure | None
     units: dict[str, UnitNode | None] = field(default_factory=dict)
 
     def unit(self, path: str) -> UnitNode | None:
@@ -77,10 +80,12 @@ def build_pack(
     limit: int = 8,
     *,
     strategies: Mapping[str, Sequence[str]],
+    structure: Structure | None = None,
 ) -> EvidencePack:
     """Return the pack of the `limit` best ranked symbols; the same inputs give the same bytes.
 
-    `attempts` is by symbol, oldest first; `strategies` by bottleneck class. Paths are relative to the tree's root, in
+    `attempts` is by symbol, oldest first; `strategies` by bottleneck class; with a `structure` graph a hotspot's
+    callers are those of the whole build. Paths are relative to the tree's root, in
     `self_counts` too. What cannot be resolved is in the pack as unknown (null), with the reason in its sections.
     """
     join = _Join(
@@ -91,6 +96,7 @@ def build_pack(
         counts=_counts_by_line(self_counts),
         attempts=attempts,
         artifacts=tuple(sorted(set(artifacts))),
+        structure=structure,
     )
     bottleneck = taxonomy.classify(ranked, lambda caller, callee: _linked(join, caller, callee))
     serving = tuple(strategies.get(bottleneck.name, ()))
@@ -136,7 +142,7 @@ def _hotspot(join: _Join, item: Ranked, strategies: tuple[str, ...]) -> HotspotE
     evidence = HotspotEvidence(
         hotspot=record,
         source=source,
-        static=_static(function, join.unit(path)) if function and path else (),
+        static=_static(function, join.unit(path), join.structure) if function and path else (),
         runtime=_runtime(join.pcg, item.symbol),
         line_counts=_line_counts(join.counts, function),
         attempts=tuple(join.attempts.get(item.symbol, ())),
@@ -164,11 +170,11 @@ def _risks(symbol: str, source: SourceAnchor | None, blob: tuple[str, bytes] | N
     return risk_notes(source_name(symbol), source.text, first_line=source.first_line, file_text=file_text)
 
 
-def _static(function: FunctionNode, unit: UnitNode | None) -> tuple[Neighbour, ...]:
-    """Return callers (in the same unit) and callees with the place of the first call, and what the function uses."""
-    around = [*_callees(function), *_callers(function, unit), *_uses(function)]
+def _static(function: FunctionNode, unit: UnitNode | None, structure: Structure | None) -> tuple[Neighbour, ...]:
+    """Return callers and callees with the place of the first call, and what the function uses and hangs on."""
+    beyond = around(structure, function) if structure is not None else ()
     found: dict[tuple[str, str], Neighbour] = {}
-    for neighbour in around:
+    for neighbour in (*_callees(function), *_callers(function, unit), *_uses(function), *beyond):
         found.setdefault((neighbour.relation, neighbour.symbol), neighbour)
     return tuple(found[key] for key in sorted(found))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from git_hmopt.adapters import BuildResult
 from git_hmopt.config.explain import unknown
@@ -37,11 +38,12 @@ from git_hmopt.loop.nodes.judge import deltas_of, verdict_of
 from git_hmopt.loop.nodes.verify import same_images
 from git_hmopt.loop.plan import RunPlan
 from git_hmopt.loop.readings import Measurement, Readings
+from git_hmopt.loop.structure import changes_between, not_built, shares_of, structure_at, touched
 from git_hmopt.measure.floor import Floor
 from git_hmopt.measure.gate import Judgement, bound_of, interval_text, percent
 from git_hmopt.process.runner import kill_live
 from git_hmopt.psg.compile_database import load_database
-from git_hmopt.records.run import Delta, Objective
+from git_hmopt.records.run import Delta, Objective, TouchRecord
 from git_hmopt.records.words import Oid, RunId, Verdict, utc_now
 from git_hmopt.store.cache import Cache
 from git_hmopt.store.journal import Journal
@@ -79,6 +81,8 @@ class Checked:
     """The gate's word, or why it never came to one: `does not build`, `not measured`."""
     reason: str
     deltas: tuple[Delta, ...] = ()
+    touches: tuple[TouchRecord, ...] = ()
+    """What head changes, how hot that was when the workload was profiled last, and who reaches it."""
 
 
 @dataclass(frozen=True)
@@ -197,11 +201,29 @@ class _Workload:
         """Build both commits, measure and judge; a head that cannot be asked is an answer, a base is an error."""
         bench, question = self.bench, self.question
         reference = bench.need_reference(question.base)
+        touches = self._touches()
+        for one in touches:
+            hot = f", {float(one.share):.1%} of the profile" if one.share else ""
+            self.log.say(f"{self.name}: head touches {one.symbol}{hot}")
+        return replace(self._answer(reference), touches=touches)
+
+    def _touches(self) -> tuple[TouchRecord, ...]:
+        question = self.question
+        changes = changes_between(self.repository, question.base, question.head)
+        with structure_at(self.bench, question.base) as structure:
+            return touched(structure, changes, shares_of(self._hotspots()))
+
+    def _answer(self, reference: Mapping[str, BuildResult]) -> Checked:
+        bench, question = self.bench, self.question
         try:
             built = self._head()
             if same_images(reference, built):
                 reason = "no built object differs from base's"
-                return Checked(self.name, ExitCode.OK, Verdict.NO_CHANGE.value, reason)
+                with structure_at(bench, question.base) as structure:
+                    changes = changes_between(self.repository, question.base, question.head)
+                    aside = not_built(structure, changes)
+                told = f"{reason} ({aside})" if aside else reason
+                return Checked(self.name, ExitCode.OK, Verdict.NO_CHANGE.value, told)
             floor = self._floor()
             first = self._judged("compare/check", floor)
             if first.answer is not ExitCode.NO or not first.deltas or all(one.kind == "count" for one in first.deltas):
@@ -252,11 +274,15 @@ class _Workload:
                 yield path
         yield from compiled or (path for _, _, path in self.repository.list_tree(question.base))
 
-    def _hot_files(self) -> list[str]:
+    def _hotspots(self) -> list[dict[str, Any]]:
+        """Return the hotspots that the latest run of the workload found; none when there was none."""
         with Cache(self.repository).reading() as database:
             rows = list_runs(database, workload=self.name, limit=1)
         ranked = Book(Journal(self.repository), rows[0].name).last("hotspots.ranked") if rows else None
-        return [one["file"] for one in ranked["hotspots"] if one["file"]] if ranked else []
+        return list(ranked["hotspots"]) if ranked else []
+
+    def _hot_files(self) -> list[str]:
+        return [one["file"] for one in self._hotspots() if one["file"]]
 
     def _judged(self, stream: str, floor: Floor | None) -> Checked:
         bench, question = self.bench, self.question

@@ -55,6 +55,8 @@ class Readings:
     measured: Mapping[str, Measured] = field(default_factory=dict)
     counts: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     guards: tuple[GuardResult, ...] = ()
+    aside: str = ""
+    """Of the same objects: what leaves the change out of the build, where that is known."""
 
     def layout_controlled(self, objective: str) -> bool:
         """Say whether layouts are in the objective's interval; without one, whether they are in every other's."""
@@ -65,6 +67,7 @@ class Readings:
         """Return plain JSON; numbers are decimal text of nine digits, as everywhere in records."""
         return {
             "same_objects": self.same_objects,
+            "aside": self.aside,
             "measured": {
                 metric: {
                     **{name: getattr(one, name) for name in _PLAIN},
@@ -82,6 +85,7 @@ class Readings:
         """Read what `to_json` wrote; KeyError, TypeError or ValueError when it is not that."""
         return cls(
             same_objects=data["same_objects"],
+            aside=data.get("aside", ""),
             measured={
                 metric: Measured(
                     **{name: one[name] for name in _PLAIN},

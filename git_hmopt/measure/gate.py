@@ -92,8 +92,11 @@ def judge(
     guards: Sequence[GuardResult] = (),
     layout_controlled: bool = True,
     same_objects: bool = False,
+    aside: str = "",
 ) -> Judgement:
     """Return the verdict. `comparisons` are estimates by metric, `counts` are (base, candidate) by metric.
+
+    `aside` says of the same objects what leaves the change out of them.
 
     For an objective that is a count, every comparison is taken for a time, where less is better. "Worse" and "better"
     below are in the objective's own direction. The bound is `bound_of`; a count "fell" when it did by the margin.
@@ -120,7 +123,8 @@ def judge(
     the margin: `regressed`; 14: else `no-change`.
     """
     if same_objects:
-        return _no(1, Verdict.NO_CHANGE, "The candidate changes no built object: every image is byte-identical.")
+        reason = "The candidate changes no built object: every image is byte-identical"
+        return _no(1, Verdict.NO_CHANGE, f"{reason} ({aside})." if aside else f"{reason}.")
     facts = _Facts(objective, comparisons, counts, floor, accept, tuple(guards), layout_controlled)
     contradiction = _count_against_time(facts)
     if contradiction:

@@ -147,7 +147,7 @@ class Extraction:
                 is_inline=bool(self._clang.clang_Cursor_isFunctionInlined(cursor)),
                 type=_spelling(self._clang.clang_getCursorType(cursor)),
                 body_hash=hashlib.sha256(source[start:end]).hexdigest()[:16],
-                attributes=_attributes(head),
+                attributes=_attributes(head[: name_offset - start], _behind_parameters(head[name_offset - start :])),
             )
         )  # fmt: skip
         self._macros(source[start:end], first_line, declared.key, page)
@@ -181,15 +181,17 @@ class Extraction:
         if not declared.key or declared.key in page.definitions:
             return
         page.define(self._definition(cursor, declared, _KINDS[cursor.kind]))
-        self._fields(cursor, declared.key, file, page, offset)
+        self._fields(cursor, declared.key, file, page, offset, first=True)
 
-    def _fields(self, record: Cursor, key: str, file: str, page: _Page, offset: int) -> None:
-        clang, first = self._clang, True
+    def _fields(self, record: Cursor, key: str, file: str, page: _Page, offset: int, *, first: bool) -> None:
+        """Note a record's fields; `first` says that they begin where the record named `key` begins."""
+        clang, is_union = self._clang, record.kind == UNION
         for child in bindings.children(record):
             if child.kind in RECORDS or child.kind == ENUM:
                 inner = self._declarations.of(child).key
                 if inner == key and child.kind in RECORDS:
-                    self._fields(child, key, file, page, offset)
+                    self._fields(child, key, file, page, offset, first=first)
+                    first = first and is_union
                 elif inner:
                     self._handlers[child.kind](child, file, page, offset)
             if child.kind != FIELD:
@@ -203,7 +205,7 @@ class Extraction:
                 embedded = self._declarations.of(clang.clang_getTypeDeclaration(clang.clang_getCanonicalType(written)))
                 if embedded.key:
                     self._edge(page, key, embedded.key, Relation.INHERITANCE, "embeds", child)
-            first = False
+            first = first and is_union
             self._uses(child, key, page)
 
     # -- edges ------------------------------------------------------------------------------------------------------
@@ -254,7 +256,17 @@ def _spelling(written: bindings.Type) -> str:
     return spelled(bindings.text(bindings.library().clang_getTypeSpelling(written)))
 
 
-def _attributes(head: bytes) -> tuple[str, ...]:
-    words = _WORD.findall(_COMMENT_OR_STRING.sub(b" ", head))
+def _attributes(*parts: bytes) -> tuple[str, ...]:
+    words = [word for part in parts for word in _WORD.findall(_COMMENT_OR_STRING.sub(b" ", part))]
     found = (word.decode() for word in words if word.startswith(b"__") or word.decode() in _ATTRIBUTES)
     return tuple(dict.fromkeys(found))
+
+
+def _behind_parameters(head: bytes) -> bytes:
+    """Return what stands between a function's parameters and its body; their own attributes are not the function's."""
+    depth = 0
+    for at, byte in enumerate(head):
+        depth += (byte == 0x28) - (byte == 0x29)  # parentheses
+        if byte == 0x29 and depth == 0:
+            return head[at + 1 :]
+    return b""

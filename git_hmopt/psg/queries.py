@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import networkx as nx
@@ -363,6 +363,19 @@ class Structure:
         row = next(self._tables.rows("SELECT subsystem FROM files WHERE path = ?", (file,)), None)
         return (row[0] or "") if row else ""
 
+    def knobs_of_file(self, file: str) -> list[Guarded]:
+        """Return the knobs that decide whether a file is built, and its folder entered."""
+        return [
+            Guarded(link.source, f"file {file}", built, 0, 0, link.detail, True, False)
+            for built in _file_and_folders(file)
+            for link in self.links(f"file {built}", Direction.IN, (Relation.CONFIG_GUARD,))
+        ]
+
+    def knob_values(self) -> dict[str, str]:
+        """Return the config values of the build as its autoconf.h has them; none where it has no such file."""
+        values: dict[str, str] = json.loads(self._tables.get("knobs") or "{}")
+        return values
+
     def knobs_of(self, symbol: str) -> list[Guarded]:
         """Return the knobs that decide about a symbol."""
         found: dict[tuple[str, str, bool], Guarded] = {}
@@ -376,10 +389,8 @@ class Structure:
                 whole = begins <= place.first_line and place.last_line <= ends
                 one = Guarded(knob, symbol, place.file, begins, ends, sense, whole, place.approximate)
                 found.setdefault((knob, sense, whole), one)
-            for built in _file_and_folders(place.file):
-                for link in self.links(f"file {built}", Direction.IN, (Relation.CONFIG_GUARD,)):
-                    one = Guarded(link.source, symbol, built, 0, 0, link.detail, True, False)
-                    found.setdefault((link.source, built, True), one)
+            for one in self.knobs_of_file(place.file):
+                found.setdefault((one.knob, one.file, True), replace(one, symbol=symbol))
         return list(found.values())
 
     # -- diffs ------------------------------------------------------------------------------------------------------

@@ -82,6 +82,8 @@ class Uses:
         """Whether a member or a subscript stands between that operator and the next reference."""
         self._callee = NOTHING
         """Whom the call right above calls: the reference that follows is the same use."""
+        self._unnamed_call = False
+        """Whether the call right above has not said yet whom it calls."""
         self._stored_into = NOTHING
         """The field that the assignment right above writes."""
         self._written: bindings.Type | None = None
@@ -101,7 +103,7 @@ class Uses:
         if handler is not None:
             handler(cursor)
         elif kind not in (_UNEXPOSED, _PARENTHESES):
-            self._access, self._through = READ, False
+            self._access, self._through, self._unnamed_call = READ, False, False
         return RECURSE
 
     def _body(self, cursor: Cursor) -> None:
@@ -181,6 +183,8 @@ class Uses:
     def _call(self, cursor: Cursor) -> None:
         target = self._declarations.of(self._clang.clang_getCursorReferenced(cursor))
         self._callee = target
+        # Of `(*table->open)(x)` libclang does not say whom it calls: the first thing that is named next.
+        self._unnamed_call = target is NOTHING
         self._access, self._through = READ, False
         self._sink(CALL if target.kind == FUNCTION else INDIRECT, target, cursor, NOTHING)
 
@@ -188,10 +192,18 @@ class Uses:
         """Return what happens to a reference: a store through a pointer only reads the pointer."""
         return READ if self._through and target.is_pointer else self._access
 
+    def _is_callee(self, target: Declared, cursor: Cursor) -> bool:
+        """Say whether a reference is what the call right above calls; tell it, where the call could not."""
+        unnamed, self._unnamed_call = self._unnamed_call, False
+        if unnamed and target.key and target.kind in (FIELD, VARIABLE):
+            self._sink(INDIRECT, target, cursor, NOTHING)
+            return True
+        return target is self._callee and target is not NOTHING
+
     def _member(self, cursor: Cursor) -> None:
         target = self._declarations.of(self._clang.clang_getCursorReferenced(cursor))
         access = self._taken(target)
-        if target is self._callee and target is not NOTHING:
+        if self._is_callee(target, cursor):
             self._callee = NOTHING
         elif target.kind == FIELD:
             self._sink(access, target, cursor, NOTHING)
@@ -203,7 +215,7 @@ class Uses:
         target = self._declarations.of(self._clang.clang_getCursorReferenced(cursor))
         access = self._taken(target)
         self._access, self._through = READ, False
-        if target is self._callee and target is not NOTHING:
+        if self._is_callee(target, cursor):
             self._callee = NOTHING
         elif target.kind == FUNCTION:
             self._sink(ADDRESS, target, cursor, NOTHING)

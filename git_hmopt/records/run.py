@@ -110,6 +110,21 @@ class GraphRecord(Record):
     skipped: dict[str, int] = Field(default_factory=dict)
 
 
+class TouchRecord(Record):
+    """Something that a change of source touches."""
+
+    symbol: str
+    kind: str = Field(description="function, struct, union, enum, typedef, variable, macro, or file for the rest")
+    file: str
+    how: Literal["changed", "added", "removed"]
+    share: Decimal | None = Field(description="of the profile, 0..1; null for what the profile did not show")
+    reached_by: tuple[str, ...] | None = Field(
+        description="functions that reach it within three calls, the hot and the near ones first, the first eight; null"
+        " where there is no structure graph"
+    )
+    reached_by_all: int | None = Field(description="how many there are in all")
+
+
 class PatchRecord(Record):
     """One proposed change, as a commit on top of the best so far."""
 
@@ -126,6 +141,8 @@ class PatchRecord(Record):
     symbol: str | None
     files: tuple[str, ...]
     diff: str | None = Field(description="sha256 of the unified diff")
+    # Left out where nothing is known, so that what was stored before it was is still written as the same bytes.
+    touches: tuple[TouchRecord, ...] = Field(default=(), exclude_if=lambda value: not value)
 
 
 class Delta(Record):

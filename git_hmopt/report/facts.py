@@ -86,6 +86,19 @@ class GraphFacts:
 
 
 @dataclass(frozen=True)
+class TouchFacts:
+    """Something that a change touches."""
+
+    symbol: str
+    how: str
+    share: str | None
+    """Of the profile; None for what the profile did not show."""
+    reached_by: tuple[str, ...] | None
+    """None where there was no structure graph."""
+    reached_by_all: int | None
+
+
+@dataclass(frozen=True)
 class PatchFacts:
     """A proposed change."""
 
@@ -100,6 +113,7 @@ class PatchFacts:
     symbol: str | None
     files: tuple[str, ...]
     diff: str | None
+    touches: tuple[TouchFacts, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -261,6 +275,19 @@ def read_patch(data: Fields) -> PatchFacts:
         symbol=data.maybe_text("symbol"),
         files=data.texts("files"),
         diff=data.maybe_text("diff"),
+        touches=tuple(read_touch(one) for one in data.many("touches")),
+    )
+
+
+def read_touch(data: Fields) -> TouchFacts:
+    """Read one touch record; MalformedError names the key that is wrong."""
+    all_callers = data.maybe_whole("reached_by_all")
+    return TouchFacts(
+        symbol=data.text("symbol"),
+        how=data.text("how"),
+        share=data.maybe_decimal("share"),
+        reached_by=None if all_callers is None else data.texts("reached_by"),
+        reached_by_all=all_callers,
     )
 
 

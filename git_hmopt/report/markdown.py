@@ -25,6 +25,7 @@ from git_hmopt.report.wording import (
     skipped_line,
     text_size,
     time_head,
+    touch_text,
     verdict_label,
     verdict_sentence,
 )
@@ -153,7 +154,12 @@ def _iteration(one: Iteration) -> str:
 def _patch(patch: PatchFacts) -> str:
     where = ", ".join(_code(file) for file in patch.files) or UNKNOWN
     commit = _code(patch.commit) if patch.commit else "none, the edit did not apply"
-    return f"{_md(patch.rationale)}\n\nBy {_md(patch.proposer)}; files: {where}; commit: {commit}."
+    told = f"{_md(patch.rationale)}\n\nBy {_md(patch.proposer)}; files: {where}; commit: {commit}."
+    touched = [
+        f"- {_md(touch_text(one.symbol, one.how, one.share, one.reached_by, one.reached_by_all))}"
+        for one in patch.touches
+    ]
+    return "\n".join([told, "", "It touches", "", *touched]) if touched else told
 
 
 def _judged(evaluation: EvaluationFacts) -> list[str]:

@@ -225,3 +225,13 @@ def skipped_line(story: RunStory) -> str | None:
         return None
     listed = ", ".join(f"{count} x {plain(reason)}" for reason, count in story.skipped.items())
     return f"Not shown, because this version cannot read it: {listed}."
+
+
+def touch_text(symbol: str, how: str, share: str | None, callers: Sequence[str] | None, of: int | None) -> str:
+    """Return what a change touches, how hot that is, and who reaches it, in one sentence's part."""
+    hot = f", {float(share):.1%} of the profile" if share else ""
+    if callers is None:
+        return f"{symbol} ({how}{hot})"
+    more = (of or 0) - len(callers)
+    reached = ", ".join(callers) + (f" and {more} more" if more > 0 else "")
+    return f"{symbol} ({how}{hot}; reached by {reached or 'nobody within three calls'})"

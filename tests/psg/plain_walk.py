@@ -67,6 +67,7 @@ def _uses(top: Cursor) -> Iterator[tuple[str, str]]:
             continue
         target = cursor.referenced
         if cursor.kind == CursorKind.CALL_EXPR:
+            target = target or _named_callee(cursor)
             if target is not None and target.kind == CursorKind.FUNCTION_DECL:
                 called[_name(target)] += 1
                 yield "call", _name(target)
@@ -83,6 +84,17 @@ def _uses(top: Cursor) -> Iterator[tuple[str, str]]:
             yield "ref", _name(target)
     # The reference by which a call names its callee is the call.
     yield from (("ref", name) for name, count in referenced.items() if count > called[name])
+
+
+def _named_callee(call: Cursor) -> Cursor | None:
+    """Return what `(*table->open)(x)` calls through, which libclang does not say of the call itself."""
+    at = next(iter(call.get_children()), None)
+    while at is not None and at.kind in (
+        CursorKind.UNEXPOSED_EXPR, CursorKind.PAREN_EXPR, CursorKind.UNARY_OPERATOR, CursorKind.ARRAY_SUBSCRIPT_EXPR,
+    ):  # fmt: skip
+        at = next(iter(at.get_children()), None)
+    named = (CursorKind.MEMBER_REF_EXPR, CursorKind.DECL_REF_EXPR)
+    return at.referenced if at is not None and at.kind in named else None
 
 
 def _is_counted(cursor: Cursor, target: Cursor) -> bool:

@@ -89,3 +89,11 @@ def test_what_a_golden_evaluation_says_is_understood() -> None:
     assert read.verdict is Verdict.IMPROVED_COUNT
     assert [(delta.metric, delta.low) for delta in read.deltas] == [("time", "-0.018"), ("instructions", "-0.1315")]
     assert [check.passed for check in read.checks] == [True, False]
+
+
+def test_a_patch_that_was_recorded_before_its_touches_were_is_written_as_it_was() -> None:
+    stored = json.loads((GOLDEN / "patch-v1.json").read_bytes())
+    del stored["touches"]
+    before = json.dumps(stored, sort_keys=True, separators=(",", ":"))
+    read = PatchRecord.model_validate_json(before)
+    assert (read.touches, read.canonical()) == ((), before)

@@ -72,6 +72,7 @@ def verdict_of(bench: Bench, readings: Readings, floor: Floor | None, extra: Seq
         guards=(*readings.guards, *extra),
         layout_controlled=readings.layout_controlled(bench.objective.metric),
         same_objects=readings.same_objects,
+        aside=readings.aside,
     )
 
 

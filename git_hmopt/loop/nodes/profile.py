@@ -19,6 +19,7 @@ from git_hmopt.loop.book import Book
 from git_hmopt.loop.outcome import Outcome
 from git_hmopt.loop.source import source_of
 from git_hmopt.loop.state import RunState
+from git_hmopt.loop.structure import structure_at
 from git_hmopt.measure.compare import measured_case
 from git_hmopt.records.base import decimal_text
 from git_hmopt.records.evidence import Attempt as PackAttempt
@@ -228,23 +229,25 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
             reason=attempt.reason,
         )
         tried.setdefault(attempt.symbol, []).append(entry)
-    pack = build_pack(
-        bench.run,
-        bench.plan.workload,
-        best,
-        bench.repository.tree_of(best),
-        bench.objective,
-        ranking_of(bench, profile).ranked,
-        profile.locate,
-        source.try_unit,
-        source.blob,
-        profile.time or profile.counts,
-        profile.self_counts,
-        tried,
-        profile.artifacts,
-        SELECTED,
-        strategies=by_class(),
-    )
+    with structure_at(bench, best) as structure:
+        pack = build_pack(
+            bench.run,
+            bench.plan.workload,
+            best,
+            bench.repository.tree_of(best),
+            bench.objective,
+            ranking_of(bench, profile).ranked,
+            profile.locate,
+            source.try_unit,
+            source.blob,
+            profile.time or profile.counts,
+            profile.self_counts,
+            tried,
+            profile.artifacts,
+            SELECTED,
+            strategies=by_class(),
+            structure=structure,
+        )
     record = bench.artifacts.put_bytes(
         pack.canonical().encode(), kind="evidence-pack", name="evidence.json", media_type="application/json"
     )

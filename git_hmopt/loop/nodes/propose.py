@@ -15,9 +15,10 @@ from git_hmopt.loop.nodes.profile import read_pack
 from git_hmopt.loop.outcome import Outcome
 from git_hmopt.loop.source import source_of
 from git_hmopt.loop.state import RunState
+from git_hmopt.loop.structure import changes_between, shares_of, structure_at, touched
 from git_hmopt.measure.gate import rejected
 from git_hmopt.measure.policy import Change, Violation, check_policy
-from git_hmopt.records.run import AgentMessage, CheckRecord, PatchRecord
+from git_hmopt.records.run import AgentMessage, CheckRecord, PatchRecord, TouchRecord
 from git_hmopt.records.words import Oid, RunId, candidate_ref
 from git_hmopt.store.journal import OpDraft
 from git_hmopt.store.repository import ChangedPath, RefUpdate
@@ -94,7 +95,8 @@ def apply_patch(bench: Bench, state: RunState) -> Outcome:
     commit = bench.repository.commit(tree, [best], candidate_message(bench, state, proposal))
     changed = bench.repository.changed_paths(best, commit)
     paths = tuple(change.path for change in changed)
-    record = _patch_record(bench, state, proposal, commit, tree, paths)
+    touches = _touches(bench, best, commit)
+    record = _patch_record(bench, state, proposal, commit, tree, paths).model_copy(update={"touches": touches})
     new: RunState = {**state, "current_patch_id": commit}
     drafts = [_applied(record, iteration)]
     refs = [RefUpdate(candidate_ref(bench.run, iteration), commit, None)]
@@ -108,6 +110,17 @@ def apply_patch(bench: Bench, state: RunState) -> Outcome:
         judged = rejected(violation.rule, detail)
         return record_evaluation(bench, new, judged, checks=[check], extra=drafts, keep=[commit], refs=refs)
     return Outcome(new, drafts, keep=[commit], refs=refs)
+
+
+def _touches(bench: Bench, best: Oid, commit: Oid) -> tuple[TouchRecord, ...]:
+    """Return what the candidate touches, from its text and best's graph: nothing of it has been built yet."""
+    shares = shares_of(Book(bench.journal, bench.run).need("hotspots.ranked")["hotspots"])
+    with structure_at(bench, best) as structure:
+        found = touched(structure, changes_between(bench.repository, best, commit), shares)
+    for one in found:
+        hot = f", {float(one.share):.1%} of the profile" if one.share else ""
+        bench.log.say(f"touches {one.symbol}{hot}")
+    return found
 
 
 def _apply(bench: Bench, best: Oid, proposal: Proposal) -> Oid:

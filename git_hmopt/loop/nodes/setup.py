@@ -15,6 +15,7 @@ from git_hmopt.loop.bench import Arm, Bench
 from git_hmopt.loop.outcome import Outcome
 from git_hmopt.loop.source import source_of
 from git_hmopt.loop.state import RunState
+from git_hmopt.loop.structure import structure_at
 from git_hmopt.psg.unit import Unit
 from git_hmopt.records.base import canonical_json
 from git_hmopt.records.words import Oid, RunStatus, best_ref
@@ -75,7 +76,7 @@ def snapshot_repo(bench: Bench, state: RunState) -> Outcome:
 
 
 def static_analysis_psg(bench: Bench, state: RunState) -> Outcome:
-    """Parse what the workload enters: its overlay's units, or all units of a small project.
+    """Bring the structure graph to base, and parse what the workload enters: its overlay's units, or a small project's.
 
     A kernel's units need generated headers, so the base is built first; `baseline_build_test` finds it built.
     """
@@ -91,7 +92,9 @@ def static_analysis_psg(bench: Bench, state: RunState) -> Outcome:
             skipped["unit that could not be parsed"] = skipped.get("unit that could not be parsed", 0) + 1
         else:
             units.append(unit)
-    graph = static_graph(units)
+    with structure_at(bench, Oid(state["best"])) as structure:
+        whole = structure.statistics() if structure is not None else {}
+    graph = {**static_graph(units), "whole": whole}
     artifact = bench.artifacts.put_bytes(
         canonical_json(graph).encode(), kind="graph", name="psg.json", media_type="application/json"
     )
@@ -104,7 +107,7 @@ def static_analysis_psg(bench: Bench, state: RunState) -> Outcome:
         "skipped": skipped,
     }
     bench.log.say(f"static graph: {len(units)} units, {record['nodes']} functions, {record['edges']} calls")
-    data = {"graph": record, "artifact": artifact.model_dump(mode="json"), "notes": source.notes}
+    data = {"graph": record, "artifact": artifact.model_dump(mode="json"), "notes": source.notes, "whole": whole}
     return Outcome(state, [OpDraft("graph.built", "static_analysis_psg", data=data)])
 
 

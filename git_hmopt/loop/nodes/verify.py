@@ -17,6 +17,7 @@ from git_hmopt.loop.nodes.setup import run_tests, tallied
 from git_hmopt.loop.outcome import Outcome
 from git_hmopt.loop.readings import Measurement, Readings
 from git_hmopt.loop.state import RunState
+from git_hmopt.loop.structure import changes_between, not_built, structure_at
 from git_hmopt.measure.correctness import compare_outputs, compare_tests, compare_warnings, fresh_cases
 from git_hmopt.measure.gate import Judgement, incorrect, rejected, unmeasured
 from git_hmopt.measure.outcome import check_record
@@ -121,7 +122,7 @@ def profile_candidate(bench: Bench, state: RunState) -> Outcome:
     drafts: list[OpDraft] = []
     if same_images(reference, built):
         bench.log.say("no built object changes")
-        readings = Readings(same_objects=True)
+        readings = Readings(same_objects=True, aside=_left_out(bench, best, candidate))
     else:
         floor, floor_drafts = floor_for(bench, state)
         drafts += floor_drafts
@@ -136,6 +137,12 @@ def profile_candidate(bench: Bench, state: RunState) -> Outcome:
             return _not_measured(bench, state, error, drafts)
     drafts.append(OpDraft("patch.measured", "profile_candidate", iteration, data={"readings": readings.to_json()}))
     return Outcome(state, drafts)
+
+
+def _left_out(bench: Bench, best: Oid, candidate: Oid) -> str:
+    """Return what leaves a change out of the build, as the structure graph has it."""
+    with structure_at(bench, best) as structure:
+        return not_built(structure, changes_between(bench.repository, best, candidate))
 
 
 def _not_measured(bench: Bench, state: RunState, error: MeasurementError, drafts: list[OpDraft]) -> Outcome:
