@@ -44,7 +44,8 @@ _TITLE = re.compile(
 )
 _ONMOUSEOVER = re.compile(r"s\((?P<quote>['\"])(?P<title>.*)(?P=quote)\);?", re.DOTALL)
 _INVERTED = re.compile(r"\binverted\s*=\s*(true|1)\b")
-_MARK = re.compile(rb"<svg\b|hmopt-flame")
+# Other tools' pages have drawings, too: only ours is a flame graph.
+_OURS = b"hmopt-flame"
 
 
 @dataclass
@@ -88,8 +89,8 @@ class FlamegraphSvg:
     name = "flamegraph-svg"
 
     def recognise(self, head: bytes, name: str) -> bool:
-        """Say whether it is XML that draws."""
-        return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<" and _MARK.search(head) is not None
+        """Say whether it is a drawing, or a page of ours."""
+        return _root(head).startswith(b"<svg") or (head.startswith(b"<!DOCTYPE html>") and _OURS in head[:1000])
 
     def read(self, source: Source) -> Capture:
         """Return the capture; it has samples alone."""
@@ -97,6 +98,24 @@ class FlamegraphSvg:
 
 
 FORMAT = FlamegraphSvg()
+
+
+def _root(head: bytes) -> bytes:
+    """Return a document from its root element on: after its declaration, comments and document type."""
+    rest = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    while rest.startswith((b"<?", b"<!")):
+        end = _end(rest)
+        _, found, rest = rest.partition(end)
+        rest = rest.lstrip(b" \t\r\n>" if end == b"]" else None) if found else b""
+    return rest
+
+
+def _end(rest: bytes) -> bytes:
+    """Return what ends the comment, declaration or document type that stands first."""
+    if rest.startswith(b"<!--"):
+        return b"-->"
+    # An internal subset has declarations of its own in its brackets.
+    return b"]" if b"[" in rest[: rest.find(b">")] else b">"
 
 
 def _samples(source: Source, losses: Losses) -> Samples:

@@ -102,6 +102,22 @@ def test_frames_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
     assert losses == {flamegraph_svg.NO_COUNT: 1, flamegraph_svg.NO_PLACE: 3, flamegraph_svg.ORPHAN: 1}
 
 
+@pytest.mark.parametrize(
+    ("head", "is_one"),
+    [
+        (b"<svg>", True), (b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- a -->\n<svg>", True),
+        (b"<!DOCTYPE svg [<!ENTITY a 'b'>]>\n<svg>", True), (b"<!DOCTYPE svg PUBLIC 'a' 'b'><svg>", True),
+        (b"<!DOCTYPE html><html><svg>", False), (b"<?xml version='1.0'?><html><svg>", False), (b"<!-- <svg>", False),
+        (b"<!-- -->" * 8000, False), (b"<!DOCTYPE svg [x]>" * 3600, False), (b"<?xml" + b" " * 65000, False),
+        (b"<!--a--><!DOCTYPE svg [--> ]>" * 2000, False),
+    ],
+)  # fmt: skip
+def test_only_a_drawing_is_recognised_and_soon(head: bytes, is_one: bool) -> None:
+    begun = time.monotonic()
+    assert FORMAT.recognise(head, "x") is is_one
+    assert time.monotonic() - begun < 1
+
+
 def test_more_than_a_flame_graph_can_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flamegraph_svg, "_MOST_ELEMENTS", 100)
     with pytest.raises(TraceFormatError, match="more than 100 elements is not read"):
