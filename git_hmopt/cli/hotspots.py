@@ -26,6 +26,8 @@ from git_hmopt.report.table import aligned
 from git_hmopt.report.wording import UNKNOWN, fit, plain
 from git_hmopt.runtime.ranking import RankerName
 
+INTERMIXED = True
+"""Options may stand between arguments, as with git: `a.svg --ranker self b.svg`."""
 _SYMBOLS = 10
 _WIDTH = 48
 _WINDOW = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?\.\.([0-9]{1,9})(?:\.([0-9]{1,9}))?")

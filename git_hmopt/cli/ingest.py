@@ -27,6 +27,8 @@ from git_hmopt.report.wording import fit, plain
 from git_hmopt.store.ingest import ingest
 from git_hmopt.store.repository import Repository
 
+INTERMIXED = True
+"""Options may stand between arguments, as with git: `artifacts --run RUN PATH`."""
 _STANDARD_INPUT = "-"
 _SYMBOLS = 4
 

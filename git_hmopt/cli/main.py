@@ -228,8 +228,9 @@ def _dispatch(words: list[str]) -> ExitCode:
         what = "an option of git hmopt" if name.startswith("-") else "a git hmopt command"
         raise UsageError(f"'{name}' is not {what}", next_step=step)
     command, parser = command_of(name)
-    # As with git, options may stand between arguments: `ingest artifacts --run RUN PATH`.
-    code: ExitCode = command.run(parser.parse_intermixed_args(words[1:]))
+    # argparse's own message is better where nothing has to stand between arguments.
+    parse = parser.parse_intermixed_args if getattr(command, "INTERMIXED", False) else parser.parse_args
+    code: ExitCode = command.run(parse(words[1:]))
     return code
 
 
