@@ -167,6 +167,7 @@ class _Updating:
             listed, known = self._sources.listings, self._tables.folders()
             self._tables.put_folders({folder: names for folder, names in listed.items() if known.get(folder) != names})
             self._tables.remember("knobs", json.dumps(self._knobs))
+        self._drop_old_headers(planned)
         self._shards.trim()
         return self._done
 
@@ -310,9 +311,10 @@ class _Updating:
             facts = {path: self._shards.shard(key, path) for path in self._shards.paths(key)}
             if any(data is None for data in facts.values()):
                 continue
-            own = {path: data for path, data in facts.items() if data is not None and _is_own(one, path)}
-            if one.headers:
-                own = {path: data for path, data in facts.items() if data is not None}
+            own = {
+                path: data for path, data in facts.items()
+                if data is not None and (one.headers or _is_own(one, path))
+            }  # fmt: skip
             self._shards.used([(one.key, key)])
             self._keys[one.path] = key
             with self._tables.transaction():
@@ -349,6 +351,14 @@ class _Updating:
                         return None
             self._made[name] = path
         return self._made[name]
+
+    def _drop_old_headers(self, planned: Mapping[str, Planned]) -> None:
+        """Remove precompiled headers of configurations that are no more; each is ten megabytes."""
+        wanted = {self._header_path(one).stem for one in planned.values() if one.headers}
+        folder = self._graph.path.with_suffix(".pch")
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.stem not in wanted:
+                path.unlink()
 
     def _parse(self, todo: Sequence[Task], planned: Mapping[str, Planned]) -> None:
         count = 0

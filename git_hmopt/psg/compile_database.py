@@ -116,8 +116,8 @@ def kbuild_database(build: Path, *, root: Path) -> CompileDatabase:
         if named is None or saved is None or not named[1].endswith(".c"):
             continue  # linked from other objects, or assembled
         file = below(top, directory, named[1])
-        # Host tools are compiled for this machine, with other headers.
-        if file is None or _HOST_TOOL.search(file):
+        # Host tools are compiled for this machine, with other headers; tools/ names its sources from its own folder.
+        if file is None or _HOST_TOOL.search(file) or _HOST_TOOL.search(record.relative_to(build).as_posix()):
             outside += 1
         else:
             commands.setdefault(file, CompileCommand(top, directory, file, _saved_arguments(saved, record)))

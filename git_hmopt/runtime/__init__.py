@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From tables: the runtime call graph and the ranking of hotspots.
+"""From tables: KPIs of events, the runtime call graph and the ranking of hotspots.
 
 May import `traces`, `records` and `errors`; pure functions from values to values.
-Tables come from `traces`, graphs and ranked symbols go to `evidence` and `loop`.
+Tables come from `traces`; KPIs, graphs and ranked symbols go to `evidence` and `loop`.
 """

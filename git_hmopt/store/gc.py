@@ -73,7 +73,7 @@ def planned(repository: Repository, *, busy: str | None = None, now: float | Non
         if at - path.lstat().st_mtime > DAY_S:
             sweep.files.append(Going("incoming", path, _size(path), "left over from a write that did not end"))
     if busy:
-        sweep.stays.append(f"artifacts, layouts, floors and scratch files: {busy} is at work here")
+        sweep.stays.append(f"artifacts, layouts, floors, structure graphs and scratch files: {busy} is at work here")
     else:
         _artifacts(repository, sweep, journals, at)
         _caches(repository, sweep, journals, closed, at)
@@ -143,7 +143,7 @@ def _caches(repository: Repository, sweep: Sweep, journals: Journals, closed: se
     """Find what saves a later run time and was not used for long: by its times, and by what recent runs name."""
     recent = _recent(repository, journals, closed, at)
     images = {name[:16] for run in recent for name in journals.named[run]}
-    for what in ("layouts", "floors", "scratch"):
+    for what in ("layouts", "floors", "scratch", "structure"):
         for path in _below(repository.home / what):
             if path.name not in images and at - _used(path) > UNUSED_S:
                 sweep.files.append(Going(what, path, _size(path), "no run of the last 30 days used it"))

@@ -164,17 +164,25 @@ class BuildTree:
     def _state(self) -> _State:
         try:
             record = json.loads(self._state_file.read_bytes())
-            if record["v"] == 1:
+            # Build output has paths in it: a tree that was moved with its repository would build other bytes than one
+            # that was made here.
+            if record["v"] == 1 and record.get("root", str(self.root)) == str(self.root):
                 return _State(record["tree"], record["moving"], tuple(record["added"]))
         except FileNotFoundError:
             return _State(None, moving=self.root.exists())
         except (ValueError, KeyError, TypeError):
             pass
-        # Unreadable, or of another version: what lies there cannot be known.
+        # Unreadable, of another version or from elsewhere: what lies there cannot be used.
         return _State(None, moving=True)
 
     def _write(self, state: _State) -> None:
-        record = {"v": 1, "tree": state.tree, "moving": state.moving, "added": list(state.added)}
+        record = {
+            "v": 1,
+            "tree": state.tree,
+            "moving": state.moving,
+            "added": list(state.added),
+            "root": str(self.root),
+        }
         self._state_file.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._state_file.with_name(self._state_file.name + ".new")
         try:

@@ -45,6 +45,11 @@ BATCH = 200_000
 """Rows of a batch, about."""
 _LONGEST_LINE = 16 << 20
 
+LOST_EVENTS = "lost_events"
+"""The name of the event, of category `other`, that says: events of its `cpu` are missing before here. It is no event of
+the kernel's; its time may be unknown, its `args` are `count=` where the trace says how many. What is open on that CPU,
+and a thread that waits for one, has an unknown end."""
+
 Losses = Counter[str]
 """How many lines, records or bytes were not used, by the reason in words."""
 

@@ -156,7 +156,7 @@ def test_leftovers_of_writes_go_after_a_day(world: World) -> None:
     assert [path.name for path in incoming.iterdir()] == ["young"]
 
 
-@pytest.mark.parametrize("what", ["layouts", "floors", "scratch"])
+@pytest.mark.parametrize("what", ["layouts", "floors", "scratch", "structure"])
 def test_what_no_run_used_for_a_month_goes(world: World, what: str, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("mine")
@@ -191,7 +191,10 @@ def test_while_a_run_is_at_work_what_it_may_need_stays(
     with alone(world.repository, OTHER_RUN):
         assert main(["gc", "--yes"]) == 0
         said = capsys.readouterr().err
-    assert f"stays: artifacts, layouts, floors and scratch files: run {OTHER_RUN} is at work here" in said
+    assert (
+        f"stays: artifacts, layouts, floors, structure graphs and scratch files: run {OTHER_RUN} is at work here"
+        in said
+    )
     assert all(path.exists() for path in old) and not leftover.exists()
     assert main(["gc", "--yes"]) == 0
     assert not any(path.exists() for path in old)

@@ -118,6 +118,20 @@ def test_worktrees_share_the_build_trees(tmp_path: Path) -> None:
     assert tree.tree == BuildTree.named("base", Repository.open(origin.cwd)).tree
 
 
+def test_a_tree_that_was_moved_with_its_repository_is_made_anew(tmp_path: Path) -> None:
+    shell = make_repository(tmp_path / "here")
+    repository = Repository.open(shell.cwd)
+    base = _head_tree(repository)
+    BuildTree.named("base", repository).checkout(base)
+    (repository.home / "trees/base/src/built.o").write_text("an object with the old place in it")
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = Repository.open(tmp_path / "there" / shell.cwd.relative_to(tmp_path / "here"))
+    tree = BuildTree.named("base", moved)
+    assert tree.tree is None
+    tree.checkout(base)
+    assert _same_as(moved, base, tree.root) and not (tree.root / "built.o").exists()
+
+
 def test_copy_keeps_times_so_that_nothing_is_built_again(repository: Repository) -> None:
     base = _head_tree(repository)
     changed = repository.write_tree(base, {"lib/sort.c": b"x\n"})

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All KPIs of a capture in one pass over its events, and which of them are worse than a baseline's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from git_hmopt.records.base import decimal_text
+from git_hmopt.runtime.batches import Batch, batches
+from git_hmopt.runtime.frames import FrameTimeline, JankWindow
+from git_hmopt.runtime.irq import Interrupts
+from git_hmopt.runtime.kpi import Kpi, same_rule
+from git_hmopt.runtime.power import Power
+from git_hmopt.runtime.reclaim import Reclaim
+from git_hmopt.runtime.sched import Sched
+from git_hmopt.traces.capture import Capture, Losses
+
+MARGIN = 0.05
+"""A relative change that is worth a flag: one capture against one tells no less."""
+
+_BETTER_HIGH = ("fps_avg", "device_fps", "reclaim_efficiency")
+_BETTER_LOW = (
+    "frame_drop_rate", "frames_lost", "hitch_ms_per_s", "jank_", "stall_rate", "severe_stalls", "sched_latency",
+    "wakeup_latency", "waking_latency", "cpu_util_avg", "context_switch_rate", "preemption_ratio", "blocked_",
+    "irq_", "softirq_", "direct_reclaim_", "kswapd_active_time", "memory_kills",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kpis:
+    """What a capture tells of how the system ran."""
+
+    records: tuple[Kpi, ...]
+    windows: tuple[JankWindow, ...]
+    """The worst late frames, the worst first."""
+    start_ns: int | None
+    end_ns: int | None
+    """Times of the first and the last event, by the capture's own clock."""
+    events: int
+    losses: Mapping[str, int]
+    """What was not used, by the reason in words."""
+
+    def find(self, name: str, who: str = "all") -> Kpi | None:
+        """Return one of the records."""
+        return next((one for one in self.records if one.name == name and one.who == who), None)
+
+
+class _Accumulators:
+    """Everything that is fed batch by batch."""
+
+    def __init__(self, losses: Counter[str]) -> None:
+        self.sched = Sched(losses)
+        self.irq = Interrupts(losses)
+        self.power = Power(losses)
+        self.reclaim = Reclaim(losses, self.sched)
+        self.frames = FrameTimeline(losses, self.sched)
+
+    def feed(self, batch: Batch) -> None:
+        self.sched.feed(batch)
+        self.irq.feed(batch)
+        self.power.feed(batch)
+        self.reclaim.feed(batch)
+        self.frames.feed(batch)
+
+    def results(self, start: int, end: int) -> tuple[tuple[Kpi, ...], tuple[JankWindow, ...]]:
+        span = end - start
+        records, windows = self.frames.results()
+        records += self.sched.results(span)
+        records += self.irq.results(span)
+        records += self.power.results(end)
+        records += self.reclaim.results(span)
+        return tuple(records), windows
+
+
+def kpis_of(frames: Iterable[pl.DataFrame], losses: Losses) -> Kpis:
+    """Return the KPIs of batches of events; what their reader leaves out is counted in `losses` beside ours."""
+    found: Counter[str] = Counter()
+    accumulators = _Accumulators(found)
+    first = last = None
+    events = 0
+    for batch in batches(frames):
+        if not len(batch):
+            continue
+        accumulators.feed(batch)
+        events += len(batch)
+        known = batch.ts[batch.ts >= 0]
+        if len(known):
+            lowest, highest = int(known.min()), int(known.max())
+            first = lowest if first is None else min(first, lowest)
+            last = highest if last is None else max(last, highest)
+    records, windows = accumulators.results(first or 0, last or 0)
+    found.update(accumulators.frames.unmatched())
+    return Kpis(records, windows, first, last, events, dict(sorted((losses + found).items())))
+
+
+def kpis(capture: Capture) -> Kpis:
+    """Return the KPIs of a capture's events; of one without events none are known."""
+    losses: Losses = Losses()
+    frames = capture.read_events(losses) if capture.read_events is not None else iter(())
+    return kpis_of(frames, losses)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A KPI that is worse than its baseline."""
+
+    kpi: Kpi
+    baseline: Kpi
+    change: str | None
+    """The relative change, 0.1 is a tenth more; None where the baseline is 0."""
+
+
+def regression_flags(now: Kpis, baseline: Kpis, *, margin: float = MARGIN) -> tuple[Flag, ...]:
+    """Return what became worse by more than `margin`, the worst first.
+
+    Only numbers that both captures know, by the same rule, are compared. One capture against another has no interval:
+    a flag says where to look, not what is proven.
+    """
+    before = {(one.name, one.scope, one.who): one for one in baseline.records}
+    found = []
+    for one in now.records:
+        other = before.get((one.name, one.scope, one.who))
+        worse = _worse(one, other) if other is not None and same_rule(one, other) else None
+        if other is not None and worse is not None and worse > margin:
+            change = (
+                (float(one.value or 0) - float(other.value or 0)) / float(other.value or 0) if worse < _ALL else None
+            )
+            found.append((worse, Flag(one, other, None if change is None else decimal_text(change))))
+    found.sort(key=lambda pair: (-pair[0], pair[1].kpi.name, pair[1].kpi.who))
+    return tuple(flag for _, flag in found)
+
+
+_ALL = float("inf")
+
+
+def _worse(now: Kpi, before: Kpi) -> float | None:
+    """Return by what share of the baseline a number is worse; None where nobody can say."""
+    if now.value is None or before.value is None:
+        return None
+    sign = -1 if now.name in _BETTER_HIGH else 1 if now.name.startswith(_BETTER_LOW) else 0
+    grown = sign * (float(now.value) - float(before.value))
+    if grown <= 0:
+        return 0.0 if sign else None
+    return grown / float(before.value) if float(before.value) else _ALL
