@@ -12,6 +12,7 @@ from git_hmopt.cli.story import named_run
 from git_hmopt.errors import HmoptError, RepositoryError, UsageError
 from git_hmopt.loop.captures import Opened, named
 from git_hmopt.loop.hotspots import Place
+from git_hmopt.records.words import RunId
 from git_hmopt.report.wording import plain
 from git_hmopt.store.repository import Repository
 
@@ -26,14 +27,19 @@ def repository_here() -> Repository | None:
 
 def captures_named(repository: Repository | None, text: str | None) -> list[Opened]:
     """Return the capture in a file, or those of the run that is meant (the latest without a text)."""
+    here, run = run_or_file(repository, text)
+    return named(here, text or "", run)
+
+
+def run_or_file(repository: Repository | None, text: str | None) -> tuple[Repository | None, RunId | None]:
+    """Return the run that is meant, with its repository; None as the run when `text` is a file."""
     if text is not None and Path(text).exists():
-        return named(repository, text, None)
-    if repository is None or (text is not None and "/" in text):
-        # Says which repository is missing, unless it is plainly a file that is.
-        if text is not None and ("/" in text or Path(text).suffix):
-            raise UsageError(f"there is no file '{text}'", next_step="name a capture, or a run")
-        repository = Repository.open(Path())
-    return named(repository, text or "", named_run(repository, text))
+        return repository, None
+    if text is not None and ("/" in text or (repository is None and Path(text).suffix)):
+        raise UsageError(f"there is no file '{text}'", next_step="name a capture, or a run")
+    # Says what is wrong with the repository where there is none that can be used.
+    here = repository or Repository.open(Path())
+    return here, named_run(here, text)
 
 
 def add_event(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,7 @@ END = "# -- end\n"
 # whoever adds an option thinks of it.
 _KINDS: Mapping[str, str] = {
     "after": "captures",
+    "against": "captures",
     "base": "commits",
     "baseline": "runs",
     "before": "captures",

@@ -45,6 +45,7 @@ COMMANDS = {
     "check": "say whether HEAD is slower than a base (for git bisect run, too)",
     "ingest": "keep a snapshot of a repository's source here, or captures in a run",
     "hotspots": "rank the functions of captures, or of a run, and say where they are defined",
+    "kpis": "say how the system ran during a trace: frames, scheduling, interrupts, power, reclaim",
     "flamegraph": "draw the flame graph of a capture or a run",
     "compare": "compare two captures, function by function and stack by stack",
     "config": "show every setting and where it came from; the schema and reference of .hmopt.yaml",

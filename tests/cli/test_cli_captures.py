@@ -335,6 +335,64 @@ def test_rates_need_times(project: Project) -> None:
     )  # fmt: skip
 
 
+# -- kpis -----------------------------------------------------------------------------------------------------------
+
+
+def trace(*, run_us: int) -> str:
+    """Return a trace of one CPU on which `work` wakes, waits, and runs for so long."""
+    lines = ["# tracer: nop", "#"]
+    for number in range(10):
+        start = number * 10_000
+        for at, text in (
+            (start, "sched_wakeup: comm=work pid=7 prio=120 target_cpu=000"),
+            (start + 100, "sched_switch: prev_comm=swapper/0 prev_pid=0 prev_prio=120 prev_state=R"
+                          " ==> next_comm=work next_pid=7 next_prio=120"),
+            (start + 100 + run_us, "sched_switch: prev_comm=work prev_pid=7 prev_prio=120 prev_state=S"
+                                   " ==> next_comm=swapper/0 next_pid=0 next_prio=120"),
+        ):  # fmt: skip
+            lines.append(f"          <idle>-0     (-----) [000] d... {100 + at / 1e6:.6f}: {text}")
+    return "\n".join(lines) + "\n"
+
+
+def test_kpis_of_a_trace_and_of_a_run(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    file = write(project, "trace.ftrace", trace(run_us=2000))
+    answer = answered(project, "kpis", file)
+    records = {(one["name"], one["who"]): one for one in answer["records"]}
+    assert records["wakeup_latency_p50", "all"]["value"] == "100000"
+    assert (records["wakeup_latency_p50", "all"]["unit"], records["wakeup_latency_p50", "all"]["n"]) == ("ns", 10)
+    assert records["fps_avg", "all"]["value"] is None
+    assert (answer["events"], answer["regressions"]) == (30, [])
+    shown = project.hmopt("kpis", file).stdout
+    assert re.search(r"^  wakeup_latency_p50 +all +100000 +ns +10  sched_wakeup until", shown, re.MULTILINE)
+    assert re.search(r"^  unknown: .*fps_avg", shown, re.MULTILINE)
+    assert " fps_avg " not in shown and re.search(
+        r"^  fps_avg +all +unknown", project.hmopt("kpis", file, "--all").stdout, re.M
+    )
+    answered(project, "ingest", "artifacts", "--run", run, write(project, "a.folded", FOLDED), file)
+    again = answered(project, "kpis", run)
+    assert (again["capture"], again["records"]) == (f"{run}: trace.ftrace", answer["records"])
+
+
+def test_what_is_worse_is_flagged(project: Project) -> None:
+    before, after = write(project, "a.ftrace", trace(run_us=2000)), write(project, "b.ftrace", trace(run_us=4000))
+    done = project.hmopt("kpis", after, "--against", before)
+    assert done.returncode == 1
+    assert re.search(r"^  worse: cpu_util_avg of all: 0\.2\d* -> 0\.4\d* 1 \(\+\d+\.\d %\)$", done.stdout, re.MULTILINE)
+    assert project.hmopt("kpis", before, "--against", before).returncode == 0
+
+
+def test_a_profile_has_no_kpis(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    file = write(project, "a.folded", FOLDED)
+    for named, what in ((file, f"'{file}' (folded)"), (run, f"run {run}")):
+        done = project.hmopt("kpis", named)
+        assert (done.returncode, done.stderr) == (
+            125, f"git hmopt: {what} has no events, so no KPI is known; "
+            "KPIs are those of traces (ftrace, hitrace); of profiles there are hotspots\n",
+        )  # fmt: skip
+
+
 def test_looking_at_captures_changes_nothing(ran: tuple[Project, str]) -> None:
     project, run = ran
     file = write(project, "stacks.folded", FOLDED)

@@ -135,6 +135,7 @@ TABLE: Mapping[str, tuple[str, ...]] = {
     "git-hmopt hotspots --ranker ": ("self", "funcrank"),
     "git-hmopt hotspots --window ": (),
     "git-hmopt flamegraph 2": (RUNS,),
+    "git-hmopt kpis --against ": (RUNS,),
     "git-hmopt compare x.svg ": (RUNS,),
     "git-hmopt compare --by ": ("samples", "duration"),
     "git-hmopt run --config ": (),
