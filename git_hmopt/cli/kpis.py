@@ -2,8 +2,8 @@
 """Say how the system ran during a trace: frames, scheduling, interrupts, power and memory reclaim.
 
 Every number says on how many observations it rests and by which rule it was found; what the trace does not tell is
-unknown, which is not 0. With --against, what is worse than in another trace by more than 5 % is told first: one trace
-against one shows where to look and proves nothing. Exit code 1: something is worse.
+unknown, which is not 0. With --against, what is worse than in another trace by more than a twentieth is told first: one
+trace against one shows where to look and proves nothing. Exit code 1: something is worse.
 """
 
 from __future__ import annotations

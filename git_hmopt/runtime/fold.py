@@ -57,4 +57,6 @@ def _lines(costs: Mapping[Stack, Iterable[int]]) -> str:
 
 
 def _foldable(label: str) -> str:
-    return _CONTROL.sub(" ", label).replace(";", ":").strip() or UNKNOWN
+    name = _CONTROL.sub(" ", label).replace(";", ":").strip() or UNKNOWN
+    # A line that begins with it is a comment to most readers.
+    return f"[{name}]" if name.startswith("#") else name

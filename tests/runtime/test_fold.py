@@ -27,6 +27,7 @@ def test_stacks_are_summed_and_sorted() -> None:
 def test_what_would_part_a_line_is_replaced() -> None:
     table = samples((("ma;in", "a\nb"), 1), ((" ", "x y"), 2), ((), 3))
     assert folded(table) == "[unknown];x y 2\nma:in;a b 1\n"
+    assert folded(samples((("#private", "#x"), 1))) == "[#private];[#x] 1\n"
 
 
 def test_code_without_a_symbol_is_named_by_its_object() -> None:
