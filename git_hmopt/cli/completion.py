@@ -29,13 +29,20 @@ END = "# -- end\n"
 # What a value can be, by argparse's destination. One that is not here has no completion made for it: an error, so that
 # whoever adds an option thinks of it.
 _KINDS: Mapping[str, str] = {
+    "after": "captures",
+    "against": "captures",
     "base": "commits",
     "baseline": "runs",
+    "before": "captures",
     "below": "files",
     "build": "files",
+    "capture": "captures",
+    "captures": "captures",
     "config": "files",
     "depth": "nothing",
     "directory": "directories",
+    "event": "nothing",
+    "files": "files",
     "iteration": "nothing",
     "iterations": "nothing",
     "jobs": "nothing",
@@ -62,6 +69,7 @@ _KINDS: Mapping[str, str] = {
     "text": "nothing",
     "time": "nothing",
     "touched": "commits",
+    "window": "nothing",
     "workload": "workloads",
     "workloads": "workloads",
 }
@@ -75,7 +83,7 @@ class Argument:
     names: tuple[str, ...]
     """Its spellings; none for a positional argument."""
     takes: str | None
-    """The kind of its value, or the words it can be, after `words`; None for an option that takes no value."""
+    """The kind of its value, or the words it can be, after `words` or `words-or-files`; None when it takes no value."""
     called: str
     """How messages name its value."""
     help: str
@@ -113,7 +121,9 @@ def _argument(command: str, action: argparse.Action) -> Argument:
 
 def _kind(command: str, action: argparse.Action) -> str:
     if action.choices:
-        return " ".join(["words", *map(str, action.choices)])
+        # bash has one kind for all arguments of a command, and some of these are followed by files.
+        kind = "words-or-files" if (command, action.dest) == ("ingest", "what") else "words"
+        return " ".join([kind, *map(str, action.choices)])
     match command, action.dest:
         case "demo", "workload":
             shipped = (tree_root() / CONFIG_FILE).read_bytes()
@@ -190,7 +200,7 @@ def _zsh_spec(one: Argument) -> str:
 
 def _zsh_action(takes: str) -> str:
     kind, _, words = takes.partition(" ")
-    return f"({words})" if kind == "words" else _ZSH.get(kind, f"__git_hmopt_{kind}")
+    return f"({words})" if kind in ("words", "words-or-files") else _ZSH.get(kind, f"__git_hmopt_{kind}")
 
 
 def _plain(text: str) -> str:

@@ -43,7 +43,11 @@ COMMANDS = {
     "fetch": "take in the runs that a remote repository has",
     "sync": "fetch, then push",
     "check": "say whether HEAD is slower than a base (for git bisect run, too)",
-    "ingest": "keep a snapshot of a repository's source here, with a manifest",
+    "ingest": "keep a snapshot of a repository's source here, or captures in a run",
+    "hotspots": "rank the functions of captures, or of a run, and say where they are defined",
+    "kpis": "say how the system ran during a trace: frames, scheduling, interrupts, power, reclaim",
+    "flamegraph": "draw the flame graph of a capture or a run",
+    "compare": "compare two captures, function by function and stack by stack",
     "config": "show every setting and where it came from; the schema and reference of .hmopt.yaml",
     "doctor": "say what this host has, what it lacks, what is lost without it, and what installs it",
     "fsck": "check all that is stored here, and repair what is derived",
@@ -225,7 +229,9 @@ def _dispatch(words: list[str]) -> ExitCode:
         what = "an option of git hmopt" if name.startswith("-") else "a git hmopt command"
         raise UsageError(f"'{name}' is not {what}", next_step=step)
     command, parser = command_of(name)
-    code: ExitCode = command.run(parser.parse_args(words[1:]))
+    # argparse's own message is better where nothing has to stand between arguments.
+    parse = parser.parse_intermixed_args if getattr(command, "INTERMIXED", False) else parser.parse_args
+    code: ExitCode = command.run(parse(words[1:]))
     return code
 
 

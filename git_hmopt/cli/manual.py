@@ -26,6 +26,8 @@ EXAMPLES = {
     "--proposer patches:./my-patches\ngit hmopt show",
     "Ask who calls a function, and who reaches what the last commit touches:": "git hmopt graph --callers do_swap "
     "--depth 3\ngit hmopt graph --touched HEAD~1..HEAD",
+    "Rank what a flame graph that somebody sent shows, and compare it with another one:": "git hmopt hotspots old.svg\n"
+    "git hmopt compare old.svg new.svg --html -o difference.html",
     "Find the commit that made a workload slower:": "git bisect start BAD GOOD\ngit bisect run git hmopt check",
 }
 

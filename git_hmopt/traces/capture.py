@@ -8,14 +8,14 @@ samples are few against them and come whole.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import polars as pl
 
 from git_hmopt.traces.source import Source
-from git_hmopt.traces.tables import Samples, SelfCounts, Symbols
+from git_hmopt.traces.tables import Samples, SelfCounts, Symbols, TraceFormatError
 
 EVENTS = pl.Schema(
     {
@@ -43,6 +43,7 @@ CATEGORIES = (
 )  # fmt: skip
 BATCH = 200_000
 """Rows of a batch, about."""
+_LONGEST_LINE = 16 << 20
 
 LOST_EVENTS = "lost_events"
 """The name of the event, of category `other`, that says: events of its `cpu` are missing before here. It is no event of
@@ -82,3 +83,36 @@ class Format(Protocol):
     def read(self, source: Source) -> Capture:
         """Return the capture. Raises TraceFormatError when the bytes are of another format after all."""
         ...
+
+
+def of_tables(
+    name: str,
+    source: Source,
+    *,
+    samples: Callable[[Iterable[bytes]], Samples] | None = None,
+    lines: Callable[[Iterable[bytes]], SelfCounts | Symbols] | None = None,
+) -> Capture:
+    """Return the capture of a text whose parsers take its lines and count what they skip in their tables."""
+
+    def read_samples(losses: Losses) -> Sequence[Samples]:
+        assert samples is not None
+        with source.open() as stream:
+            table = samples(_bounded_lines(stream, source))
+        losses.update(table.skipped)
+        return [table]
+
+    def read_lines(losses: Losses) -> SelfCounts | Symbols:
+        assert lines is not None
+        with source.open() as stream:
+            table = lines(_bounded_lines(stream, source))
+        losses.update(table.skipped)
+        return table
+
+    return Capture(name, read_samples=read_samples if samples else None, read_lines=read_lines if lines else None)
+
+
+def _bounded_lines(stream: BinaryIO, source: Source) -> Iterator[bytes]:
+    while line := stream.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise TraceFormatError(f"{source.path}: a line of more than {_LONGEST_LINE >> 20} MiB")
+        yield line

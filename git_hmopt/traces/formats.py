@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from git_hmopt.traces import (
     callgrind,
+    d3_json,
+    flamegraph_svg,
     folded,
     frame_timeline,
     ftrace_text,
@@ -17,6 +19,7 @@ from git_hmopt.traces import (
     perf_stat,
     proc_snapshot,
     self_counts,
+    speedscope_json,
     symbols,
     systrace_html,
     trace_cmd,
@@ -31,6 +34,9 @@ FORMATS: tuple[Format, ...] = (
     self_counts.FORMAT,
     symbols.FORMAT,
     hiperf_report.FORMAT,
+    speedscope_json.FORMAT,
+    flamegraph_svg.FORMAT,
+    d3_json.FORMAT,
     systrace_html.FORMAT,
     perf_stat.FORMAT,
     callgrind.FORMAT,

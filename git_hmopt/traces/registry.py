@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,15 +23,9 @@ LINES = "-lines"
 
 _BUNDLED = {one.name: one for one in FORMATS}
 _KINDS = (
-    "callgrind",
-    f"callgrind{LINES}",
-    "folded",
-    "hiperf-report",
-    "perf-data",
-    "perf-script",
-    "self-counts",
-    "symbols",
-)
+    "callgrind", f"callgrind{LINES}", "d3-json", "flamegraph-svg", "folded", "hiperf-report", "perf-data",
+    "perf-script", "self-counts", "speedscope", "symbols",
+)  # fmt: skip
 
 
 def kinds() -> list[str]:
@@ -49,17 +43,28 @@ def format_of(name: str) -> Format:
     found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
     if not found:
         raise AdapterError(f"no parser reads captures of kind '{name}'", next_step=f"known are: {', '.join(kinds())}")
-    loaded: Format = found[0].load()
-    if not (hasattr(loaded, "recognise") and hasattr(loaded, "read")):
-        raise AdapterError(f"the entry point '{name}' of {GROUP} is no format: it has no recognise and read")
-    return loaded
+    return _loaded(found[0])
 
 
-def recognised(source: Source) -> Format | None:
-    """Return the first format that a capture's beginning is like; None when there is none."""
-    head = source.head()
-    others = (format_of(entry.name) for entry in entry_points(group=GROUP) if entry.name not in _BUNDLED)
-    return next((one for one in (*FORMATS, *others) if one.recognise(head, source.path.name)), None)
+def all_formats() -> Iterator[Format]:
+    """Yield every format, ours first; AdapterError when another package's cannot be used."""
+    yield from FORMATS
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        if entry.name not in _BUNDLED:
+            yield _loaded(entry)
+
+
+def _loaded(entry: EntryPoint) -> Format:
+    try:
+        found: Format = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise AdapterError(
+            f"the trace format '{entry.name}' ({entry.value}) cannot be loaded: {error}",
+            next_step="remove or repair the package that it comes from",
+        ) from error
+    if not all(hasattr(found, name) for name in ("name", "recognise", "read")):
+        raise AdapterError(f"the entry point '{entry.name}' of {GROUP} is no format: it has no recognise and read")
+    return found
 
 
 def parse(kind: str, path: Path) -> Table:

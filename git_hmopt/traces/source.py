@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A capture's bytes, whatever they are wrapped in: gzip, zlib or zip, also one in another; bounded, since wrappers lie.
 
-A zip of several files is given as it is: a format may consist of them.
-A wrapper that grows more than a thousandfold beyond its first 64 MiB is a bomb and not a capture.
+A zip of several files is given as it is: a format may consist of them. SmartPerf puts a line of its own before a trace,
+which is a wrapper, too. A wrapper that grows more than a thousandfold beyond its first 64 MiB is a bomb and not a
+capture.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ TOO_LONG = "line of more than 4 MiB"
 _MOST_WRAPPERS = 3
 _MOST_GROWTH, _FREE = 1000, 64 << 20
 _PIECE = 1 << 20
+_MARK = b"MarkPositionJSON->"
 
 
 class _Reads(Protocol):
@@ -58,7 +60,7 @@ class Source:
         """Say whether the file's own bytes are not the capture's: those of one that is not can be mapped."""
         try:
             with self.path.open("rb") as raw:
-                return _wrapper(raw.read(4)) is not None
+                return _wrapper(raw.read(len(_MARK))) is not None
         except OSError as error:
             raise MeasurementError(f"cannot read the capture {self.path}: {error.strerror or error}") from error
 
@@ -88,16 +90,19 @@ def _wrapper(head: bytes) -> str | None:
     # RFC 1950: deflate with a window of 32 KiB, and a header whose check is right.
     if len(head) >= 2 and head[0] == 0x78 and (head[0] << 8 | head[1]) % 31 == 0:
         return "zlib"
-    return "zip" if head[:4] == b"PK\x03\x04" else None
+    return "zip" if head[:4] == b"PK\x03\x04" else "mark" if head.startswith(_MARK) else None
 
 
 def _unwrapped(raw: BinaryIO, path: Path) -> BinaryIO:
     stream: BinaryIO = raw
     for _ in range(_MOST_WRAPPERS):
         buffered = cast("io.BufferedReader", stream)  # what open() and the lines below give
-        wrapper = _wrapper(buffered.peek(4)[:4])
+        wrapper = _wrapper(buffered.peek(len(_MARK))[: len(_MARK)])
         if wrapper is None:
             return stream
+        if wrapper == "mark":
+            _drop_line(buffered, path)
+            continue
         if wrapper == "zip":
             stream = stream if stream.seekable() else io.BufferedReader(io.BytesIO(stream.read()))
             if _files_of(stream, path) > 1:
@@ -105,6 +110,11 @@ def _unwrapped(raw: BinaryIO, path: Path) -> BinaryIO:
                 return stream
         stream = io.BufferedReader(_Bounded(_opened(wrapper, stream, path), path), _PIECE)
     raise TraceFormatError(f"{path}: more than {_MOST_WRAPPERS} wrappers, one in another")
+
+
+def _drop_line(stream: io.BufferedReader, path: Path) -> None:
+    if not stream.readline(HEAD).endswith(b"\n"):
+        raise TraceFormatError(f"{path}: the line of SmartPerf before the trace does not end")
 
 
 def _opened(wrapper: str, stream: BinaryIO, path: Path) -> _Reads:

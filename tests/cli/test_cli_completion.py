@@ -127,8 +127,17 @@ TABLE: Mapping[str, tuple[str, ...]] = {
     "git-hmopt config measure.l": ("measure.layouts",),
     "git-hmopt doctor ": ("upstream",),
     "git-hmopt cache ": ("rebuild", "path"),
-    "git-hmopt ingest ": ("repo",),
+    "git-hmopt ingest ": ("repo", "artifacts"),
     "git-hmopt ingest repo --allow": ("--allow-dirty",),
+    "git-hmopt ingest artifacts --run ": (RUNS,),
+    "git-hmopt hotspots ": (RUNS,),
+    "git-hmopt hotspots ./": (),
+    "git-hmopt hotspots --ranker ": ("self", "funcrank"),
+    "git-hmopt hotspots --window ": (),
+    "git-hmopt flamegraph 2": (RUNS,),
+    "git-hmopt kpis --against ": (RUNS,),
+    "git-hmopt compare x.svg ": (RUNS,),
+    "git-hmopt compare --by ": ("samples", "duration"),
     "git-hmopt run --config ": (),
 }
 

@@ -43,6 +43,11 @@ class Place:
         (self.scratch / "plain").mkdir(exist_ok=True)
         return self.project.hmopt(*argv, cwd=self.scratch / "plain", environment=ceiling).returncode
 
+    def capture(self, text: str, command: str, *argv: str) -> int:
+        """Return the exit code of a command about a file `captured` with this text."""
+        (self.scratch / "captured").write_text(text)
+        return self.project.hmopt(command, "captured", *argv, cwd=self.scratch).returncode
+
     def dirty(self, *argv: str) -> int:
         """Return the exit code of a command while a tracked file is changed."""
         self.project.write("README", "changed\n")
@@ -91,6 +96,8 @@ TABLE: tuple[tuple[int, str, Act], ...] = (
     (0, "a run that accepted something", lambda place: place.with_runs.hmopt("show").returncode),
     (0, "two runs that can be compared", lambda place: place.with_runs.hmopt("diff").returncode),
     (0, "a function that is called", lambda place: place.hmopt("graph", "table_reset", "--callers")),
+    (0, "a capture that can be ranked", lambda place: place.capture("main;work 3\n", "hotspots")),
+    (0, "two captures that can be compared", lambda place: place.capture("main;work 3\n", "compare", "captured")),
     (1, "a regression", lambda place: place.check(PLANTED)),
     (
         1,
@@ -104,10 +111,13 @@ TABLE: tuple[tuple[int, str, Act], ...] = (
     (1, "a function that nobody calls", lambda place: place.hmopt("graph", "main", "--callers")),
     (125, "a head that does not build", lambda place: place.check(BROKEN, place.commits[0])),
     (125, "a base that does not build", lambda place: place.check(BROKEN + 1)),
+    (125, "a file that is no capture", lambda place: place.capture("dear diary,\n", "hotspots")),
+    (125, "a capture without times", lambda place: place.capture("main;work 3\n", "hotspots", "--window", "1..2")),
     (128, "no repository", lambda place: place.plain("check")),
     (128, "no such commit", lambda place: place.hmopt("check", "v9")),
     (128, "changes that would not be measured", lambda place: place.dirty("check", "main")),
     (128, "commands that were never trusted", lambda place: place.hmopt("run", "--config", ".hmopt.yaml")),
+    (129, "no such event", lambda place: place.capture("main;work 3\n", "flamegraph", "--event", "cycles")),
     (129, "no such command", lambda place: place.hmopt("chekc")),
     (129, "no such option", lambda place: place.hmopt("check", "--frob")),
     (129, "no such workload", lambda place: place.hmopt("check", "main", "--workload", "lokup")),

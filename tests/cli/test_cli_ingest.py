@@ -126,16 +126,29 @@ def test_changes_that_would_not_be_in_it(project: Project) -> None:
         (
             ("tree",),
             129,
-            "ingest: argument what: invalid choice: 'tree' (choose from 'repo'); see: git hmopt ingest -h",
+            "ingest: argument what: invalid choice: 'tree' (choose from 'repo', 'artifacts'); see: git hmopt ingest -h",
         ),
         (("repo", "--rev", "v9"), 128, "'v9' is not in this repository; see: git log --oneline --all"),
         (("repo", "--path", "none"), 128, "'none' is not a directory"),
+        (("repo", "x"), 129, "ingest: --run and PATH are for 'artifacts'; name the repository with --path"),
+        (("artifacts", "x"), 129, "ingest: artifacts need --run RUN; see: git hmopt ingest -h"),
+        (
+            ("artifacts", "--run", "x"),
+            129,
+            "ingest: artifacts need a PATH, or - for standard input; see: git hmopt ingest -h",
+        ),
+        (
+            ("artifacts", "x", "--run", "x", "--rev", "y"),
+            129,
+            "ingest: --path, --rev and --allow-dirty are for 'repo'; see: git hmopt ingest -h",
+        ),
+        (("artifacts", "--run", "x", "-", "-"), 129, "ingest: standard input can be read once; name it once"),
     ],
 )
 def test_wrong_command_lines(project: Project, argv: tuple[str, ...], code: int, stderr: str) -> None:
     done = project.hmopt("ingest", *argv)
     # Python 3.12 and later quote choices another way.
-    assert done.stderr.replace("choose from repo", "choose from 'repo'") == f"git hmopt: {stderr}\n"
+    assert done.stderr.replace("from repo, artifacts", "from 'repo', 'artifacts'") == f"git hmopt: {stderr}\n"
     assert (done.returncode, done.stdout) == (code, "")
     assert project.git("for-each-ref", "refs/hmopt") == ""
 

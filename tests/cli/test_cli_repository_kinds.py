@@ -39,6 +39,7 @@ WRITING = {
     "push": ["push", "origin", "--what", "all"],
     "sync": ["sync", "origin"],
     "ingest": ["ingest", "repo"],
+    "ingest artifacts": ["ingest", "artifacts", "--run", RUN, "../stacks.folded"],
 }
 IN_A_TREE = {
     "init": ["init", "--profile", "make"],
@@ -48,7 +49,14 @@ IN_A_TREE = {
     "graph": ["graph", "line_1", "--build", "../compile_commands.json"],
     "graph --touched": ["graph", "--touched", "HEAD.."],
 }
-COMMANDS = {**READING, **WRITING, **IN_A_TREE}
+# A file can be looked at anywhere, also where there is no repository of ours.
+OF_FILES = {
+    "hotspots": ["hotspots", "../stacks.folded"],
+    "flamegraph": ["flamegraph", "../stacks.folded"],
+    "compare": ["compare", "../stacks.folded", "../stacks.folded"],
+}
+OF_A_REPOSITORY = {**READING, **WRITING, **IN_A_TREE}
+COMMANDS = {**OF_A_REPOSITORY, **OF_FILES}
 # What a command says where it does not work; a command that is not named works.
 # What init wrote is trusted, and wants to be filled in.
 UNFILLED = "this slot is not filled in"
@@ -61,11 +69,11 @@ REFUSALS: dict[str, dict[str, str]] = {
     "partial clone": {"optimize": UNFILLED, "check": UNFILLED},
     "sha256": {"optimize": UNFILLED, "check": UNFILLED},
     "alternates": {"optimize": UNFILLED, "check": UNFILLED},
-    "of another user": dict.fromkeys(COMMANDS, NOT_OURS),
+    "of another user": dict.fromkeys(OF_A_REPOSITORY, NOT_OURS),
     "read-only": {
         "cache rebuild": "writable", "retract": "permission", "fetch": "writable", "push": "writable",
-        "sync": "writable", "ingest": "", "init": "permission", "trust": "", "optimize": "", "check": "",
-        "graph": "cannot be written",
+        "sync": "writable", "ingest": "", "ingest artifacts": "", "init": "permission", "trust": "",
+        "optimize": "", "check": "", "graph": "cannot be written",
     },
 }  # fmt: skip
 
@@ -138,6 +146,7 @@ def made(kind: str, ground: Path, place: Path) -> Place:
     Clone(Shell(cwd)).fetch()
     built = [{"directory": str(cwd), "file": "lib/sort.c", "arguments": ["gcc", "-c", "lib/sort.c"]}]
     (cwd.parent / "compile_commands.json").write_text(json.dumps(built))
+    (cwd.parent / "stacks.folded").write_text("main;line_1 3\nmain 1\n")
     if kind == "of another user":
         for path in (cwd, *cwd.rglob("*")):
             os.chown(path, NOBODY, NOBODY, follow_symlinks=False)

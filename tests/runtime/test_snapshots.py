@@ -215,7 +215,9 @@ def test_what_no_snapshot_has_is_unknown_and_not_zero(tmp_path: Path) -> None:
 
 
 def test_nothing_scanned_is_no_efficiency(tmp_path: Path) -> None:
-    kpi = between(tmp_path, second=FIRST.replace("100.00 200.00", "==> x <==\n102.00 203.00"))["reclaim_efficiency", "all"]
+    kpi = between(tmp_path, second=FIRST.replace("100.00 200.00", "==> x <==\n102.00 203.00"))[
+        "reclaim_efficiency", "all"
+    ]
     assert (kpi.value, kpi.n) == (None, 0)
     assert "nothing to divide by" in kpi.rule
 

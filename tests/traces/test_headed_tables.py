@@ -128,7 +128,7 @@ def test_kinds_are_found_by_name(tmp_path: Path) -> None:
         registry.parse("symbols", tmp_path / "absent")
     with pytest.raises(
         AdapterError,
-        match=r"no parser reads captures of kind 'tea-leaves'; known are: callgrind, callgrind-lines, folded, hip",
+        match=r"no parser reads captures of kind 'tea-leaves'; known are: callgrind, callgrind-lines, d3-json, ",
     ):
         registry.format_of("tea-leaves")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from git_hmopt.traces import perf_places, perf_records, registry
-from git_hmopt.traces.source import Source
+from git_hmopt.traces.sniff import recognise
 from git_hmopt.traces.tables import TraceFormatError
 from tests.traces.captures import captured
 from tests.traces.perf_writer import PerfWriter
@@ -30,19 +30,18 @@ BEGINNINGS = {
 def test_every_format_knows_its_own(tmp_path: Path, name: str) -> None:
     path = tmp_path / "capture"
     path.write_bytes(BEGINNINGS[name])
-    found = registry.recognised(Source(path))
-    assert found is not None
+    found, _ = recognise(path)
     assert found.name == name
     path.write_bytes(gzip.compress(BEGINNINGS[name]))
-    again = registry.recognised(Source(path))
-    assert again is found
+    assert recognise(path)[0] is found
 
 
 @pytest.mark.parametrize("data", [b"", b"\x7fELF\x02\x01\x01", b"just words\nand more\n", b"PERFFILE", b"{}", b"\n"])
 def test_what_is_no_capture_is_taken_for_none(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "capture"
     path.write_bytes(data)
-    assert registry.recognised(Source(path)) is None
+    with pytest.raises(TraceFormatError, match="no capture that is known"):
+        recognise(path)
 
 
 @pytest.mark.parametrize(
@@ -59,18 +58,17 @@ def test_what_is_no_capture_is_taken_for_none(tmp_path: Path, data: bytes) -> No
         ("hiperf_report_test_callstack.txt", "hiperf-report"),
         ("inferno_example-perf-stacks-collapsed.txt", "folded"),
         ("speedscope_callgrind.name-compression.log", "callgrind"),
+        ("hitrace-bench_v1.ftrace", "ftrace"),
+        ("catapult_android_systrace.txt", "ftrace"),
+        ("smartperf_zlib.htrace", "ftrace"),
+        ("smartperf_pbreader_ffrt.htrace", "htrace"),
+        ("procfs/stat", "proc"),
+        ("inferno_example-perf-stacks.svg", "flamegraph-svg"),
+        ("speedscope_simple.speedscope.json", "speedscope"),
     ],
 )
 def test_other_peoples_captures_are_recognised(capture: str, name: str) -> None:
-    found = registry.recognised(Source(captured(capture)))
-    assert found is not None
-    assert found.name == name
-
-
-@pytest.mark.parametrize("capture", ["hitrace-bench_v1.ftrace", "catapult_android_systrace.txt", "procfs/stat"])
-def test_traces_without_samples_are_none_of_ours(capture: str) -> None:
-    found = registry.recognised(Source(captured(capture)))
-    assert found is None or found.name not in BEGINNINGS
+    assert recognise(captured(capture))[0].name == name
 
 
 def test_the_loop_is_told_what_was_lost_of_no_event(tmp_path: Path) -> None:

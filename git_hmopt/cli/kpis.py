@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Say how the system ran during a trace: frames, scheduling, interrupts, power and memory reclaim.
+
+Every number says on how many observations it rests and by which rule it was found; what the trace does not tell is
+unknown, which is not 0. With --against, what is worse than in another trace by more than a twentieth is told first: one
+trace against one shows where to look and proves nothing. Exit code 1: something is worse.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from git_hmopt.cli.captured import repository_here, run_or_file, tell_skipped
+from git_hmopt.errors import ExitCode
+from git_hmopt.loop.captures import with_events
+from git_hmopt.loop.hotspots import seconds
+from git_hmopt.report.table import aligned
+from git_hmopt.report.wording import UNKNOWN, fit, plain
+from git_hmopt.runtime.kpis import Flag, Kpis, kpis, regression_flags
+from git_hmopt.store.repository import Repository
+
+_WHO_WIDTH = 32
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("capture", nargs="?", metavar="RUN|PATH", help="a trace, or a run (default: the latest run)")
+    parser.add_argument("--against", metavar="RUN|PATH", help="the trace, or run, of before")
+    parser.add_argument(
+        "--all", action="store_true", help="also what is unknown, and numbers of single processes, threads and CPUs"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object, with every number")
+
+
+def run(options: argparse.Namespace) -> ExitCode:
+    """Print the KPIs."""
+    repository = repository_here()
+    name, found = _kpis(repository, options.capture)
+    flags: Sequence[Flag] = ()
+    if options.against is not None:
+        flags = regression_flags(found, _kpis(repository, options.against)[1])
+    if options.json:
+        told = {"v": 1, "capture": name, **asdict(found), "regressions": [asdict(one) for one in flags]}
+        print(json.dumps(told))
+    else:
+        print("\n".join(_told(name, found, flags, all_of_them=options.all)))
+    return ExitCode.NO if flags else ExitCode.OK
+
+
+def _kpis(repository: Repository | None, text: str | None) -> tuple[str, Kpis]:
+    here, run_id = run_or_file(repository, text)
+    name, capture = with_events(here, text or "", run_id)
+    return name, kpis(capture)
+
+
+def _told(name: str, found: Kpis, flags: Sequence[Flag], *, all_of_them: bool) -> Iterator[str]:
+    span = "" if found.start_ns is None or found.end_ns is None else (
+        f", {seconds(found.start_ns)}..{seconds(found.end_ns)} s"
+    )  # fmt: skip
+    yield f"{plain(name)}: {found.events} events{span}"
+    for flag in flags:
+        change = "from 0" if flag.change is None else f"{100 * float(flag.change):+.1f} %"
+        was, now = flag.baseline.value, flag.kpi.value
+        yield f"  worse: {flag.kpi.name} of {fit(flag.kpi.who, _WHO_WIDTH)}: {was} -> {now} {flag.kpi.unit} ({change})"
+    wide = [one for one in found.records if all_of_them or one.scope in ("system", "frame")]
+    shown = [one for one in wide if all_of_them or one.value is not None]
+    heads = ("name", "of", "value", "unit", "n", "rule")
+    rows = [
+        (one.name, fit(one.who, _WHO_WIDTH), one.value or UNKNOWN, one.unit, str(one.n), plain(one.rule))
+        for one in shown
+    ]
+    yield from (f"  {line}" for line in aligned(heads, rows))
+    if len(shown) < len(wide):
+        yield f"  unknown: {', '.join(one.name for one in wide if one.value is None)}"
+    if len(wide) < len(found.records):
+        yield f"  and {len(found.records) - len(wide)} of single processes, threads and CPUs (--all)"
+    for window in found.windows:
+        where = f"{seconds(window.start_ns)}..{seconds(window.end_ns)}"
+        yield f"  late frame: {where} s, {window.late_ns / 1e6:.1f} ms late, {plain(window.who)} ({plain(window.rule)})"
+    yield from tell_skipped(found.losses)

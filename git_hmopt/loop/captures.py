@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Captures that somebody names: a file, or all that a run has of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from git_hmopt.errors import MeasurementError, StoreError, UsageError
+from git_hmopt.loop.book import Book
+from git_hmopt.records.words import RunId
+from git_hmopt.runtime.window import below
+from git_hmopt.store.artifacts import ArtifactStore
+from git_hmopt.store.journal import Journal
+from git_hmopt.store.repository import Repository
+from git_hmopt.traces.capture import Capture, Losses
+from git_hmopt.traces.registry import kinds, parse
+from git_hmopt.traces.sniff import open_capture
+from git_hmopt.traces.tables import Samples, SelfCounts, Symbols
+
+READ = "capture.read"
+"""The operation that says what is in a capture that was ingested."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A capture that was read whole, but for its events."""
+
+    name: str
+    """As it was named, or as the run calls it."""
+    format: str
+    samples: tuple[Samples, ...]
+    """One table for each event that was sampled."""
+    lines: SelfCounts | Symbols | None
+    skipped: Mapping[str, int]
+
+
+def opened(path: Path, name: str | None = None) -> Opened:
+    """Read a capture file. Raises TraceFormatError when it is none, or of a format that nothing here reads."""
+    capture = open_capture(path)
+    losses = Losses()
+    samples = tuple(capture.read_samples(losses)) if capture.read_samples else ()
+    # The same bytes were read for the samples: what they lose is counted once.
+    lines = capture.read_lines(Losses() if samples else losses) if capture.read_lines else None
+    return Opened(name or str(path), capture.format, samples, lines, dict(sorted(losses.items())))
+
+
+def named(repository: Repository | None, text: str, run: RunId | None) -> list[Opened]:
+    """Return the capture in the file `text`, or those of the run that it names."""
+    if run is None or repository is None:
+        return [opened(Path(text))]
+    return of_run(repository, run)
+
+
+def of_run(repository: Repository, run: RunId) -> list[Opened]:
+    """Return the captures that were ingested into a run, or where there are none those of its last profile.
+
+    StoreError when it has none, or when one is not in this clone.
+    """
+    book = Book(Journal(repository), run)
+    artifacts = ArtifactStore.of(repository)
+    ingested = [entry.operation.data for entry in book.entries if entry.operation.op == READ]
+    if ingested:
+        return [opened(_path(artifacts, one["capture"]), f"{run}: {one['name']}") for one in ingested]
+    profile = book.last("profile.recorded")
+    found = [] if profile is None else [_profiled(artifacts, run, one) for one in profile["captures"]]
+    if not found:
+        raise StoreError(f"run {run} has no capture", next_step=f"add one: git hmopt ingest artifacts --run {run} FILE")
+    return found
+
+
+def with_events(repository: Repository | None, text: str, run: RunId | None) -> tuple[str, Capture]:
+    """Return the capture in the file `text`, or the first one with events of those that were ingested into a run.
+
+    The name comes with it. MeasurementError when no capture has events.
+    """
+    if run is None or repository is None:
+        found = [(text, open_capture(Path(text)))]
+    else:
+        artifacts = ArtifactStore.of(repository)
+        read = [entry.operation.data for entry in Book(Journal(repository), run).entries if entry.operation.op == READ]
+        found = [(f"{run}: {one['name']}", open_capture(_path(artifacts, one["capture"]))) for one in read]
+    for name, capture in found:
+        if capture.read_events is not None:
+            return name, capture
+    named = ", ".join(f"'{name}' ({capture.format})" for name, capture in found) or f"run {run}"
+    raise MeasurementError(
+        f"{named} has no events, so no KPI is known",
+        next_step="KPIs are those of traces (ftrace, hitrace); of profiles there are hotspots",
+    )
+
+
+def _profiled(artifacts: ArtifactStore, run: RunId, manifest: Mapping[str, str]) -> Opened:
+    """Read a capture of a profiler, which says what it is and below which function the workload ran."""
+    kind, name = manifest["kind"], f"{run}: {manifest['profiler']} ({manifest['kind']})"
+    path = _path(artifacts, manifest["artifact"])
+    if kind not in kinds():
+        return replace(opened(path), name=name)
+    table = parse(kind, path)
+    if not isinstance(table, Samples):
+        return Opened(name, kind, (), table, table.skipped)
+    inside = below(table, manifest["root"]) if manifest["root"] else table
+    return Opened(name, kind, (inside,), None, inside.skipped)
+
+
+def _path(artifacts: ArtifactStore, sha256: str) -> Path:
+    path = artifacts.path(sha256)
+    if path is None:
+        raise StoreError(f"capture {sha256} is not in this clone", next_step="go where it was stored")
+    return path
+
+
+def samples_named(capture: Opened, event: str | None) -> Samples:
+    """Return the samples of one event, the first without a name. UsageError when the capture has none of it."""
+    if not capture.samples:
+        raise UsageError(f"'{capture.name}' ({capture.format}) has no samples of call stacks")
+    chosen = [one for one in capture.samples if event in (None, one.event)]
+    if not chosen:
+        known = ", ".join(one.event for one in capture.samples)
+        raise UsageError(f"'{capture.name}' has no samples of '{event}'", next_step=f"it has: {known}")
+    return chosen[0]
+
+
+def only(captures: Sequence[Opened]) -> Opened:
+    """Return the first capture that has samples of stacks, or the first one."""
+    return next((one for one in captures if one.samples), captures[0])

@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`git hmopt ingest artifacts`, `hotspots`, `flamegraph` and `compare`: captures of files and of runs."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import TwoRuns
+from tests.loop.project import Project, make_project
+from tests.loop.recorded import Recorded, run_names
+from tests.traces.test_sniff import SPEEDSCOPE, SVG
+
+FOLDED = "main;crc32c_update;step 60\nmain;crc32c_update 20\nmain;password=hunter22 15\nmain 5\nbad\n"
+AFTER = "main;crc32c_update;step 10\nmain;crc32c_update 20\nmain;fresh 10\n"
+PERF = """\
+prog 7/7 [001] 1.000000000: 5 cycles:u:
+\t1 early+0x1 (/bin/prog)
+\t2 main+0x1 (/bin/prog)
+
+prog 7/7 [001] 2.500000000: 7 cycles:u:
+\t1 late+0x1 (/bin/prog)
+\t2 main+0x1 (/bin/prog)
+
+"""
+SYMBOLS = "hmopt-symbols 1\nstep\tlib/step.c\t7\nfresh\ta.c\t1\nfresh\tb.c\t2\n"
+
+
+@pytest.fixture
+def ran(with_run: Project, tmp_path: Path) -> tuple[Project, str]:
+    """Return a copy of a project with one closed run, and the run's name."""
+    shutil.copytree(with_run.root, tmp_path / "ran", symlinks=True)
+    project = Project(tmp_path / "ran", with_run.home)
+    (name,) = run_names(project)
+    return project, name
+
+
+def write(project: Project, name: str, data: str | bytes) -> str:
+    path = project.root.parent / name
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return str(path)
+
+
+def answered(project: Project, *argv: str) -> dict[str, Any]:
+    done = project.hmopt(*argv, "--json")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    assert answer["v"] == 1
+    return answer
+
+
+# -- ingest artifacts -----------------------------------------------------------------------------------------------
+
+
+def test_captures_become_part_of_a_run(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    before = len(Recorded(project, run).operations())
+    files = write(project, "stacks.folded", FOLDED), write(project, "graph.svg.gz", gzip.compress(SVG))
+    # Options may stand between arguments, as with git.
+    answer = answered(project, "ingest", "artifacts", "--run", run[-6:], *files)
+    assert answer["run"] == run
+    kept = answer["captures"]
+    assert [(one["name"], one["format"], one["new"], one["samples"]) for one in kept] == [
+        ("stacks.folded", "folded", True, 4), ("graph.svg.gz", "flamegraph-svg", True, 1),
+    ]  # fmt: skip
+    assert kept[0]["skipped"] == {"line without a whole weight": 1}
+    for one, file in zip(kept, files, strict=True):
+        data = Path(file).read_bytes()
+        assert one["artifact"] == hashlib.sha256(data).hexdigest()
+        (path,) = (project.root / ".git/hmopt/artifacts" / one["artifact"][:2]).glob(f"{one['artifact']}*")
+        assert path.read_bytes() == data
+    operations = Recorded(project, run).operations()[before:]
+    assert [one["op"] for one in operations] == ["artifact.stored", "capture.read"] * 2
+    stored = [one["data"]["artifact"] for one in operations[::2]]
+    assert [(one["sha256"], one["kind"], one["media_type"]) for one in stored] == [
+        (kept[0]["artifact"], "capture", "text/plain"), (kept[1]["artifact"], "capture", "application/octet-stream"),
+    ]  # fmt: skip
+    read = operations[1]["data"]
+    assert read["sampled"] == [{"event": "folded", "unit": "samples", "samples": 4, "cost": 100}]
+    assert read["hotspots"][0]["evidence"] == [kept[0]["artifact"]]
+    assert {one["symbol"] for one in read["hotspots"]} == {
+        name.replace("hunter22", "<redacted:secret>") for name in kept[0]["hotspots"]
+    }
+    assert project.hmopt("fsck").returncode == 0
+
+
+def test_a_record_says_where_a_hotspot_is_defined_and_how_that_is_known(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    assert project.hmopt("optimize", "--workload", "scan-blocks", "--iterations", "0").returncode == 1
+    (run,) = run_names(project)
+    answered(project, "ingest", "artifacts", "--run", run, write(project, "stacks.folded", FOLDED))
+    (read,) = Recorded(project, run).named("capture.read")
+    records = {one["symbol"]: one for one in read["hotspots"]}
+    # The graph is that of the tree which the run built.
+    assert (records["crc32c_update"]["file"], records["crc32c_update"]["resolved_by"]) == ("lib/crc.c", "psg")
+    assert (records["step"]["file"], records["step"]["resolved_by"]) == (None, "unresolved")
+    # What is in records can be asked with SQL.
+    asked = "SELECT file, first_line FROM hotspots WHERE symbol = 'crc32c_update' AND resolved_by = 'psg'"
+    assert project.hmopt("sql", asked).stdout.split()[-2:] == ["lib/crc.c", str(records["crc32c_update"]["first_line"])]
+
+
+def test_nothing_secret_enters_the_journal(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    answered(project, "ingest", "artifacts", "--run", run, write(project, "stacks.folded", FOLDED))
+    read = Recorded(project, run).named("capture.read")[0]
+    assert read["redacted"] == {"secret": 1}
+    assert "hunter22" not in json.dumps(read)
+    assert "password=<redacted:secret>" in [one["symbol"] for one in read["hotspots"]]
+
+
+def test_the_same_capture_is_kept_once(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    file, copy = write(project, "a.folded", FOLDED), write(project, "b.folded", FOLDED)
+    (first, second) = answered(project, "ingest", "artifacts", "--run", run, file, copy)["captures"]
+    assert (first["new"], second["new"]) == (True, False)
+    head = project.git("rev-parse", Recorded(project, run).journal)
+    done = project.hmopt("ingest", "artifacts", "--run", run, copy)
+    assert "(the run had it before)" in done.stdout
+    assert project.git("rev-parse", Recorded(project, run).journal) == head
+
+
+def test_standard_input_is_a_capture(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    done = subprocess.run(
+        ["git-hmopt", "ingest", "artifacts", "--run", run, "-"], cwd=project.root, input=FOLDED.encode(),
+        env=project.environment, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.decode().splitlines()
+    assert lines[1] == f"  standard-input: folded, {len(FOLDED)} bytes"
+    assert lines[3].startswith("    4 samples, hotspots: ")
+    assert lines[4] == "    not used: 1 x line without a whole weight"
+
+
+def test_all_are_taken_or_none(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    head = project.git("for-each-ref")
+    good = write(project, "stacks.folded", FOLDED)
+    done = project.hmopt("ingest", "artifacts", "--run", run, good, write(project, "diary", "dear diary,\n"))
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "diary: text whose first line is 'dear diary,', and no capture that is known; these were" in done.stderr
+    done = project.hmopt("ingest", "artifacts", "--run", run, good, "absent")
+    assert (done.returncode, done.stderr) == (
+        129, "git hmopt: there is no file 'absent'; name a capture, or - for standard input\n",
+    )  # fmt: skip
+    assert project.git("for-each-ref") == head
+    assert project.hmopt("ingest", "artifacts", "--run", "nobody", good).returncode == 129
+
+
+def test_another_clone_writes_a_journal_of_its_own(ran: tuple[Project, str], tmp_path: Path) -> None:
+    project, run = ran
+    clone = Project(tmp_path / "clone", project.home)
+    project.git("clone", "-q", str(project.root), str(clone.root))
+    assert clone.hmopt("fetch", "origin").returncode == 0
+    file = write(project, "stacks.folded", FOLDED)
+    assert answered(clone, "ingest", "artifacts", "--run", run, file)["captures"][0]["new"]
+    refs = clone.git("for-each-ref", "--format=%(refname)", f"refs/hmopt/runs/{run}").splitlines()
+    assert len(refs) == 2
+    # What one clone knows of a run the other one ranks after it was pushed.
+    assert clone.hmopt("push", "origin").returncode == 0
+    assert project.git("for-each-ref", "--format=%(refname)", f"refs/hmopt/runs/{run}").splitlines() == refs
+
+
+# -- hotspots -------------------------------------------------------------------------------------------------------
+
+
+def test_hotspots_of_a_file(project: Project) -> None:
+    answer = answered(project, "hotspots", write(project, "stacks.folded", FOLDED), "--ranker", "self", "-n", "2")
+    (found,) = answer["hotspots"]
+    assert (found["format"], found["unit"], found["total"], found["ranker"]) == ("folded", "samples", 100, "self")
+    assert [(one["symbol"], one["self_share"], one["inclusive_share"]) for one in found["spots"]] == [
+        ("step", 0.6, 0.6), ("crc32c_update", 0.2, 0.8),
+    ]  # fmt: skip
+    assert found["spots"][0]["place"]["resolved_by"] == "unresolved"
+    place = found["spots"][1]["place"]
+    assert (place["file"], place["resolved_by"], place["others"]) == ("lib/crc.c", "text", 0)
+    written = (project.root / "lib/crc.c").read_text().splitlines()
+    assert "crc32c_update(" in written[place["first_line"] - 1]
+    assert written[place["last_line"] - 1] == "}"
+    assert answer["structure"] == "approximate: no build was found, files are read as text"
+
+
+def test_places_come_from_a_build_when_there_is_one(project: Project) -> None:
+    built = [
+        {"directory": str(project.root), "file": "lib/crc.c", "arguments": ["gcc", "-Iinclude", "-c", "lib/crc.c"]}
+    ]
+    (project.root / "compile_commands.json").write_text(json.dumps(built))
+    assert project.hmopt("analyze", "--static").returncode == 0
+    answer = answered(project, "hotspots", write(project, "stacks.folded", FOLDED))
+    places = {one["symbol"]: one["place"] for one in answer["hotspots"][0]["spots"]}
+    assert (places["crc32c_update"]["file"], places["crc32c_update"]["resolved_by"]) == ("lib/crc.c", "psg")
+    assert answer["structure"].startswith("exact: ")
+
+
+def test_places_come_from_debug_information_first(project: Project) -> None:
+    files = write(project, "a.folded", AFTER), write(project, "where", SYMBOLS)
+    (found,) = answered(project, "hotspots", *files)["hotspots"]
+    places = {one["symbol"]: one["place"] for one in found["spots"]}
+    assert (places["step"]["file"], places["step"]["first_line"], places["step"]["resolved_by"]) == (
+        "lib/step.c", 7, "dwarf",
+    )  # fmt: skip
+    assert places["fresh"]["others"] == 1
+    shown = project.hmopt("hotspots", *files).stdout
+    assert re.search(r" step +lib/step\.c:7 +dwarf\n", shown)
+    assert "a.c:1 and 1 more" in shown
+
+
+def test_a_window_cuts_by_the_captures_own_clock(project: Project) -> None:
+    file = write(project, "perf.txt", PERF)
+    (found,) = answered(project, "hotspots", file, "--window", "2..2.6")["hotspots"]
+    assert {one["symbol"] for one in found["spots"]} == {"late", "main"}
+    assert (found["total"], found["skipped"]["outside the window"]) == (7, 1)
+    done = project.hmopt("hotspots", file, "--window", "9..10")
+    assert (done.returncode, done.stderr) == (
+        125, f"git hmopt: '{file}' has no sample in this window; its samples lie in 1..2.5\n",
+    )  # fmt: skip
+    for text, why in (("2..1", "ends before it begins"), ("x", "is no START..END in seconds, such as 12.5..13")):
+        done = project.hmopt("hotspots", file, "--window", text)
+        assert done.returncode == 129
+        assert done.stderr.startswith(f"git hmopt: hotspots: argument --window: '{text}' {why}; ")
+
+
+def test_the_screen(project: Project) -> None:
+    done = project.hmopt("hotspots", write(project, "stacks.folded", FOLDED), "--ranker", "self", "-n", "1")
+    assert done.stdout.splitlines()[1:] == [
+        "  sampled profile (samples); by self cost",
+        "  score %  self %  total %  function  defined in  known from",
+        "  -------  ------  -------  --------  ----------  ----------",
+        "     60.0    60.0     60.0  step      unknown     unresolved",
+        "  not used: 1 x line without a whole weight",
+        "structure: approximate: no build was found, files are read as text",
+    ]
+
+
+def test_hotspots_of_a_run_are_those_of_what_was_ingested(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    before = answered(project, "hotspots", run)["hotspots"]
+    assert {"crc32c_update"} <= {one["symbol"] for found in before for one in found["spots"]}
+    assert all(one["place"]["resolved_by"] == "dwarf" for found in before for one in found["spots"][:1])
+    answered(project, "ingest", "artifacts", "--run", run, write(project, "new.folded", AFTER))
+    # Without a name it is the latest run.
+    (found,) = answered(project, "hotspots")["hotspots"]
+    assert (found["capture"], found["total"]) == (f"{run}: new.folded", 40)
+
+
+def test_a_runs_profile_ranks_as_analyze_has_it(two_runs: TwoRuns) -> None:
+    (found, *_) = answered(two_runs.project, "hotspots", two_runs.first)["hotspots"]
+    analysed = answered(two_runs.project, "analyze", two_runs.first)["profiles"][-1]
+    shares = {one["symbol"]: one["self_share"] for one in found["spots"]}
+    for spot in analysed["spots"]:
+        assert shares[spot["symbol"]] == spot["self_share"]
+
+
+def test_captures_without_a_repository(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    ceiling = {"GIT_CEILING_DIRECTORIES": str(tmp_path)}
+    file = write(project, "stacks.folded", FOLDED)
+    done = project.hmopt("hotspots", file, cwd=tmp_path / "plain", environment=ceiling)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "structure:" not in done.stdout
+    done = project.hmopt("hotspots", "some-run", cwd=tmp_path / "plain", environment=ceiling)
+    assert done.returncode == 128 and "is not in a git repository" in done.stderr
+    done = project.hmopt("hotspots", "gone.svg", cwd=tmp_path / "plain", environment=ceiling)
+    assert (done.returncode, done.stderr) == (129, "git hmopt: there is no file 'gone.svg'; name a capture, or a run\n")
+
+
+# -- flamegraph and compare -----------------------------------------------------------------------------------------
+
+
+def test_a_flame_graph_of_a_file_and_of_a_run(ran: tuple[Project, str], tmp_path: Path) -> None:
+    project, run = ran
+    file = write(project, "profile.json", SPEEDSCOPE)
+    done = project.hmopt("flamegraph", file)
+    assert done.returncode == 0 and "<title>main (4 samples, 100.00%)</title>" in done.stdout
+    answered(project, "ingest", "artifacts", "--run", run, file)
+    page = tmp_path / "page.html"
+    assert project.hmopt("flamegraph", "-o", str(page)).stdout == ""
+    assert f"<h1>{run}: profile.json (speedscope)</h1>" in page.read_text()
+    # What it wrote is a capture again.
+    done = project.hmopt("flamegraph", str(page), "--folded")
+    assert done.stdout == "main 4\n"
+    done = project.hmopt("flamegraph", file, "--event", "cycles")
+    assert done.returncode == 129
+    assert done.stderr == f"git hmopt: '{file}' has no samples of 'cycles'; it has: profile 1\n"
+    done = project.hmopt("flamegraph", file, "-o", str(tmp_path / "no" / "page.html"))
+    assert done.returncode == 129 and "No such file or directory; name another file with -o" in done.stderr
+
+
+def test_two_captures_compared(project: Project, tmp_path: Path) -> None:
+    before, after = write(project, "old.folded", FOLDED), write(project, "new.folded", AFTER)
+    answer = answered(project, "compare", before, after)
+    functions = {one["symbol"]: one["own"] for one in answer["functions"]}
+    assert functions["step"] == {
+        "before": 60, "after": 10, "before_rate": 0.6, "after_rate": 0.25, "change": -0.35, "ratio": 0.25 / 0.6,
+    }  # fmt: skip
+    assert functions["fresh"]["ratio"] is None
+    assert (answer["by"], answer["scale"], answer["before"]["label"], answer["after"]["name"]) == (
+        "samples", 0.4, "before", after,
+    )  # fmt: skip
+    lines = project.hmopt("compare", before, after, "-n", "2").stdout.splitlines()
+    assert lines[0] == f"before: {before}: 100 samples of folded"
+    assert lines[1] == f"after: {after}: 40 samples of folded"
+    assert [line.split() for line in lines[6:8]] == [
+        ["-35.00", "60.00", "25.00", "60.00", "25.00", "step"],
+        ["+30.00", "20.00", "50.00", "80.00", "75.00", "crc32c_update"],
+    ]
+    assert lines[8] == "and 3 more functions"
+    assert project.hmopt("compare", before, after, "--folded").stdout == (
+        "main 2 0\nmain;crc32c_update 8 20\nmain;crc32c_update;step 24 10\nmain;fresh 0 10\n"
+        "main;password=hunter22 6 0\n"
+    )
+    page = tmp_path / "difference.html"
+    assert project.hmopt("compare", before, after, "--html", "-o", str(page)).returncode == 0
+    assert "fresh (10 samples, 25.00%; +25.00%)" in page.read_text()
+
+
+def test_rates_need_times(project: Project) -> None:
+    timed, untimed = write(project, "perf.txt", PERF), write(project, "old.folded", FOLDED)
+    answer = answered(project, "compare", timed, timed, "--by", "duration")
+    assert answer["measure"] == "cycles a second"
+    assert {one["symbol"]: one["own"]["after_rate"] for one in answer["functions"]} == pytest.approx(
+        {"early": 5 / 1.5, "late": 7 / 1.5, "main": 0}
+    )
+    done = project.hmopt("compare", untimed, timed, "--by", "duration")
+    assert (done.returncode, done.stderr) == (
+        125, f"git hmopt: '{untimed}' has no times, so its duration is unknown; compare shares: --by samples\n",
+    )  # fmt: skip
+
+
+# -- kpis -----------------------------------------------------------------------------------------------------------
+
+
+def trace(*, run_us: int) -> str:
+    """Return a trace of one CPU on which `work` wakes, waits, and runs for so long."""
+    lines = ["# tracer: nop", "#"]
+    for number in range(10):
+        start = number * 10_000
+        for at, text in (
+            (start, "sched_wakeup: comm=work pid=7 prio=120 target_cpu=000"),
+            (start + 100, "sched_switch: prev_comm=swapper/0 prev_pid=0 prev_prio=120 prev_state=R"
+                          " ==> next_comm=work next_pid=7 next_prio=120"),
+            (start + 100 + run_us, "sched_switch: prev_comm=work prev_pid=7 prev_prio=120 prev_state=S"
+                                   " ==> next_comm=swapper/0 next_pid=0 next_prio=120"),
+        ):  # fmt: skip
+            lines.append(f"          <idle>-0     (-----) [000] d... {100 + at / 1e6:.6f}: {text}")
+    return "\n".join(lines) + "\n"
+
+
+def test_kpis_of_a_trace_and_of_a_run(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    file = write(project, "trace.ftrace", trace(run_us=2000))
+    answer = answered(project, "kpis", file)
+    records = {(one["name"], one["who"]): one for one in answer["records"]}
+    assert records["wakeup_latency_p50", "all"]["value"] == "100000"
+    assert (records["wakeup_latency_p50", "all"]["unit"], records["wakeup_latency_p50", "all"]["n"]) == ("ns", 10)
+    assert records["fps_avg", "all"]["value"] is None
+    assert (answer["events"], answer["regressions"]) == (30, [])
+    shown = project.hmopt("kpis", file).stdout
+    assert re.search(r"^  wakeup_latency_p50 +all +100000 +ns +10  sched_wakeup until", shown, re.MULTILINE)
+    assert re.search(r"^  unknown: .*fps_avg", shown, re.MULTILINE)
+    assert " fps_avg " not in shown and re.search(
+        r"^  fps_avg +all +unknown", project.hmopt("kpis", file, "--all").stdout, re.M
+    )
+    answered(project, "ingest", "artifacts", "--run", run, write(project, "a.folded", FOLDED), file)
+    again = answered(project, "kpis", run)
+    assert (again["capture"], again["records"]) == (f"{run}: trace.ftrace", answer["records"])
+
+
+def test_what_is_worse_is_flagged(project: Project) -> None:
+    before, after = write(project, "a.ftrace", trace(run_us=2000)), write(project, "b.ftrace", trace(run_us=4000))
+    done = project.hmopt("kpis", after, "--against", before)
+    assert done.returncode == 1
+    assert re.search(r"^  worse: cpu_util_avg of all: 0\.2\d* -> 0\.4\d* 1 \(\+\d+\.\d %\)$", done.stdout, re.MULTILINE)
+    assert project.hmopt("kpis", before, "--against", before).returncode == 0
+
+
+def test_a_profile_has_no_kpis(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    file = write(project, "a.folded", FOLDED)
+    for named, what in ((file, f"'{file}' (folded)"), (run, f"run {run}")):
+        done = project.hmopt("kpis", named)
+        assert (done.returncode, done.stderr) == (
+            125, f"git hmopt: {what} has no events, so no KPI is known; "
+            "KPIs are those of traces (ftrace, hitrace); of profiles there are hotspots\n",
+        )  # fmt: skip
+
+
+def test_looking_at_captures_changes_nothing(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    file = write(project, "stacks.folded", FOLDED)
+    before = project.git("for-each-ref"), project.git("status", "--porcelain"), sorted(project.root.iterdir())
+    for argv in (("hotspots", file), ("hotspots", run), ("flamegraph", file), ("compare", file, file)):
+        assert project.hmopt(*argv).returncode == 0
+    after = project.git("for-each-ref"), project.git("status", "--porcelain"), sorted(project.root.iterdir())
+    assert after == before
