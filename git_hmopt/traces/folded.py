@@ -28,11 +28,15 @@ class Folded:
     name = "folded"
 
     def recognise(self, head: bytes, name: str) -> bool:
-        """Say whether the first lines that are no comment read `stack weight`, and one of them has two frames."""
-        whole = head.rpartition(b"\n")[0] if len(head) > 4096 else head
-        lines = [line.strip() for line in whole.splitlines()[:_LOOKED_AT]]
+        """Say whether the first lines that are no comment end in a whole number, and one of them has two frames.
+
+        `name 12` alone is what /proc/vmstat says, too, unless the file's name says otherwise.
+        """
+        lines = [line.strip() for line in head.splitlines()[:_LOOKED_AT]]
         pairs = [line.rpartition(b" ") for line in lines if line and not line.startswith(b"#")]
-        return bool(pairs) and all(stack and weight.isdigit() for stack, _, weight in pairs) and b";" in pairs[0][0]
+        # The last line of the head may be cut.
+        alike = bool(pairs) and all(stack and weight.isdigit() for stack, _, weight in pairs[:-1] or pairs)
+        return alike and (any(b";" in stack for stack, _, _ in pairs) or name.endswith((".folded", ".collapsed")))
 
     def read(self, source: Source) -> Capture:
         """Return the capture."""

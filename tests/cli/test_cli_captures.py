@@ -217,7 +217,7 @@ def test_a_window_cuts_by_the_captures_own_clock(project: Project) -> None:
     file = write(project, "perf.txt", PERF)
     (found,) = answered(project, "hotspots", file, "--window", "2..2.6")["hotspots"]
     assert {one["symbol"] for one in found["spots"]} == {"late", "main"}
-    assert (found["total"], found["skipped"]["outside the window"]) == (7, 1)
+    assert (found["total"], found["skipped"]["outside the windows"]) == (7, 1)
     done = project.hmopt("hotspots", file, "--window", "9..10")
     assert (done.returncode, done.stderr) == (
         125, f"git hmopt: '{file}' has no sample in this window; its samples lie in 1..2.5\n",

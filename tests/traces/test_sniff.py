@@ -260,7 +260,7 @@ def test_a_package_that_cannot_be_loaded_is_named(
     # Ours need none of it.
     assert recognise(written(tmp_path, FOLDED))[0].name == "folded"
     with pytest.raises(
-        AdapterError, match=r"the trace format '\w+' \(tea_package:\w+\) cannot be loaded: No module named 'not"
+        AdapterError, match=r"the trace format '[\w-]+' \(tea_package:\w+\) cannot be loaded: No module named 'not"
     ):
         recognise(written(tmp_path, b"TEA\n"))
 
