@@ -4,19 +4,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from git_hmopt.records.base import decimal_text
+from git_hmopt.runtime import counters
 from git_hmopt.runtime.batches import Batch, batches
 from git_hmopt.runtime.frames import FrameTimeline, JankWindow
 from git_hmopt.runtime.irq import Interrupts
-from git_hmopt.runtime.kpi import Kpi, same_rule
+from git_hmopt.runtime.kpi import Kpi, kpi, same_rule
 from git_hmopt.runtime.power import Power
 from git_hmopt.runtime.reclaim import Reclaim
 from git_hmopt.runtime.sched import Sched
+from git_hmopt.runtime.snapshots import levels, rates, snapshots
+from git_hmopt.runtime.timeline import timeline_kpis
 from git_hmopt.traces.capture import Capture, Losses
 
 MARGIN = 0.05
@@ -98,10 +101,55 @@ def kpis_of(frames: Iterable[pl.DataFrame], losses: Losses) -> Kpis:
 
 
 def kpis(capture: Capture) -> Kpis:
-    """Return the KPIs of a capture's events; of one without events none are known."""
+    """Return the KPIs of a capture's events; of one without events none are known.
+
+    What they are of depends on the format: a trace's are of its events, those of dumps of /proc of the levels of the
+    last and the rates from the first to the last, those of counters and frame timelines of what stands there.
+    """
     losses: Losses = Losses()
     frames = capture.read_events(losses) if capture.read_events is not None else iter(())
-    return kpis_of(frames, losses)
+    whole = _WHOLE.get(capture.format)
+    if whole is None:
+        return kpis_of(frames, losses)
+    read = list(frames)
+    records, windows = whole(read)
+    times = [time for batch in read for time in (batch["ts_ns"].min(), batch["ts_ns"].max()) if isinstance(time, int)]
+    events = sum(len(batch) for batch in read)
+    return Kpis(
+        records, windows, min(times, default=None), max(times, default=None), events, dict(sorted(losses.items()))
+    )
+
+
+_Found = tuple[tuple[Kpi, ...], tuple[JankWindow, ...]]
+
+
+def _of_snapshots(events: Sequence[pl.DataFrame]) -> _Found:
+    found = snapshots(events)
+    levelled = levels(found[-1]) if found else ()
+    return (*levelled, *(rates(found[0], found[-1]) if len(found) > 1 else ())), ()
+
+
+def _of_timeline(events: Sequence[pl.DataFrame]) -> _Found:
+    return timeline_kpis(events), ()
+
+
+def _of_counters(events: Sequence[pl.DataFrame]) -> _Found:
+    counted = counters.totals(events)
+    told = counters.rates(counted)
+    return tuple(
+        kpi(name, getattr(told, name), "ratio", len(counted), f"counters of the capture: {rule}")
+        for name, rule in _COUNTED.items()
+    ), ()
+
+
+_COUNTED = {
+    "ipc": "instructions / cycles",
+    "branch_miss_rate": "branch misses / branches",
+    "cache_miss_rate": "cache misses / cache references",
+}
+_WHOLE: Mapping[str, Callable[[Sequence[pl.DataFrame]], _Found]] = {
+    "proc": _of_snapshots, "frame-timeline": _of_timeline, "perf-stat": _of_counters,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
