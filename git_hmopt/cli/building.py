@@ -43,10 +43,9 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
 
     try:
         yield say
-    except BaseException:
+    finally:
         if at_terminal:
             _show("")
-        raise
 
 
 def _show(line: str) -> None:

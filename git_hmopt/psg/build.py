@@ -17,6 +17,7 @@ The steps of an update, each of which leaves the tables whole:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -158,7 +159,8 @@ class _Updating:
         if self._done.dirty and not first(self._tables, self._done.dirty):
             self._done.complete = False
             return self._done
-        self._bring(planned, dirty)
+        with self._tables.first_rows() if not self._old else contextlib.nullcontext():
+            self._bring(planned, dirty)
         self._speak(planned)
         self._read_surroundings(planned)
         with self._tables.transaction():

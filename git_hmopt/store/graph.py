@@ -25,6 +25,12 @@ TEXT = 0
 PROVISIONAL = "provisional"
 """The digest of a page of text that is shown in place of what units say, until those are parsed (see `graph.sql`)."""
 
+# Made after the rows of a first build: sorting them once is cheaper than keeping them sorted.
+_INDEXES = {
+    "definitions_by_symbol": "definitions (symbol)",
+    "edges_by_source": "edges (source, relation)",
+    "edges_by_target": "edges (target, relation)",
+}
 _DAMAGED = (apsw.CorruptError, apsw.NotADBError)
 _UNWRITABLE = (apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.BusyError)
 
@@ -164,6 +170,14 @@ class GraphTables:
         with self._database:
             yield
             self._drop_orphans()
+
+    @contextlib.contextmanager
+    def first_rows(self) -> Iterator[None]:
+        """Take in the rows of a first build; whoever asks meanwhile is answered slowly."""
+        for index in _INDEXES:
+            self._database.execute(f"DROP INDEX IF EXISTS {index}")
+        yield
+        _index(self._database)
 
     def put_files(self, files: Mapping[str, FileRow]) -> None:
         """Remember what files are."""
@@ -310,7 +324,13 @@ def memory_graph() -> Iterator[GraphTables]:
 def _create(database: apsw.Connection) -> None:
     with database:
         database.execute(Path(__file__).with_name("graph.sql").read_text(encoding="utf-8"))
+        _index(database)
         database.pragma("user_version", VERSION)
+
+
+def _index(database: apsw.Connection) -> None:
+    for name, columns in _INDEXES.items():
+        database.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {columns}")
 
 
 @dataclass(frozen=True)
@@ -359,7 +379,10 @@ class GraphFile:
             database = apsw.Connection(str(self.path))
             try:
                 if database.pragma("user_version") == VERSION:
-                    return self._set_up(database)
+                    self._set_up(database)
+                    # A first build that was killed left none.
+                    _index(database)
+                    return database
             except _DAMAGED:
                 pass
             database.close()

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- The structure of one build of a source tree, version 1: derived from the tree and its build, made again at any time.
+-- The structure of one build of a source tree, version 1 (more indexes are in graph.py): derived from the tree and its build, made again at any time.
 -- A page is what one file says as one unit sees it; pages are replaced whole, so that an update after an edit and a
 -- build from nothing leave the same rows (but for their ids).
 
@@ -44,15 +44,12 @@ CREATE TABLE definitions (
     linkage TEXT NOT NULL, is_inline INTEGER NOT NULL, type TEXT NOT NULL, body_hash TEXT NOT NULL,
     attributes TEXT NOT NULL, PRIMARY KEY (page, symbol)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX definitions_by_symbol ON definitions (symbol);
 
 CREATE TABLE edges (
     page INTEGER NOT NULL, source INTEGER NOT NULL, target INTEGER NOT NULL, relation TEXT NOT NULL,
     detail TEXT NOT NULL, line INTEGER NOT NULL, count INTEGER NOT NULL,
     PRIMARY KEY (page, source, target, relation, detail)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX edges_by_source ON edges (source, relation);
-CREATE INDEX edges_by_target ON edges (target, relation);
 
 -- Lines of a file that a config knob decides about; page is a page of unit 0.
 CREATE TABLE guards (
