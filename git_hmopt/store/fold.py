@@ -52,7 +52,7 @@ TABLES = (
         "patch",
         (
             *("parent", "commit", "tree", "patch_id", "title", "rationale", "strategy", "proposer", "symbol"),
-            *("files", "diff"),
+            *("files", "diff", "touches"),
         ),
     ),
     Table(
@@ -74,9 +74,12 @@ RUN_COLUMNS = (
 )
 
 _NESTED: dict[str, type] = {
-    **dict.fromkeys(("uris", "evidence", "files", "deltas", "checks"), list),
+    **dict.fromkeys(("uris", "evidence", "files", "deltas", "checks", "touches"), list),
     **dict.fromkeys(("redacted", "tags", "skipped", "data", "toolchain", "environment", "repository"), dict),
 }
+
+# What records of version 1 gained: left out where there is nothing, and in all that was written before.
+_WITHOUT: dict[str, Any] = {"touches": []}
 
 # `commit` is a word of SQL.
 _RENAMED = {"commit": "commit_oid"}
@@ -158,7 +161,7 @@ def _values(columns: tuple[str, ...], record: Any) -> dict[str, Value] | None:
         return None
     values: dict[str, Value] = {}
     for column in columns:
-        value = record.get(column)
+        value = record.get(column, _WITHOUT.get(column))
         nested = _NESTED.get(column)
         if isinstance(value, dict | list) if nested is None else not isinstance(value, nested):
             return None

@@ -120,6 +120,7 @@ CREATE TABLE patches (
     symbol TEXT, -- the function it is about
     files TEXT NOT NULL,
     diff TEXT, -- sha256 of the unified diff
+    touches TEXT NOT NULL, -- what it touches, how hot that is, and who reaches it
     PRIMARY KEY (run, writer, lamport, place)
 ) STRICT, WITHOUT ROWID;
 
