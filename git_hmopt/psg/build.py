@@ -22,6 +22,7 @@ import hashlib
 import json
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -328,35 +329,53 @@ class _Updating:
     def _task(self, planned: Mapping[str, Planned], path: str, wanted: frozenset[str] | None = None) -> Task:
         one = planned[path]
         if one.headers:
-            return Task(one.command, one.arguments, self._header_path(one), one.headers)
+            return Task(one.command, one.arguments, self._new_header_path(), one.headers)
         made = self._header(planned, one.precompiled) if one.precompiled else None
         return Task(one.command, one.arguments, made, wanted=wanted)
 
-    def _header_path(self, one: Planned) -> Path:
-        """Return where a precompiled header lies: its name has all it was made of, autoconf.h as a whole included."""
-        whole = json.dumps([one.key, self._keys.get(one.path, ""), sorted(self._knobs.items()), str(self._root)])
+    def _new_header_path(self) -> Path:
+        """Return where a precompiled header is to be made: it and its source keep this name, which is inside it."""
         folder = self._graph.path.with_suffix(".pch")
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{hashlib.sha256(whole.encode()).hexdigest()[:24]}.pch"
+        return folder / f"{uuid.uuid4().hex}.pch"
+
+    def _made_of(self, one: Planned) -> str:
+        """Return the digest of all that a precompiled header is made of, autoconf.h as a whole included."""
+        whole = json.dumps([one.key, self._keys.get(one.path, ""), sorted(self._knobs.items()), str(self._root)])
+        return hashlib.sha256(whole.encode()).hexdigest()
+
+    def _kept_header(self, one: Planned) -> Path | None:
+        """Return the precompiled header that was made of what it would be made of now; None when there is none."""
+        told = json.loads(self._tables.get(f"made {one.path}") or "{}")
+        path = self._graph.path.with_suffix(".pch") / told.get("file", "none")
+        return path if told.get("of") == self._made_of(one) and path.is_file() else None
+
+    def _keep_header(self, one: Planned, path: Path) -> None:
+        self._tables.remember(f"made {one.path}", json.dumps({"of": self._made_of(one), "file": path.name}))
+        self._made[one.path] = path
 
     def _header(self, planned: Mapping[str, Planned], name: str) -> Path | None:
         """Return a precompiled header that fits, made again when only its facts were there; None when it failed."""
         if name in self._done.failed:
             return None
         if name not in self._made:
-            path = self._header_path(planned[name])
-            if not path.is_file():
-                task = Task(planned[name].command, planned[name].arguments, path, planned[name].headers)
-                for _, outcome in self._worked([task]):
-                    if isinstance(outcome, str):
-                        self._done.failed[name] = outcome
-                        return None
-            self._made[name] = path
+            one = planned[name]
+            kept = self._kept_header(one)
+            if kept is not None:
+                self._made[name] = kept
+                return kept
+            task = Task(one.command, one.arguments, self._new_header_path(), one.headers)
+            for _, outcome in self._worked([task]):
+                if isinstance(outcome, str) or task.precompiled is None:
+                    self._done.failed[name] = str(outcome)
+                    return None
+                self._keep_header(one, task.precompiled)
         return self._made[name]
 
     def _drop_old_headers(self, planned: Mapping[str, Planned]) -> None:
         """Remove precompiled headers of configurations that are no more; each is ten megabytes."""
-        wanted = {self._header_path(one).stem for one in planned.values() if one.headers}
+        kept = (self._kept_header(one) for one in planned.values() if one.headers)
+        wanted = {path.stem for path in kept if path is not None}
         folder = self._graph.path.with_suffix(".pch")
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.stem not in wanted:
@@ -374,9 +393,7 @@ class _Updating:
                 continue
             self._take(one, outcome)
             if one.headers and task.precompiled is not None:
-                # Its key is known only now; a later run looks for it under that name.
-                task.precompiled.rename(self._header_path(one))
-                self._made[path] = self._header_path(one)
+                self._keep_header(one, task.precompiled)
 
     def _take(self, one: Planned, parsed: Parsed) -> None:
         inputs = inputs_of(

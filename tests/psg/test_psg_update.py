@@ -195,3 +195,22 @@ def test_damaged_facts_are_parsed_again(tree: Tree) -> None:
     tree.graph.path.unlink()
     assert len(tree.update().parsed) == 3
     assert tree.rows() == before
+
+
+def test_a_precompiled_header_serves_until_what_it_was_made_of_changes(tree: Tree) -> None:
+    for number in range(10):
+        tree.write(f"lib/unit{number}.c", f"#include <linux/box.h>\nint unit{number}(void) {{ return total; }}\n")
+        tree.compiled.append(f"lib/unit{number}.c")
+    assert tree.update().without_precompiled == 0
+    folder = tree.graph.path.with_suffix(".pch")
+    made = sorted(folder.iterdir())
+    assert [path.suffix for path in made] == [".h", ".pch"]
+    tree.edit("lib/unit3.c", "return total", "return total + 1")
+    done = tree.update()
+    # One that does not serve is noticed by the parser, and the unit is parsed without it.
+    assert (done.parsed, done.without_precompiled) == (["lib/unit3.c"], 0)
+    assert sorted(folder.iterdir()) == made
+    tree.write("include/generated/autoconf.h", "\n")
+    assert tree.update().without_precompiled == 0
+    assert len(list(folder.iterdir())) == 2 and sorted(folder.iterdir()) != made
+    assert tree.rows() == tree.rebuilt()
