@@ -86,8 +86,10 @@ def test_stacks_give_callers_and_callees(sampled: Project) -> None:
     (found,) = json.loads(done.stdout)["profiles"]
     assert found["total"] == sum(leaves.values())
     spots: dict[str, dict[str, Any]] = {one["symbol"]: one for one in found["spots"]}
-    assert set(spots) >= {"crc32c_update", "scan_byte"}
-    for symbol in ("crc32c_update", "scan_byte"):
+    # A sampler may miss the small one in a short window: what it did see is what must come out.
+    seen = leaves.keys() & {"crc32c_update", "scan_byte"}
+    assert "crc32c_update" in seen
+    for symbol in seen:
         assert spots[symbol]["self_share"] == pytest.approx(leaves[symbol] / found["total"])
 
 
