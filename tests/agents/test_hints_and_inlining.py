@@ -192,8 +192,12 @@ def test_outside_a_kernel_the_words_are_spelt_out(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize(
-    "condition", ["unlikely(a < 0)", "!static_branch_likely(&key)", "b++, a < 0", "sizeof(int) > 1"]
-)
+    "condition",
+    [
+        "unlikely(a < 0)", "!static_branch_likely(&key)", "b++, a < 0", "sizeof(int) > 1", "a -= b", "(a = b) < 0",
+        "b && (a = b)",
+    ],
+)  # fmt: skip
 def test_conditions_that_take_no_hint(tree: Tree, condition: str) -> None:
     text = BRANCHES.replace("a < 0", condition).replace("int run", "extern int key;\nint run")
     text = text.replace("\n\n", "\n#define static_branch_likely(x) (*(x) != 0)\n\n", 1)

@@ -90,6 +90,8 @@ def _hint(view: View, node: Node) -> Hint | None:
         return None
     if condition.operator == ",":  # likely() takes one argument
         return None
+    if any(_assigns(one) for one in condition.walk()):  # scripts/checkpatch.pl, ASSIGN_IN_IF
+        return None
     line = line_of(text, node.start)
     first = then.children[0] if then.kind == "COMPOUND_STMT" and then.children else then
     then_line = line_of(text, first.start)
@@ -103,6 +105,10 @@ def _hint(view: View, node: Node) -> Hint | None:
     if _too_long(text, node.start, added):
         return None
     return Hint(condition.start, condition.end, word)
+
+
+def _assigns(node: Node) -> bool:
+    return node.kind == "COMPOUND_ASSIGNMENT_OPERATOR" or (node.kind == "BINARY_OPERATOR" and node.operator == "=")
 
 
 def _is_declared(view: View) -> bool:
