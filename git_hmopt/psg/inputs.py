@@ -22,7 +22,7 @@ from typing import Any
 
 from git_hmopt.records.base import canonical_json
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same inputs would give other facts."""
 AUTOCONF = "include/generated/autoconf.h"
 

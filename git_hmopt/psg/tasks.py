@@ -18,7 +18,7 @@ from git_hmopt.psg import bindings
 from git_hmopt.psg.compile_database import CompileCommand, below
 from git_hmopt.psg.extract import Extraction
 from git_hmopt.psg.facts import FileFacts, packed
-from git_hmopt.psg.precompiled import Arguments, make_precompiled, with_precompiled
+from git_hmopt.psg.precompiled import Arguments, make_precompiled, serves, with_precompiled
 
 _MOST_PROBLEMS = 20
 
@@ -115,7 +115,7 @@ def work(task: Task) -> Parsed:
 
 
 def _parse(task: Task) -> tuple[cindex.TranslationUnit, bool]:
-    if task.precompiled is not None:
+    if task.precompiled is not None and serves(task.precompiled, task.command.path.read_bytes()):
         unit = parse(task.command, with_precompiled(task.arguments, task.precompiled))
         if unit is not None and not _errors(unit):
             return unit, True

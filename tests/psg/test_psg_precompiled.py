@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The precompiled header of a group: what is in it, and the units that it does not serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from git_hmopt.psg.precompiled import commonest
+from tests.psg.structure_tree import Tree, tree_in, unit_edges
+
+_LOUD = """#ifndef LOUD_H
+#define LOUD_H
+void shout(void);
+void whisper(void);
+#ifdef LOUD
+#define say() shout()
+#else
+#define say() whisper()
+#endif
+#ifndef my_fmt
+#define my_fmt 1
+#endif
+#endif
+"""
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Tree:
+    """Return a tree whose twelve like units share a precompiled header."""
+    tree = tree_in(tmp_path)
+    tree.write("include/linux/loud.h", _LOUD)
+    for number in range(12):
+        tree.write(
+            f"lib/unit{number}.c",
+            f"#include <linux/box.h>\n#include <linux/loud.h>\nint unit{number}(void) {{ say(); return total; }}\n",
+        )
+        tree.compiled.append(f"lib/unit{number}.c")
+    return tree
+
+
+def _calls(tree: Tree, unit: str) -> set[str]:
+    with tree.graph.reading() as tables:
+        assert tables is not None
+        return {edge[1] for edge in unit_edges(tables, unit) if edge[2] == "call_static"}
+
+
+def test_a_unit_that_tells_a_header_something_first_is_parsed_without(many: Tree) -> None:
+    many.write("lib/unit5.c", "#define LOUD 1\n#include <linux/loud.h>\nvoid unit5(void) { say(); }\n")
+    done = many.update()
+    assert done.without_precompiled == 1
+    assert _calls(many, "lib/unit5.c") == {"shout"}
+    assert _calls(many, "lib/unit4.c") == {"whisper"}
+    # Told behind the includes it changes nothing.
+    many.write("lib/unit5.c", "#include <linux/loud.h>\n#define LOUD 1\nvoid unit5(void) { say(); }\n")
+    assert many.update().without_precompiled == 0
+    assert _calls(many, "lib/unit5.c") == {"whisper"}
+
+
+def test_a_name_that_no_header_asks_for_is_its_own(many: Tree) -> None:
+    many.write("lib/unit5.c", "#define MINE 1\n#include <linux/loud.h>\nvoid unit5(void) { say(); }\n")
+    assert many.update().without_precompiled == 0
+
+
+def test_a_header_that_does_not_compile_with_the_others_is_left_out(many: Tree) -> None:
+    many.write("include/linux/inner.h", "#ifndef FIRST\n#error FIRST comes first\n#endif\nint inner(void);\n")
+    many.write("include/linux/lonely.h", "#include <linux/inner.h>\n")
+    for number in range(6):
+        many.write(
+            f"lib/unit{number}.c",
+            "#define FIRST\n#include <linux/lonely.h>\n#include <linux/box.h>\n"
+            f"int unit{number}(void) {{ return inner() + total; }}\n",
+        )
+    done = many.update()
+    assert (done.failed, done.with_errors, done.without_precompiled) == ({}, {}, 0)
+    assert _calls(many, "lib/unit3.c") == {"inner"}
+    assert "linux/lonely.h" not in _made(many)
+
+
+def test_units_are_parsed_without_one_that_cannot_be_made(many: Tree) -> None:
+    many.write("include/generated/autoconf.h", "#error no configuration\n")
+    done = many.update()
+    assert done.without_precompiled == 0 or set(done.with_errors) >= {"lib/unit1.c"}
+    assert any(name.startswith("<precompiled") for name in done.failed)
+
+
+def _made(tree: Tree) -> str:
+    (made,) = tree.graph.path.with_suffix(".pch").glob("*.h")
+    return made.read_text()
+
+
+def test_the_commonest_are_those_that_many_name() -> None:
+    sources = [b"#include <a.h>\n# include <b.h>\n"] * 20 + [b"#include <a.h>\n#include <trace/events/c.h>\n"] * 20
+    assert commonest([*sources, b"#include <rare.h>\n"]) == ("a.h", "b.h")
+
+
+def test_nothing_is_made_of_units_that_share_no_header(tmp_path: Path) -> None:
+    assert commonest([b"int x;\n", b'#include "own.h"\n']) == ()
