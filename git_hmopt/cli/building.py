@@ -37,7 +37,9 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
     at_terminal = sys.stderr.isatty()
 
     def say(what: str, done: int, of: int) -> None:
-        if of and at_terminal:
+        if not of:
+            print(f"git hmopt: note: {what}", file=sys.stderr)
+        elif at_terminal:
             line = f"parsing {done} of {of}: {plain(what)}"
             _show(line[: shutil.get_terminal_size().columns - 2] if done < of else "")
 

@@ -65,7 +65,9 @@ def _updated(bench: Bench, commit: Oid) -> GraphFile | None:
     build = Build(built.tree.root, built.compile_commands, f"build '{name}'")
 
     def say(what: str, done: int, of: int) -> None:
-        if done % 100 == 0:
+        if not of:
+            bench.log.say(f"structure graph: {what}")
+        elif done % 100 == 0:
             bench.log.say(f"structure graph: {done} of {of}, {what}")
 
     try:

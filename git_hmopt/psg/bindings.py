@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
 from collections.abc import Callable
 from ctypes import CFUNCTYPE, POINTER, Structure, byref, c_char_p, c_int, c_longlong, c_uint, c_ulonglong, c_void_p
 from typing import Any
@@ -121,9 +122,17 @@ class Walk:
     """A visitor that is good for many walks: making what C can call costs as much as visiting ten cursors."""
 
     def __init__(self, visitor: Visitor) -> None:
-        self._visitor = visitor
-        self._raised: BaseException | None = None
-        self._callback = _VISIT(self._guarded)
+        raised: list[BaseException] = []
+
+        def guarded(child: Cursor, parent: Cursor, _: object) -> int:
+            try:
+                return visitor(child, parent)
+            except BaseException as error:  # noqa: BLE001 - carried over the C frames and raised again in __call__
+                raised.append(error)
+                return BREAK
+
+        self._raised = raised
+        self._callback = _VISIT(guarded)
         self._visit = library().clang_visitChildren
 
     def __call__(self, cursor: Cursor) -> None:
@@ -132,16 +141,8 @@ class Walk:
         An exception in the visitor ends the walk and is raised here: ctypes would print and forget it.
         """
         self._visit(cursor, self._callback, None)
-        if self._raised is not None:
-            raised, self._raised = self._raised, None
-            raise raised
-
-    def _guarded(self, child: Cursor, parent: Cursor, _: object) -> int:
-        try:
-            return self._visitor(child, parent)
-        except BaseException as error:  # noqa: BLE001 - carried over the C frames and raised again in __call__
-            self._raised = error
-            return BREAK
+        if self._raised:
+            raise self._raised.pop()
 
 
 def visit(cursor: Cursor, visitor: Visitor) -> None:
@@ -149,21 +150,28 @@ def visit(cursor: Cursor, visitor: Visitor) -> None:
     Walk(visitor)(cursor)
 
 
+class _Children(threading.local):
+    """A walk that keeps the direct children, one in each thread."""
+
+    def __init__(self) -> None:
+        self.found: list[Cursor] = []
+        self.walk = Walk(self._keep)
+
+    def _keep(self, child: Cursor, _: Cursor) -> int:
+        # The callback's argument is only good during the call.
+        self.found.append(Cursor.from_buffer_copy(child))
+        return CONTINUE
+
+
+_CHILDREN = _Children()
+
+
 def children(cursor: Cursor) -> list[Cursor]:
     """Return the direct children."""
     found: list[Cursor] = []
-
-    def keep(child: Cursor, _: Cursor) -> int:
-        found.append(_copy(child))
-        return CONTINUE
-
-    visit(cursor, keep)
+    _CHILDREN.found = found
+    _CHILDREN.walk(cursor)
     return found
-
-
-def _copy(cursor: Cursor) -> Cursor:
-    # The callback's argument is only good during the call.
-    return Cursor.from_buffer_copy(cursor)
 
 
 def text(value: Text) -> str:
@@ -206,13 +214,6 @@ def position(location: Location) -> Position:
 def pointers(*cells: ctypes._SimpleCData[Any]) -> tuple[Any, ...]:
     """Return what a C function takes to write into the cells; made once, they are filled again and again."""
     return tuple(byref(cell) for cell in cells)
-
-
-def extent(cursor: Cursor) -> tuple[Position, Position]:
-    """Return where a cursor begins and where it ends, the end exclusive."""
-    handle = library()
-    covered = handle.clang_getCursorExtent(cursor)
-    return position(handle.clang_getRangeStart(covered)), position(handle.clang_getRangeEnd(covered))
 
 
 def included_files(unit: cindex.TranslationUnit) -> list[str]:

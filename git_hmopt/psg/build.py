@@ -55,6 +55,7 @@ PRECOMPILED = "<precompiled "
 """What the name of a precompiled header's unit begins with; less than any path, so that it speaks for its headers."""
 UNIT_SECONDS = 120.0
 """What a unit may take; libclang needs half a second for the largest of Linux."""
+WAITING = "another process brings this graph up to date: waiting for it"
 _MISSING = re.compile(r"'([^']+)' file not found")
 _MOST_PROVISIONAL = 200
 
@@ -62,7 +63,7 @@ First = Callable[[GraphTables, int], bool]
 """Told, before anything is parsed, the tables with the provisional answer and how many units are to be parsed. Returns
 whether to go on."""
 Say = Callable[[str, int, int], None]
-"""Told (what is being done, how many of them are done, how many there are)."""
+"""Told (what is being done, how many of them are done, how many there are; 0 where that is not known)."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,9 @@ def update_graph(
     `first` hears of the provisional answer. `again` parses units once more that failed before: a unit that crashed the
     parser or took longer than `unit_seconds` is otherwise left alone until its own file changes.
     """
-    with graph.writing() as tables:
-        run = _Updating(database, root, graph, tables, shards, workers, say or (lambda *_: None), unit_seconds)
+    say = say or (lambda *_: None)
+    with graph.writing(lambda: say(WAITING, 0, 0)) as tables:
+        run = _Updating(database, root, graph, tables, shards, workers, say, unit_seconds)
         return run.run(first or (lambda *_: True), again=again)
 
 

@@ -79,6 +79,18 @@ class Declarations:
         self._clang.clang_getFileLocation(self._clang.clang_getCursorLocation(cursor), *self._places)
         return self._file.value or 0, self._line.value, self._offset.value
 
+    def start(self, cursor: Cursor) -> tuple[int, int]:
+        """Return (line, offset) of a cursor's first byte."""
+        clang = self._clang
+        clang.clang_getFileLocation(clang.clang_getRangeStart(clang.clang_getCursorExtent(cursor)), *self._places)
+        return self._line.value, self._offset.value
+
+    def end(self, cursor: Cursor) -> tuple[int, int]:
+        """Return (line, offset) right after a cursor."""
+        clang = self._clang
+        clang.clang_getFileLocation(clang.clang_getRangeEnd(clang.clang_getCursorExtent(cursor)), *self._places)
+        return self._line.value, self._offset.value
+
     def file(self, file: int) -> str | None:
         """Return a CXFile's path below the root; None for none, or for one outside."""
         if file not in self._files:

@@ -73,11 +73,7 @@ class _Page:
     def facts(self) -> FileFacts:
         definitions = sorted(self.definitions.values(), key=lambda one: (one.start, one.symbol))
         edges = [Edge(*key, line, count) for key, (line, count) in self.edges.items()]
-        return FileFacts(tuple(definitions), tuple(sorted(edges, key=_order)))
-
-
-def _order(edge: Edge) -> tuple[str, str, str, str]:
-    return (edge.source, edge.target, edge.relation, edge.detail)
+        return FileFacts(tuple(definitions), tuple(sorted(edges)))
 
 
 class Extraction:
@@ -126,7 +122,7 @@ class Extraction:
     # -- definitions ------------------------------------------------------------------------------------------------
 
     def _definition(self, cursor: Cursor, declared: Declared, kind: Kind, *, type_: str = "") -> Definition:
-        (_, first, start), (_, last, end) = bindings.extent(cursor)
+        (first, start), (last, end) = self._declarations.start(cursor), self._declarations.end(cursor)
         return Definition(declared.key, kind, first, last, start, end, declared.linkage, type=type_)
 
     def _function(self, cursor: Cursor, file: str, page: _Page, name_offset: int) -> None:
@@ -136,7 +132,7 @@ class Extraction:
         if declared.key in page.definitions:
             return
         source = self._source(file)
-        (_, first_line, start), (_, last_line, end) = bindings.extent(cursor)
+        (first_line, start), (last_line, end) = self._declarations.start(cursor), self._declarations.end(cursor)
         body = self._uses(cursor, declared.key, page)
         # A function that a macro makes whole may begin with one of the macro's arguments; the use comes before it.
         start = min(start, body if body is not None else start)

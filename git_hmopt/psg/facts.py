@@ -12,6 +12,7 @@ import json
 import zlib
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from git_hmopt.store.graph import Page
 
@@ -50,8 +51,7 @@ class Relation(StrEnum):
     """A config knob decides whether a file, a function or a part of one is built."""
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(NamedTuple):
     """Where and how a symbol is defined; lines count from 1, offsets are bytes of the file, the end exclusive."""
 
     symbol: str
@@ -71,8 +71,7 @@ class Definition:
     """The attribute macros of a function's head: `__init`, `noinline`, ..."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(NamedTuple):
     """One relation of two symbols, however often the source has it."""
 
     source: str
@@ -82,7 +81,7 @@ class Edge:
     """Of `ref`: read, write, address, type, macro; of `inheritance`: embeds, implements; of guards: see `guards`."""
     line: int
     """The first line that says so, in the file the edge was found in."""
-    count: int
+    times: int
 
 
 @dataclass(frozen=True)
@@ -95,16 +94,7 @@ class FileFacts:
 
 def packed(facts: FileFacts) -> bytes:
     """Return facts as bytes to keep: compressed JSON, lists without names, since a kernel has a million of them."""
-    lists = {
-        "d": [
-            [one.symbol, one.kind.value, one.first_line, one.last_line, one.start, one.end, one.linkage,
-             int(one.is_inline), one.type, one.body_hash, list(one.attributes)]
-            for one in facts.definitions
-        ],
-        "e": [
-            [one.source, one.target, one.relation.value, one.detail, one.line, one.count] for one in facts.edges
-        ],
-    }  # fmt: skip
+    lists = {"d": facts.definitions, "e": facts.edges}
     return zlib.compress(json.dumps(lists, separators=(",", ":")).encode("utf-8", "replace"), 1)
 
 

@@ -174,14 +174,6 @@ class Structure:
         names = [one for (one,) in self._tables.rows(statement, (short[:3], short[-3:]))]
         return difflib.get_close_matches(short, sorted(names), n=3)
 
-    def complete(self, prefix: str, limit: int = 50) -> list[str]:
-        """Return names of functions that begin so, for completion."""
-        statement = (
-            "SELECT DISTINCT name FROM symbols JOIN definitions ON definitions.symbol = symbols.id"
-            " WHERE name >= ? AND name < ? AND kind = 'function' ORDER BY name LIMIT ?"
-        )
-        return [name for (name,) in self._tables.rows(statement, (prefix, prefix + "\U0010ffff", limit))]
-
     def places(self, symbol: str) -> list[Place]:
         """Return where a symbol is defined; those read as text only where no unit has it in the same file."""
         rows = list(
@@ -414,7 +406,8 @@ class Structure:
         """Return the functions that reach a symbol within `depth` calls: (function, calls away), nearest first.
 
         A function is reached by its callers, by who calls through a table's field that it stands in, and by who takes
-        its address; anything else by the functions that use it.
+        its address; a record by the functions that use it, a field of it, or a record that begins with it; anything
+        else by the functions that use it.
         """
         known, edge = {symbol: 0}, [symbol]
         for away in range(1, depth + 1):
@@ -428,11 +421,24 @@ class Structure:
         return tuple(sorted(known.items(), key=lambda pair: (pair[1], pair[0])))
 
     def _reaching(self, symbol: str) -> list[str]:
-        links = self.links(symbol, Direction.IN, (Relation.CALL_STATIC, Relation.CALL_INDIRECT, Relation.REF))
+        used = (Relation.CALL_STATIC, Relation.CALL_INDIRECT, Relation.REF)
+        links = [link for part in self._parts(symbol) for link in self.links(part, Direction.IN, used)]
         fields = self._ends(symbol, Direction.OUT, (Relation.INHERITANCE,))
         through = [link for field in fields for link in self.links(field, Direction.IN, (Relation.CALL_INDIRECT,))]
         sources = dict.fromkeys(link.source for link in (*links, *through))
         return [source for source in sources if self._is_function(source)]
+
+    def _parts(self, symbol: str) -> list[str]:
+        """Return a record with those that begin with it, and the fields of them all; anything else alone."""
+        tail = symbol.rpartition(":")[2]
+        if not tail.startswith(("struct ", "union ")) or "." in tail:
+            return [symbol]
+        records = [symbol]
+        for one in records:
+            links = self.links(one, Direction.IN, (Relation.INHERITANCE,))
+            around = (link.source for link in links if link.detail == "embeds")
+            records += [record for record in dict.fromkeys(around) if record not in records]
+        return [*records, *(field for record in records for field in self.fields(record))]
 
     def _is_function(self, symbol: str) -> bool:
         statement = (

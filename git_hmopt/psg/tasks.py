@@ -6,6 +6,7 @@ A process of its own, since libclang takes its process along when it crashes; `b
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -78,6 +79,9 @@ _SPOKEN = _Spoken()
 
 def begin(known: Known) -> None:
     """Start a worker: `known` are the headers whose least unit is known already, with that unit."""
+    # What is made here dies by its count of references, but for a few rings a unit: looking for those seven hundred
+    # objects at a time costs a fourteenth of the work.
+    gc.set_threshold(200_000)
     _SPOKEN.known = known
     _SPOKEN.here = set()
 

@@ -7,7 +7,7 @@ cursors right before it, which is what makes the walk a twentieth of the parse.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from git_hmopt.psg import bindings
@@ -29,6 +29,7 @@ from git_hmopt.psg.declarations import (
 _TYPE_REF, _DESIGNATOR, _UNEXPOSED, _DECL_REF, _MEMBER_REF, _CALL = 43, 47, 100, 101, 102, 103
 _PARENTHESES, _UNARY, _SUBSCRIPT, _BINARY, _COMPOUND_ASSIGNMENT = 111, 112, 113, 114, 115
 _COMPOUND_LITERAL, _INIT_LIST, _BODY = 118, 119, 202
+_TRANSPARENT = frozenset((_UNEXPOSED, _PARENTHESES))
 _ASSIGN = 22  # CXBinaryOperator_Assign
 _STEPS, _ADDRESS_OF = (1, 2, 3, 4), 5  # CXUnaryOperator_PostInc to PreDec, _AddrOf
 _TYPES = RECORDS | {ENUM, TYPEDEF}
@@ -65,13 +66,14 @@ class Uses:
     def __init__(self, declarations: Declarations) -> None:
         self._clang = bindings.library()
         self._declarations = declarations
-        self._walk = bindings.Walk(self._look)
-        self._handlers = {
+        self._lists: list[_List] = []
+        handlers: dict[int, Callable[[Cursor], None]] = {
             _DECL_REF: self._declaration, _MEMBER_REF: self._member, _CALL: self._call, _TYPE_REF: self._type,
             _BINARY: self._binary, _COMPOUND_ASSIGNMENT: self._compound, _UNARY: self._unary,
             _SUBSCRIPT: self._subscript, _DESIGNATOR: self._designator, _INIT_LIST: self._list,
             VARIABLE: self._variable, _COMPOUND_LITERAL: self._variable, _BODY: self._body,
         }  # fmt: skip
+        self._walk = bindings.Walk(self._visitor(handlers))
 
     def below(self, top: Cursor, sink: Sink) -> int | None:
         """Tell `sink` every use below `top`, in order; return the offset at which a function's body begins."""
@@ -88,27 +90,32 @@ class Uses:
         """The field that the assignment right above writes."""
         self._written: bindings.Type | None = None
         """The type of the variable or literal whose initialiser comes next."""
-        self._lists: list[_List] = []
+        self._lists.clear()
         self._body_at: int | None = None
         if top.kind == VARIABLE:
             self._variable(top)
         self._walk(top)
         return self._body_at
 
-    def _look(self, cursor: Cursor, parent: Cursor) -> int:
-        kind = cursor.kind
-        if self._lists and parent.kind == _INIT_LIST:
-            self._next_in_list(parent.data[1])
-        handler = self._handlers.get(kind)
-        if handler is not None:
-            handler(cursor)
-        elif kind not in (_UNEXPOSED, _PARENTHESES):
-            self._access, self._through, self._unnamed_call = READ, False, False
-        return RECURSE
+    def _visitor(self, handlers: Mapping[int, Callable[[Cursor], None]]) -> bindings.Visitor:
+        lists, handler_of = self._lists, handlers.get
+
+        def look(cursor: Cursor, parent: Cursor) -> int:
+            kind = cursor.kind
+            if lists and parent.kind == _INIT_LIST:
+                self._next_in_list(parent.data[1])
+            handler = handler_of(kind)
+            if handler is not None:
+                handler(cursor)
+            elif kind not in _TRANSPARENT:
+                self._access, self._through, self._unnamed_call = READ, False, False
+            return RECURSE
+
+        return look
 
     def _body(self, cursor: Cursor) -> None:
         if self._body_at is None:
-            self._body_at = bindings.extent(cursor)[0].offset
+            self._body_at = self._declarations.start(cursor)[1]
         self._access, self._through = READ, False
 
     def _binary(self, cursor: Cursor) -> None:
@@ -139,7 +146,7 @@ class Uses:
         """Begin a list. libclang shows it as it is written, which has no type: that follows from what holds it."""
         written = self._lists[-1].inner if self._lists else self._written
         fields = self._declarations.fields(written) if written is not None else ()
-        end = bindings.extent(cursor)[1].offset
+        end = self._declarations.end(cursor)[1]
         self._lists.append(_List(cursor.data[1] or 0, end, written, fields))
         self._access, self._through = READ, False
 

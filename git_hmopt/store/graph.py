@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -353,12 +353,20 @@ class GraphFile:
             raise self._damaged(error) from error
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[GraphTables]:
-        """Give the tables to write to, alone; a file of another version or a damaged one is begun anew."""
+    def writing(self, waiting: Callable[[], None] | None = None) -> Iterator[GraphTables]:
+        """Give the tables to write to, alone; a file of another version or a damaged one is begun anew.
+
+        `waiting` is called when another process writes them at the moment.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.with_suffix(".lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if waiting is not None:
+                        waiting()
+                    fcntl.flock(lock, fcntl.LOCK_EX)
                 with contextlib.closing(self._usable()) as database:
                     yield GraphTables(database)
         except (OSError, *_UNWRITABLE) as error:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -766,3 +767,21 @@ def test_a_run_and_the_source_exclude_each_other(built: Project) -> None:
         done = built.hmopt("analyze", *argv)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (129, "", 1)
         assert complaint in done.stderr
+
+
+def test_a_second_update_says_that_it_waits(tree: Project) -> None:
+    asked(tree, "go")
+    (lock,) = (tree.root / ".git/hmopt/structure").glob("*.lock")
+    with lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = subprocess.Popen(
+            ["git-hmopt", "graph", "go"], cwd=tree.root, env=tree.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline() == (
+            "git hmopt: note: another process brings this graph up to date: waiting for it\n"
+        )
+        assert waiting.poll() is None
+    told, _ = waiting.communicate(timeout=60)
+    assert (waiting.returncode, told[:2]) == (0, "go")

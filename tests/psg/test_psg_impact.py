@@ -125,10 +125,11 @@ def test_who_reaches_what_a_change_touches(tmp_path: Path) -> None:
     tree.update()
     before = FILES["lib/box.c"]
     changed = touches("lib/box.c", before.encode(), before.replace("total++", "total--").encode())
+    inner = touches("include/linux/box.h", b"struct base { int id; };", b"struct base { long id; };")
     struct = touches("include/linux/box.h", b"struct box { int weight; };", b"struct box { long weight; };")
     with tree.graph.reading() as tables:
         assert tables is not None
-        found, of_struct = impact(Structure(tables), [*changed, *struct])
+        found, of_struct, of_base = impact(Structure(tables), [*changed, *struct, *inner])
         (nearest,) = impact(Structure(tables), changed, reach=1)
         (one,) = impact(Structure(tables), changed, most=1)
         (nobody,) = impact(Structure(tables), touches("lib/new.c", None, b"int fresh(void) { }"))
@@ -146,4 +147,7 @@ def test_who_reaches_what_a_change_touches(tmp_path: Path) -> None:
             "lib/box.c:box_open",
         )
     )
+    # struct box begins with struct base: who uses the one uses the other.
+    assert of_base.touch.symbol == "struct base"
+    assert of_base.reached_by == of_struct.reached_by
     assert nobody.reached_by == ()
