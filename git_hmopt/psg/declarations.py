@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from ctypes import c_uint, c_void_p
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from git_hmopt.psg import bindings
 from git_hmopt.psg.bindings import CONTINUE, Cursor
@@ -30,14 +30,14 @@ _AT_PLACE = re.compile(r"\((?:unnamed|anonymous)[^()]* at [^()]*\)")
 _UNNAMED = re.compile(r"\((?:unnamed|anonymous)\b")
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(NamedTuple):
     """A declaration."""
 
     kind: int
     """CXCursorKind; 0 for none."""
     name: str
-    """As it is spelled, without a macro's counter; libclang's own words for what has no name."""
+    """As it is spelled, without a macro's counter; libclang's own words for what has no name. Empty for what lives
+    inside a function: most of what a body names, and nobody asks."""
     key: str
     """Its identity in the graph; empty for what lives inside a function."""
     linkage: str
@@ -62,6 +62,10 @@ def normalised(name: str) -> str:
     return _COUNTED.sub(r"\1N", name) if name[-1].isdigit() else name
 
 
+# What a question about a place leaves open.
+_NOWHERE = (None, None, None)
+
+
 class Declarations:
     """The declarations of one unit."""
 
@@ -78,6 +82,11 @@ class Declarations:
         """Return (CXFile pointer or 0, line, offset) of a cursor; what a macro made stands at the macro's use."""
         self._clang.clang_getFileLocation(self._clang.clang_getCursorLocation(cursor), *self._places)
         return self._file.value or 0, self._line.value, self._offset.value
+
+    def file_at(self, cursor: Cursor) -> int:
+        """Return the CXFile pointer of a cursor's place, or 0."""
+        self._clang.clang_getFileLocation(self._clang.clang_getCursorLocation(cursor), self._places[0], *_NOWHERE)
+        return self._file.value or 0
 
     def start(self, cursor: Cursor) -> tuple[int, int]:
         """Return (line, offset) of a cursor's first byte."""
@@ -129,12 +138,14 @@ class Declarations:
 
     def _ask(self, cursor: Cursor) -> Declared:
         clang, kind = self._clang, cursor.kind
-        name = normalised(bindings.text(clang.clang_getCursorSpelling(cursor)))
         linkage, pointer = "", False
         if kind in _LINKED:
             linkage = _LINKAGES.get(clang.clang_getCursorLinkage(cursor), "")
         if kind in _TYPED:
             pointer = clang.clang_getCanonicalType(clang.clang_getCursorType(cursor)).kind == _POINTER
+        if kind == PARAMETER or (kind == VARIABLE and not linkage):
+            return Declared(kind, "", "", "", pointer)
+        name = normalised(bindings.text(clang.clang_getCursorSpelling(cursor)))
         return Declared(kind, name, self._key(cursor, name, linkage), linkage, pointer)
 
     def _key(self, cursor: Cursor, name: str, linkage: str) -> str:

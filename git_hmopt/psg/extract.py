@@ -104,12 +104,12 @@ class Extraction:
         kind = cursor.kind
         if kind not in _DECLARATIONS:
             return CONTINUE
-        file, _line, offset = self._declarations.place(cursor)
+        file = self._declarations.file_at(cursor)
         if file not in self._pages:
             self._pages[file] = self._page(file)
         page = self._pages[file]
         if page is not None:
-            self._handlers[kind](Cursor.from_buffer_copy(cursor), *page, offset)
+            self._handlers[kind](Cursor.from_buffer_copy(cursor), *page, self._declarations.place(cursor)[2])
         return CONTINUE
 
     def _page(self, file: int) -> tuple[str, _Page] | None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import TimeoutError as TaskTimeout
 from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -49,7 +51,10 @@ def worked(todo: Sequence[Task], known: Known, *, workers: int, seconds: float) 
         return
     # A second process would hardly have begun when a few units are parsed.
     count = max(1, min(workers, len(todo) // _FEW))
-    with ProcessPool(count, context=_Context(), initializer=tasks.begin, initargs=(known,)) as pool:
+    with (
+        tempfile.NamedTemporaryFile(prefix="hmopt-spoken-") as told,
+        ProcessPool(count, context=_Context(), initializer=tasks.begin, initargs=(known, Path(told.name))) as pool,
+    ):
         futures = [(task, pool.schedule(tasks.work, args=(task,), timeout=seconds)) for task in todo]
         try:
             for task, future in futures:

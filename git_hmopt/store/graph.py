@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _INDEXES = {
     "definitions_by_symbol": "definitions (symbol)",
     "edges_by_source": "edges (source, relation)",
     "edges_by_target": "edges (target, relation)",
+    "symbols_by_name": "symbols (name)",
 }
 _DAMAGED = (apsw.CorruptError, apsw.NotADBError)
 _UNWRITABLE = (apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, apsw.BusyError)
@@ -98,6 +100,8 @@ class GraphTables:
     def __init__(self, database: apsw.Connection) -> None:
         self._database = database
         self._ids: dict[str, int] = {}
+        self._knows_all = False
+        """Whether every symbol is in `_ids`."""
         self._orphans: set[int] = set()
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
@@ -176,6 +180,7 @@ class GraphTables:
         """Take in the rows of a first build; whoever asks meanwhile is answered slowly."""
         for index in _INDEXES:
             self._database.execute(f"DROP INDEX IF EXISTS {index}")
+        self._knows_all = next(self.rows("SELECT 1 FROM symbols LIMIT 1"), None) is None
         yield
         _index(self._database)
 
@@ -293,16 +298,22 @@ class GraphTables:
         if self._orphans:
             self._orphans.clear()
             self._ids.clear()
+            self._knows_all = False
 
     def _symbols(self, named: Iterable[str]) -> Mapping[str, int]:
         """Return the ids of symbols, new ones for those that have none."""
         lacking = sorted({symbol for symbol in named if symbol not in self._ids})
+        if not self._knows_all:
+            statement = "SELECT symbol, id FROM symbols WHERE symbol IN (SELECT value FROM json_each(?))"
+            self._ids.update(self.rows(statement, (json.dumps(lacking),)))
+            lacking = [symbol for symbol in lacking if symbol not in self._ids]
+        free = int(self._database.execute("SELECT coalesce(max(id), 0) + 1 FROM symbols").get)
+        new = dict(zip(lacking, itertools.count(free), strict=False))
         self._database.executemany(
-            "INSERT OR IGNORE INTO symbols (symbol, name) VALUES (?, ?)",
-            ((symbol, name_of(symbol)) for symbol in lacking),
+            "INSERT INTO symbols (id, symbol, name) VALUES (?, ?, ?)",
+            ((number, symbol, name_of(symbol)) for symbol, number in new.items()),
         )
-        statement = "SELECT symbol, id FROM symbols WHERE symbol IN (SELECT value FROM json_each(?))"
-        self._ids.update(self.rows(statement, (json.dumps(lacking),)))
+        self._ids.update(new)
         return self._ids
 
     def _file(self, path: str) -> int:
@@ -405,4 +416,5 @@ class GraphFile:
         database.pragma("journal_mode", "WAL")
         # Lost power loses what can be parsed again.
         database.pragma("synchronous", "OFF")
+        database.pragma("cache_size", -(64 << 10))  # KiB; a kernel's tables are more than the default two megabytes
         return database

@@ -36,7 +36,6 @@ CREATE VIEW shown AS SELECT * FROM pages p WHERE p.unit = 0 OR NOT EXISTS (
 );
 
 CREATE TABLE symbols (id INTEGER PRIMARY KEY, symbol TEXT NOT NULL UNIQUE, name TEXT NOT NULL) STRICT;
-CREATE INDEX symbols_by_name ON symbols (name);
 
 CREATE TABLE definitions (
     page INTEGER NOT NULL, symbol INTEGER NOT NULL, kind TEXT NOT NULL,
