@@ -106,6 +106,9 @@ def _own_folders(options: Sequence[tuple[str, ...]], command: CompileCommand) ->
 def commonest(sources: Iterable[bytes]) -> tuple[str, ...]:
     """Return the headers that the most units name, the commonest first; only what `SHARE` of them names.
 
+    A macro of a header that a unit does not include is a leak into it, which only matters where headers disagree about
+    a name: among few units that mix the kernel's and the C library's they do (PTRACE_GETREGS), so that few names do
+    not count.
     A trace header defines its events anew each time it is read, so it is left to the unit that reads it.
     """
     count: Counter[str] = Counter()
@@ -114,7 +117,7 @@ def commonest(sources: Iterable[bytes]) -> tuple[str, ...]:
         units += 1
         names = {name.decode("utf-8", "replace").strip() for name in _INCLUDE.findall(source)}
         count.update(name for name in names if "trace/" not in name and not name.endswith(".c"))
-    often = [(name, times) for name, times in count.items() if times >= max(2, units * SHARE)]
+    often = [(name, times) for name, times in count.items() if times >= max(FEWEST_UNITS, units * SHARE)]
     return tuple(name for name, _ in sorted(often, key=lambda pair: (-pair[1], pair[0]))[:MOST])
 
 

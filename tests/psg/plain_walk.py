@@ -79,7 +79,7 @@ def _uses(top: Cursor) -> Iterator[tuple[str, str]]:
         elif _is_counted(cursor, target):
             referenced[_name(target)] += 1
         elif cursor.kind == CursorKind.DECL_REF_EXPR and target.kind == CursorKind.ENUM_CONSTANT_DECL:
-            yield "ref", _name(target.semantic_parent)
+            yield "ref", _name(target.semantic_parent) or _field_of(target.semantic_parent)
         elif cursor.kind == CursorKind.TYPE_REF and target.kind in _TYPES:
             yield "ref", _name(target)
     # The reference by which a call names its callee is the call.
@@ -116,6 +116,14 @@ def _name(cursor: Cursor) -> str:
     if cursor.kind in _TYPES:
         return "" if nameless or _is_local(cursor) else spelled
     return spelled
+
+
+def _field_of(unnamed: Cursor) -> str:
+    """Return the field whose type has no other name, as it is spelled."""
+    around = unnamed.semantic_parent
+    fields = around.get_children() if around is not None and around.kind in _TAGS and not _is_local(around) else ()
+    named = (one for one in fields if one.kind == CursorKind.FIELD_DECL and one.type.get_declaration() == unnamed)
+    return next((f".{one.spelling}" for one in named), "")
 
 
 def _is_local(cursor: Cursor) -> bool:
