@@ -246,6 +246,7 @@ class _Updating:
             path for path, one in planned.items()
             if path not in old or old[path].command != one.key or old[path].state == "stale"
             or old[path].precompiled != one.precompiled or self._found_now(one, old[path])
+            or (one.headers and old[path].problems and not self._still(one, old[path].inputs))
         }  # fmt: skip
         if len(dirty) == len(planned):
             return dirty
@@ -323,7 +324,7 @@ class _Updating:
             self._shards.used([(one.key, key)])
             self._keys[one.path] = key
             with self._tables.transaction():
-                self._record(one, key, inputs, own, problems=())
+                self._record(one, key, inputs, own, [path for path, _ in inputs.files], (), has_errors=False)
             self._done.reused += not one.headers
             return True
         return False
@@ -398,9 +399,8 @@ class _Updating:
                 self._keep_header(one, task.precompiled)
 
     def _take(self, one: Planned, parsed: Parsed) -> None:
-        inputs = inputs_of(
-            parsed.included, one.folders, self._sources, self._knobs, self._keys.get(one.precompiled, "")
-        )
+        decisive = (*parsed.included, *parsed.tried)
+        inputs = inputs_of(decisive, one.folders, self._sources, self._knobs, self._keys.get(one.precompiled, ""))
         key = unit_key(one.key, inputs)
         self._keys[one.path] = key
         self._done.parse_cpu_s += parsed.cpu_s
@@ -409,21 +409,23 @@ class _Updating:
             self._done.without_precompiled += bool(one.precompiled) and not parsed.with_precompiled
         if parsed.problems:
             self._done.with_errors[one.path] = len(parsed.problems)
-        else:
+        elif not parsed.left_out:
             # What does not compile today may do so tomorrow with a file that nobody looked for.
             self._shards.put(one.key, key, json.dumps(inputs.to_json()).encode(), {**parsed.own, **parsed.headers})
         with self._tables.transaction():
-            self._record(one, key, inputs, {**parsed.own, **parsed.headers}, problems=parsed.problems)
+            facts = {**parsed.own, **parsed.headers}
+            problems = parsed.problems or parsed.left_out
+            opened = [path for path, _ in inputs.files if path not in parsed.tried]
+            self._record(one, key, inputs, facts, opened, problems, has_errors=bool(parsed.problems))
 
     def _record(
-        self, one: Planned, key: str, inputs: Inputs, facts: Mapping[str, bytes],
-        problems: tuple[tuple[str, int, str], ...],
+        self, one: Planned, key: str, inputs: Inputs, facts: Mapping[str, bytes], included: Sequence[str],
+        problems: tuple[tuple[str, int, str], ...], *, has_errors: bool,
     ) -> None:  # fmt: skip
         """Write a unit and its pages; pages of before that it no longer has go."""
         row = UnitRow(
-            one.key, key, "errors" if problems else "ok", problems, json.dumps(inputs.to_json()), one.precompiled
+            one.key, key, "errors" if has_errors else "ok", problems, json.dumps(inputs.to_json()), one.precompiled
         )
-        included = [path for path, _ in inputs.files]
         if one.path in self._old:
             for (file,) in list(
                 self._tables.rows(

@@ -42,6 +42,9 @@ _TOLD_LATE = frozenset((b"pr_fmt", b"dev_fmt"))
 _WITH_VALUE = frozenset(("-include", "-I", "-D", "-U", "-isystem", "-idirafter", "-iquote", "-imacros", "-x"))
 _FOR_SERIALIZATION = 0x10  # CXTranslationUnit_ForSerialization
 
+Wrong = tuple[str, int, str]
+"""An error: (the file as libclang names it or nothing, line, what is wrong)."""
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -133,26 +136,39 @@ def header_text(forced: Sequence[str], headers: Sequence[str], directory: Path) 
     return "\n".join(lines) + "\n"
 
 
-def make_precompiled(
-    arguments: Arguments, headers: Sequence[str], target: Path, *, directory: Path
-) -> cindex.TranslationUnit:
-    """Write the precompiled header to `target`, beside it the names its headers ask for; return its unit.
+@dataclass(frozen=True)
+class Precompiled:
+    """A precompiled header that was made."""
+
+    unit: cindex.TranslationUnit
+    left_out: tuple[Wrong, ...]
+    """An error for each header that does not compile with the others."""
+    tried: tuple[str, ...]
+    """The files that were opened while those were still in, as libclang names them."""
+
+
+def make_precompiled(arguments: Arguments, headers: Sequence[str], target: Path, *, directory: Path) -> Precompiled:
+    """Write the precompiled header to `target`, and beside it the names its headers ask for.
 
     A header that does not compile with the others is left out. Raises ProgramError, naming the first error, when that
     does not help.
     """
     kept = list(headers)
+    left_out: list[Wrong] = []
+    tried: dict[str, None] = {}
     while True:
         unit = _parsed(arguments, kept, target, directory)
-        wrong = next((one for one in unit.diagnostics if one.severity >= cindex.Diagnostic.Error), None)
+        wrong = next(iter(errors_of(unit)), None)
         if wrong is None:
             unit.save(str(target))
             _asks_file(target).write_bytes(b"\n".join(sorted(_asked(unit, directory))))
-            return unit
+            return Precompiled(unit, tuple(left_out), tuple(tried))
         guilty = _included_by_us(unit, wrong, kept)
         if guilty is None or len(headers) - len(kept) == _MOST_LEFT_OUT:
-            raise ProgramError(f"the commonest headers do not compile together: {wrong.location}: {wrong.spelling}")
+            raise ProgramError(f"the commonest headers do not compile together: {':'.join(map(str, wrong))}")
         kept.remove(guilty)
+        left_out.append(wrong)
+        tried |= dict.fromkeys(one.include.name for one in unit.get_includes())
 
 
 def _parsed(arguments: Arguments, headers: Sequence[str], target: Path, directory: Path) -> cindex.TranslationUnit:
@@ -166,13 +182,20 @@ def _parsed(arguments: Arguments, headers: Sequence[str], target: Path, director
         raise ProgramError(f"libclang cannot parse the commonest headers together ({source})") from error
 
 
-def _included_by_us(unit: cindex.TranslationUnit, wrong: cindex.Diagnostic, headers: Sequence[str]) -> str | None:
+def errors_of(unit: cindex.TranslationUnit) -> list[Wrong]:
+    """Return the errors of a unit, as values that outlive it."""
+    return [
+        (one.location.file.name if one.location.file else "", one.location.line, one.spelling)
+        for one in unit.diagnostics if one.severity >= cindex.Diagnostic.Error
+    ]  # fmt: skip
+
+
+def _included_by_us(unit: cindex.TranslationUnit, wrong: Wrong, headers: Sequence[str]) -> str | None:
     """Return which of the headers an error comes from; None for what stands in front of them."""
     above: dict[str, tuple[str, int]] = {}
     for one in unit.get_includes():
         above.setdefault(one.include.name, (one.source.name, one.location.line))
-    file = wrong.location.file.name if wrong.location.file else ""
-    line = wrong.location.line
+    file, line, _ = wrong
     for _ in range(len(above) + 1):
         if file == unit.spelling:
             lines = Path(file).read_text(encoding="utf-8").splitlines()

@@ -10,7 +10,7 @@ import gc
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from git_hmopt.psg import bindings
 from git_hmopt.psg.compile_database import CompileCommand, below
 from git_hmopt.psg.extract import Extraction
 from git_hmopt.psg.facts import FileFacts, packed
-from git_hmopt.psg.precompiled import Arguments, make_precompiled, serves, with_precompiled
+from git_hmopt.psg.precompiled import Arguments, Wrong, errors_of, make_precompiled, serves, with_precompiled
 
 _MOST_PROBLEMS = 20
 
@@ -58,6 +58,10 @@ class Parsed:
     """The first errors as (file, line, text)."""
     with_precompiled: bool
     cpu_s: float
+    left_out: tuple[tuple[str, int, str], ...] = ()
+    """Of a precompiled header: an error for each of its headers that do not compile with the others."""
+    tried: tuple[str, ...] = ()
+    """The files that were opened for those: what they say decided what is in the header."""
 
 
 class _Spoken:
@@ -120,19 +124,19 @@ def begin(known: Known, told: Path | None = None) -> None:
 def work(task: Task) -> Parsed:
     """Do one task. Raises ProgramError when libclang gives nothing at all."""
     began = time.process_time()
+    left_out: tuple[Wrong, ...] = ()
+    tried: tuple[str, ...] = ()
     if task.headers:
         assert task.precompiled is not None
-        unit, used = (
-            make_precompiled(task.arguments, task.headers, task.precompiled, directory=task.command.directory),
-            True,
-        )
+        made = make_precompiled(task.arguments, task.headers, task.precompiled, directory=task.command.directory)
+        unit, used, left_out, tried = made.unit, True, made.left_out, made.tried
     else:
         unit, used = _parse(task)
     wanted = _SPOKEN.wants(task.command.file) if task.wanted is None else task.wanted.__contains__
     extraction = Extraction(task.command, lambda path: (task.command.root / path).read_bytes(), wanted=wanted)
     facts = extraction.run(unit)
     own = {path: packed(one) for path, one in facts.items() if path == task.command.file or path.endswith(".c")}
-    included = _included(task, unit)
+    included = _below_root(task, bindings.included_files(unit))
     # Of one that declares nothing as well: it was looked at.
     spoken = [path for path in included if path not in own and not path.startswith("/") and wanted(path)]
     headers = {path: packed(facts.get(path, FileFacts())) for path in spoken}
@@ -143,16 +147,18 @@ def work(task: Task) -> Parsed:
         included=included,
         own=own,
         headers=headers,
-        problems=_problems(task.command, unit),
+        problems=_problems(task.command, errors_of(unit)),
         with_precompiled=used,
         cpu_s=time.process_time() - began,
+        left_out=_problems(task.command, left_out),
+        tried=tuple(path for path in _below_root(task, tried) if path not in included),
     )
 
 
 def _parse(task: Task) -> tuple[cindex.TranslationUnit, bool]:
     if task.precompiled is not None and serves(task.precompiled, task.command.path.read_bytes()):
         unit = parse(task.command, with_precompiled(task.arguments, task.precompiled))
-        if unit is not None and not _errors(unit):
+        if unit is not None and not errors_of(unit):
             return unit, True
     unit = parse(task.command, task.arguments.whole)
     if unit is None:
@@ -172,23 +178,20 @@ def parse(command: CompileCommand, arguments: tuple[str, ...]) -> cindex.Transla
         return None
 
 
-def _errors(unit: cindex.TranslationUnit) -> list[cindex.Diagnostic]:
-    return [one for one in unit.diagnostics if one.severity >= cindex.Diagnostic.Error]
+def _problems(command: CompileCommand, errors: Sequence[Wrong]) -> tuple[tuple[str, int, str], ...]:
+    """Return the first errors with their files' paths below the root; what stands nowhere stands in the unit."""
+    return tuple(
+        (below(command.root, command.directory, name) or name if name else command.file, line, text)
+        for name, line, text in errors[:_MOST_PROBLEMS]
+    )
 
 
-def _problems(command: CompileCommand, unit: cindex.TranslationUnit) -> tuple[tuple[str, int, str], ...]:
-    found = []
-    for one in _errors(unit)[:_MOST_PROBLEMS]:
-        name = one.location.file.name if one.location.file else command.file
-        found.append((below(command.root, command.directory, name) or name, one.location.line, one.spelling))
-    return tuple(found)
-
-
-def _included(task: Task, unit: cindex.TranslationUnit) -> tuple[str, ...]:
+def _below_root(task: Task, names: Iterable[str]) -> tuple[str, ...]:
+    """Return files by their paths below the root, without the source that was made for a precompiled header."""
     command = task.command
     seen: dict[str, None] = {}
     own = str(task.precompiled.with_suffix(".h")) if task.headers and task.precompiled else ""
-    for name in bindings.included_files(unit):
+    for name in names:
         if name and name != own:
             seen[below(command.root, command.directory, name) or str(command.directory / name)] = None
     return tuple(seen)

@@ -76,6 +76,40 @@ def test_a_header_that_does_not_compile_with_the_others_is_left_out(many: Tree) 
     assert (done.failed, done.with_errors, done.without_precompiled) == ({}, {}, 0)
     assert _calls(many, "lib/unit3.c") == {"inner"}
     assert "linux/lonely.h" not in _made(many)
+    assert many.rows() == many.rebuilt()
+    # What was left out for decides as much as what is in.
+    many.write("include/linux/inner.h", "#ifndef INNER_H\n#define INNER_H\nint inner(void);\n#endif\n")
+    many.update()
+    assert "linux/lonely.h" in _made(many)
+    assert many.rows() == many.rebuilt()
+    many.write("include/linux/inner.h", "int inner(void) { return 1; }\n")
+    done = many.update()
+    assert (done.failed, done.with_errors) == ({}, {})
+    assert many.rows() == many.rebuilt()
+
+
+def test_a_header_that_is_not_there_yet_is_left_out_until_it_is(many: Tree) -> None:
+    for number in range(9):
+        many.write(f"lib/unit{number}.c", f"#include <linux/soon.h>\nint unit{number}(void) {{ return soon(); }}\n")
+    done = many.update()
+    assert len(done.with_errors) == 9 and not done.failed
+    many.write("include/linux/soon.h", "static inline int soon(void) { return 1; }\n")
+    done = many.update()
+    assert (done.failed, done.with_errors) == ({}, {})
+    assert _calls(many, "lib/unit3.c") == {"include/linux/soon.h:soon"}
+    assert many.rows() == many.rebuilt()
+
+
+def test_two_trees_share_nothing_of_a_header_that_one_left_out(many: Tree, tmp_path: Path) -> None:
+    shards = tmp_path / "shared.sqlite"
+    good = (many.root / "include/linux/loud.h").read_text()
+    many.write("include/linux/loud.h", good.replace("void shout(void);", "void shout(void) { return 1 }"))
+    many.update(shards=shards)
+    many.write("include/linux/loud.h", good)
+    many.graph.path.unlink()
+    many.update(shards=shards)
+    assert "linux/loud.h" in _made(many)
+    assert many.rows() == many.rebuilt()
 
 
 def test_units_are_parsed_without_one_that_cannot_be_made(many: Tree) -> None:
