@@ -33,6 +33,7 @@ COMMANDS = {
     "search": "find functions, runs and changes that were tried, by words and by likeness",
     "sql": "ask the cache with SQL; its tables are documented",
     "show": "tell a run's story on one screen",
+    "evidence": "print what was known about a run's hotspots before a decision",
     "report": "print or write a run's markdown report",
     "diff": "hold two runs against each other: what was tried, verdicts, numbers",
     "graph": "ask the structure of the source: callers, implementers, what a knob guards or a diff touches",
