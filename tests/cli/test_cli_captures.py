@@ -374,6 +374,113 @@ def test_kpis_of_a_trace_and_of_a_run(ran: tuple[Project, str]) -> None:
     assert (again["capture"], again["records"]) == (f"{run}: trace.ftrace", answer["records"])
 
 
+def clone_of(project: Project, directory: Path) -> Project:
+    """Return a clone that fetched the runs of another one."""
+    clone = Project(directory, project.home)
+    project.git("clone", "-q", str(project.root), str(clone.root))
+    assert clone.hmopt("fetch", "origin").returncode == 0
+    return clone
+
+
+def test_kpis_go_where_a_run_goes_and_the_trace_stays(ran: tuple[Project, str], tmp_path: Path) -> None:
+    project, run = ran
+    file = write(project, "trace.ftrace", trace(run_us=2000))
+    kept = answered(project, "ingest", "artifacts", "--run", run, file)["captures"][0]
+    assert (kept["events"], kept["kpis_left_out"]) == (30, 0)
+    assert "fps_avg" in kept["kpis_unknown"] and "cpu_util_avg" not in kept["kpis_unknown"]
+    clone = clone_of(project, tmp_path / "clone")
+    assert list((clone.root / ".git").glob("hmopt/artifacts/??/*")) == []
+    here, there = answered(project, "kpis", run), answered(clone, "kpis", run)
+    assert (here["recorded"], there["recorded"] is None) == (None, False)
+    # What is unknown here is unknown there, and nothing became 0.
+    told = [{(one["name"], one["scope"], one["who"]): one for one in answer["records"]} for answer in (here, there)]
+    assert told[0] == told[1]
+    same = ("capture", "events", "start_ns", "end_ns", "losses", "windows")
+    assert {key: here[key] for key in same} == {key: there[key] for key in same}
+    assert len([one for one in there["records"] if one["value"] is not None]) == kept["kpis"]
+    shown = clone.hmopt("kpis", run).stdout
+    assert "as recorded, the capture is not in this clone: of processes and threads the 8 each" in shown
+    assert re.search(r"^  unknown: .*fps_avg", shown, re.MULTILINE)
+    asked = "SELECT name, value, unit, n, scope, json_extract(tags, '$.of') AS of FROM metrics WHERE "
+    asked += f"json_extract(tags, '$.artifact') = '{kept['artifact']}' AND name = 'wakeup_latency_p50' ORDER BY scope"
+    rows = json.loads(clone.hmopt("sql", "--json", asked).stdout)["rows"]
+    system = {"name": "wakeup_latency_p50", "value": "100000", "unit": "ns", "n": 10, "scope": "system", "of": "all"}
+    assert rows[0] == system
+    assert f"KPIs of capture {kept['artifact'][:12]}: " in clone.hmopt("show", run).stdout
+    # KPIs are no measurement of the gate's: what two runs are compared by does not have them.
+    assert "cpu_util_avg" not in clone.hmopt("diff", run, run).stdout
+    assert project.hmopt("fsck").returncode == clone.hmopt("fsck").returncode == 0
+
+
+def test_what_is_recorded_is_worse_than_a_file(ran: tuple[Project, str], tmp_path: Path) -> None:
+    project, run = ran
+    slow, fast = write(project, "a.ftrace", trace(run_us=4000)), write(project, "b.ftrace", trace(run_us=2000))
+    answered(project, "ingest", "artifacts", "--run", run, slow)
+    clone = clone_of(project, tmp_path / "clone")
+    done = clone.hmopt("kpis", run, "--against", fast)
+    assert (done.returncode, done.stdout) == (
+        1, clone.hmopt("kpis", slow, "--against", fast).stdout.replace(f"{slow}: 30", f"{run}: a.ftrace: 30").replace(
+            "s\n", f"s\n{chr(10).join(done.stdout.splitlines()[1:3])}\n", 1
+        ),
+    )  # fmt: skip
+    worse = [line for line in done.stdout.splitlines() if line.startswith("  worse: ")]
+    assert any("cpu_util_avg of all" in line for line in worse) and not any("fps" in line for line in worse)
+    assert clone.hmopt("kpis", fast, "--against", run).returncode == 0
+
+
+def test_kpis_are_recorded_once(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    file = write(project, "trace.ftrace", trace(run_us=2000))
+    answered(project, "ingest", "artifacts", "--run", run, file, write(project, "copy.ftrace", trace(run_us=2000)))
+    head, count = project.git("rev-parse", Recorded(project, run).journal), "SELECT count(*) FROM metrics"
+    rows = project.hmopt("sql", count).stdout
+    assert answered(project, "ingest", "artifacts", "--run", run, file)["captures"][0]["new"] is False
+    assert project.git("rev-parse", Recorded(project, run).journal) == head
+    assert (project.hmopt("sql", count).stdout, len(Recorded(project, run).named("capture.kpis"))) == (rows, 1)
+
+
+def test_a_capture_of_before_gets_its_kpis(ran: tuple[Project, str], tmp_path: Path) -> None:
+    project, run = ran
+    text = trace(run_us=2000)
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    read = {"capture": sha256, "name": "old.ftrace", "format": "ftrace", "sampled": [], "skipped": {}}
+    script = "import json, sys; from pathlib import Path; from git_hmopt.store.journal import Journal, OpDraft; "
+    script += "from git_hmopt.store.repository import Repository; "
+    script += "Journal(Repository.open(Path())).append(sys.argv[1], [OpDraft('capture.read', 'ingest ' + sys.argv[2], "
+    script += "data=json.loads(sys.argv[3]))])"
+    subprocess.run(
+        ["python", "-c", script, run, sha256, json.dumps(read)], cwd=project.root, env=project.environment, check=True
+    )
+    done = project.hmopt("kpis", run)
+    assert (done.returncode, done.stderr) == (
+        128, f"git hmopt: capture {sha256} is not in this clone, and no KPIs are recorded of it; where it was stored: "
+        f"git hmopt ingest artifacts --run {run} FILE, and push\n",
+    )  # fmt: skip
+    kept = answered(project, "ingest", "artifacts", "--run", run, write(project, "old.ftrace", text))["captures"][0]
+    assert (kept["new"], kept["events"]) == (False, 30)
+    assert len(Recorded(project, run).named("capture.read")) == len(Recorded(project, run).named("capture.kpis")) == 1
+    assert answered(clone_of(project, tmp_path / "clone"), "kpis", run)["events"] == 30
+
+
+def test_a_trace_of_many_threads_records_the_busiest(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    lines = []
+    for number in range(40):
+        switch = f"sched_switch: prev_comm=t{number} prev_pid={100 + number} prev_prio=120 prev_state=S ==> "
+        switch += f"next_comm=t{number + 1} next_pid={101 + number} next_prio=120"
+        # Each runs a millisecond longer than the one before.
+        at = 100 + sum(range(number + 1)) / 1000
+        lines.append(f"          t{number}-{100 + number} (  {number + 100}) [000] d... {at:.6f}: {switch}")
+    file = write(project, "many.ftrace", "\n".join(lines) + "\n")
+    done = project.hmopt("ingest", "artifacts", "--run", run, file)
+    assert re.search(r"^    40 events, \d+ KPIs recorded, \d+ unknown$", done.stdout, re.MULTILINE)
+    assert re.search(r"^    \d+ more are not recorded: of processes and threads the 8 each with", done.stdout, re.M)
+    (recorded,) = Recorded(project, run).named("capture.kpis")
+    threads = {one["tags"]["of"] for one in recorded["metrics"] if one["scope"] == "thread"}
+    # The last one is never seen to leave the CPU.
+    assert threads == {f"t{number}-{100 + number}" for number in range(32, 40)}
+
+
 def test_what_is_worse_is_flagged(project: Project) -> None:
     before, after = write(project, "a.ftrace", trace(run_us=2000)), write(project, "b.ftrace", trace(run_us=4000))
     done = project.hmopt("kpis", after, "--against", before)
