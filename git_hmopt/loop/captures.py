@@ -34,6 +34,8 @@ class Opened:
     """One table for each event that was sampled."""
     lines: SelfCounts | Symbols | None
     skipped: Mapping[str, int]
+    path: Path | None = None
+    """Where its events can be read; None of a profiler's capture that has none."""
 
 
 def opened(path: Path, name: str | None = None) -> Opened:
@@ -43,7 +45,7 @@ def opened(path: Path, name: str | None = None) -> Opened:
     samples = tuple(capture.read_samples(losses)) if capture.read_samples else ()
     # The same bytes were read for the samples: what they lose is counted once.
     lines = capture.read_lines(Losses() if samples else losses) if capture.read_lines else None
-    return Opened(name or str(path), capture.format, samples, lines, dict(sorted(losses.items())))
+    return Opened(name or str(path), capture.format, samples, lines, dict(sorted(losses.items())), path)
 
 
 def named(repository: Repository | None, text: str, run: RunId | None) -> list[Opened]:

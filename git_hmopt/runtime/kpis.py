@@ -108,7 +108,12 @@ def kpis(capture: Capture) -> Kpis:
     """
     losses: Losses = Losses()
     frames = capture.read_events(losses) if capture.read_events is not None else iter(())
-    whole = _WHOLE.get(capture.format)
+    return kpis_read(capture.format, frames, losses)
+
+
+def kpis_read(form: str, frames: Iterable[pl.DataFrame], losses: Losses) -> Kpis:
+    """Return the KPIs of batches of events of a format, whose reader counts what it leaves out in `losses`."""
+    whole = _WHOLE.get(form)
     if whole is None:
         return kpis_of(frames, losses)
     read = list(frames)

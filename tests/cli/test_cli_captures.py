@@ -508,3 +508,68 @@ def test_looking_at_captures_changes_nothing(ran: tuple[Project, str]) -> None:
         assert project.hmopt(*argv).returncode == 0
     after = project.git("for-each-ref"), project.git("status", "--porcelain"), sorted(project.root.iterdir())
     assert after == before
+
+
+# -- analyze --runtime ----------------------------------------------------------------------------------------------
+
+
+def test_what_captures_have_is_counted(project: Project) -> None:
+    events, folded = write(project, "a.ftrace", trace(run_us=2000) + "noise\n"), write(project, "s.folded", FOLDED)
+    answer = answered(project, "analyze", events, "--runtime", folded)
+    found, samples = answer["captures"]
+    assert (found["format"], found["events"]["count"], found["graphs"]) == ("ftrace", 30, [])
+    assert found["events"]["by_name"] == {"sched_switch": 20, "sched_wakeup": 10}
+    assert (found["events"]["start_ns"], found["events"]["end_ns"]) == (100_000_000_000, 100_092_100_000)
+    assert found["events"]["losses"] == {"line that is no event of ftrace": 1}
+    # The same numbers as of the command that is for them.
+    assert found["events"]["kpis"]["records"] == answered(project, "kpis", events)["records"]
+    (graph,) = samples["graphs"]
+    assert (samples["events"], graph["samples"], graph["cost"], graph["stacks"], graph["deepest"]) == (
+        None,
+        4,
+        100,
+        4,
+        3,
+    )
+    # main, crc32c_update, step and the one with the password; main calls two of them.
+    assert (graph["functions"], graph["calls"], graph["threads"], graph["start_ns"]) == (4, 3, None, None)
+    assert [one["symbol"] for one in graph["ranked"]["self"]][:2] == ["step", "crc32c_update"]
+    assert set(graph["ranked"]) == {"self", "funcrank"}
+    assert samples["losses"] == {"line without a whole weight": 1}
+    join = answer["join"]
+    # No build is here: the text of files names two functions, and there is no graph.
+    assert (join["hot"], join["in_structure"], join["in_text"]) == (4, 0, 2)
+    assert "step" in join["missing"] and "crc32c_update" not in join["missing"]
+    done = project.hmopt("analyze", "--runtime", events, folded)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "  30 events of 2 names, 100..100.0921 s (0.0921 s)" in done.stdout
+    assert re.search(r"^  \d+ KPIs, \d+ unknown$", done.stdout, re.MULTILINE)
+    assert "0 of 4 hot functions are in the graph, 2 in text alone, 2 in neither" in done.stdout
+
+
+def test_hot_functions_join_with_the_structure_of_a_build(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    assert project.hmopt("optimize", "--workload", "scan-blocks", "--iterations", "0").returncode == 1
+    (run,) = run_names(project)
+    answered(project, "ingest", "artifacts", "--run", run, write(project, "stacks.folded", FOLDED))
+    answer = answered(project, "analyze", "--runtime", run)
+    known = {one["capture"]: one for one in answered(project, "hotspots", run, "-n", "9")["hotspots"]}
+    (spots,) = known.values()
+    in_graph = sum(spot["place"]["resolved_by"] == "psg" for spot in spots["spots"])
+    assert answer["join"]["in_structure"] == in_graph
+    assert answer["captures"][0]["name"] == f"{run}: stacks.folded"
+
+
+def test_captures_that_hold_nothing_are_counted_as_that(project: Project) -> None:
+    empty = write(project, "empty.ftrace", "# tracer: nop\n#\n")
+    (found,) = answered(project, "analyze", "--runtime", empty)["captures"]
+    assert (found["events"]["count"], found["events"]["start_ns"]) == (0, None)
+    assert all(one["value"] is None for one in found["events"]["kpis"]["records"])
+    (symbols,) = answered(project, "analyze", "--runtime", write(project, "s.symbols", SYMBOLS))["captures"]
+    assert (symbols["symbols"], symbols["events"], symbols["graphs"]) == (3, None, [])
+    for argv, complaint in (
+        ((write(project, "diary", "dear diary,\n"),), "no capture that is known"),
+        (("absent/file",), "there is no file 'absent/file'"),
+    ):
+        done = project.hmopt("analyze", "--runtime", *argv)
+        assert done.returncode in (125, 129) and complaint in done.stderr and done.stdout == ""
