@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 from git_hmopt.cli.captured import repository_here, run_or_file, tell_skipped
@@ -20,7 +20,7 @@ from git_hmopt.loop.hotspots import seconds
 from git_hmopt.loop.kpis import Told, kpis_named
 from git_hmopt.report.table import aligned
 from git_hmopt.report.wording import UNKNOWN, fit, plain
-from git_hmopt.runtime.kpis import Flag, regression_flags
+from git_hmopt.runtime.kpis import Flag, not_compared, regression_flags
 from git_hmopt.store.repository import Repository
 
 _WHO_WIDTH = 32
@@ -41,13 +41,19 @@ def run(options: argparse.Namespace) -> ExitCode:
     repository = repository_here()
     told = _named(repository, options.capture)
     flags: Sequence[Flag] = ()
+    unsaid: Mapping[str, Sequence[str]] = {}
     if options.against is not None:
-        flags = regression_flags(told.kpis, _named(repository, options.against).kpis)
+        before = _named(repository, options.against).kpis
+        flags, unsaid = regression_flags(told.kpis, before), not_compared(told.kpis, before)
     if options.json:
         head = {"v": 1, "capture": told.name, "recorded": told.partial, "left_out": told.left_out}
-        print(json.dumps({**head, **asdict(told.kpis), "regressions": [asdict(one) for one in flags]}))
+        print(
+            json.dumps(
+                {**head, **asdict(told.kpis), "regressions": [asdict(one) for one in flags], "not_compared": unsaid}
+            )
+        )
     else:
-        print("\n".join(_told(told, flags, all_of_them=options.all)))
+        print("\n".join(_told(told, flags, unsaid, all_of_them=options.all)))
     return ExitCode.NO if flags else ExitCode.OK
 
 
@@ -56,7 +62,9 @@ def _named(repository: Repository | None, text: str | None) -> Told:
     return kpis_named(here, text or "", run_id)
 
 
-def _told(told: Told, flags: Sequence[Flag], *, all_of_them: bool) -> Iterator[str]:
+def _told(
+    told: Told, flags: Sequence[Flag], unsaid: Mapping[str, Sequence[str]], *, all_of_them: bool
+) -> Iterator[str]:
     found = told.kpis
     span = "" if found.start_ns is None or found.end_ns is None else (
         f", {seconds(found.start_ns)}..{seconds(found.end_ns)} s"
@@ -69,6 +77,8 @@ def _told(told: Told, flags: Sequence[Flag], *, all_of_them: bool) -> Iterator[s
         change = "from 0" if flag.change is None else f"{100 * float(flag.change):+.1f} %"
         was, now = flag.baseline.value, flag.kpi.value
         yield f"  worse: {flag.kpi.name} of {fit(flag.kpi.who, _WHO_WIDTH)}: {was} -> {now} {flag.kpi.unit} ({change})"
+    for reason, names in unsaid.items():
+        yield f"  not compared, {reason}: {', '.join(names)}"
     wide = [one for one in found.records if all_of_them or one.scope in ("system", "frame")]
     shown = [one for one in wide if all_of_them or one.value is not None]
     heads = ("name", "of", "value", "unit", "n", "rule")

@@ -187,14 +187,39 @@ def regression_flags(now: Kpis, baseline: Kpis, *, margin: float = MARGIN) -> tu
     return tuple(flag for _, flag in found)
 
 
+def not_compared(now: Kpis, baseline: Kpis) -> Mapping[str, tuple[str, ...]]:
+    """Return which KPIs of the whole system nobody can say are worse or not, by the reason in words.
+
+    Of those that have a better and a worse, and that one of the captures knows.
+    """
+    found: dict[str, list[str]] = {}
+    sides = [
+        {(one.name, one.scope): one for one in side.records if one.who == "all" and _sign(one.name)}
+        for side in (now, baseline)
+    ]
+    for key in dict.fromkeys([*sides[0], *sides[1]]):
+        here, there = (side.get(key) for side in sides)
+        known = [one is not None and one.value is not None for one in (here, there)]
+        if any(known) and not all(known):
+            found.setdefault("unknown here" if not known[0] else "unknown in the baseline", []).append(key[0])
+        elif here is not None and there is not None and all(known) and not same_rule(here, there):
+            found.setdefault("found by another rule in the baseline", []).append(key[0])
+    return {reason: tuple(names) for reason, names in found.items()}
+
+
 _ALL = float("inf")
+
+
+def _sign(name: str) -> int:
+    """Return 1 where more is worse, -1 where less is, and 0 where neither is known to be."""
+    return -1 if name in _BETTER_HIGH else 1 if name.startswith(_BETTER_LOW) else 0
 
 
 def _worse(now: Kpi, before: Kpi) -> float | None:
     """Return by what share of the baseline a number is worse; None where nobody can say."""
     if now.value is None or before.value is None:
         return None
-    sign = -1 if now.name in _BETTER_HIGH else 1 if now.name.startswith(_BETTER_LOW) else 0
+    sign = _sign(now.name)
     grown = sign * (float(now.value) - float(before.value))
     if grown <= 0:
         return 0.0 if sign else None

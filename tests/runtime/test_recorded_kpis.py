@@ -12,7 +12,7 @@ from git_hmopt.errors import CorruptRecordError
 from git_hmopt.runtime import recorded
 from git_hmopt.runtime.frames import JankWindow
 from git_hmopt.runtime.kpi import Kpi, Scope
-from git_hmopt.runtime.kpis import Kpis, regression_flags
+from git_hmopt.runtime.kpis import Kpis, not_compared, regression_flags
 
 SHA = "ab" * 32
 OF = recorded.Measured("20260101-scan-0a0b0c", "c" * 40, "d" * 40, "scan")
@@ -50,6 +50,19 @@ def test_records_tell_what_was_known_and_what_was_not() -> None:
     assert all(metric["tags"]["artifact"] == SHA for metric in data["metrics"])
     # A number that is unknown on one side is worse than nothing.
     assert regression_flags(recorded.read(data).kpis, kpis(one("fps_avg", "60"), one("jank_rate", "0", "frame"))) == ()
+
+
+def test_what_nobody_can_compare_is_said() -> None:
+    now = kpis(one("fps_avg", None), one("jank_rate", "1"), one("cpu_util_avg", "0.9"), one("cpu_idle_ratio", "0.1"),
+               one("stall_rate", None))  # fmt: skip
+    rule = Kpi("cpu_util_avg", "system", "all", "0.1", "1", 3, "another")
+    before = kpis(one("fps_avg", "60"), one("jank_rate", None), rule, one("irq_rate", "5"), one("stall_rate", None))
+    assert not_compared(recorded.read(stored(now)).kpis, before) == {
+        "unknown here": ("fps_avg", "irq_rate"),
+        "unknown in the baseline": ("jank_rate",),
+        "found by another rule in the baseline": ("cpu_util_avg",),
+    }
+    assert regression_flags(now, before) == ()
 
 
 def test_of_threads_the_busiest_are_recorded() -> None:
