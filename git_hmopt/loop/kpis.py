@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from git_hmopt.errors import MeasurementError, StoreError
+from git_hmopt.errors import CorruptRecordError, MeasurementError, StoreError
 from git_hmopt.loop.book import Book
 from git_hmopt.loop.captures import READ
 from git_hmopt.records.words import RunId
@@ -54,6 +54,8 @@ def _of_run(repository: Repository, run: RunId) -> Told:
     artifacts = ArtifactStore.of(repository)
     others, missing = [], None
     for one in (operation.data for operation in entries if operation.op == READ):
+        if not all(isinstance(one.get(key), str) for key in ("name", "capture", "format")):
+            raise CorruptRecordError(f"run {run} does not say which capture it has", next_step="see: git hmopt fsck")
         name, sha256 = f"{run}: {one['name']}", one["capture"]
         path = artifacts.path(sha256)
         if path is not None:

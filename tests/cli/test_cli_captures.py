@@ -428,6 +428,16 @@ def test_what_is_recorded_is_worse_than_a_file(ran: tuple[Project, str], tmp_pat
     assert clone.hmopt("kpis", fast, "--against", run).returncode == 0
 
 
+def test_nothing_secret_enters_the_journal_with_kpis(ran: tuple[Project, str], tmp_path: Path) -> None:
+    project, run = ran
+    text = trace(run_us=2000).replace("comm=work", "comm=token=s3cr3t99")
+    answered(project, "ingest", "artifacts", "--run", run, write(project, "trace.ftrace", text))
+    (recorded,) = Recorded(project, run).named("capture.kpis")
+    assert "s3cr3t99" not in json.dumps(recorded) and recorded["redacted"]["secret"] > 0
+    answer = answered(clone_of(project, tmp_path / "clone"), "kpis", run)
+    assert {one["who"] for one in answer["records"] if one["scope"] == "thread"} == {"token=<redacted:secret>"}
+
+
 def test_kpis_are_recorded_once(ran: tuple[Project, str]) -> None:
     project, run = ran
     file = write(project, "trace.ftrace", trace(run_us=2000))
