@@ -53,8 +53,9 @@ def _children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _output(*command: str | Path) -> bytes:
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
+def _output(*command: str | Path, stdin: bytes = b"") -> bytes:
+    done = subprocess.run(command, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+    return done.stdout
 
 
 # -- perf.data -------------------------------------------------------------------------------------------------------
@@ -111,11 +112,10 @@ def _collapsers(path: Path, *, rounds: int) -> Iterator[Row]:
         theirs = seconds(lambda: _output(*command), rounds=1)
         yield Row("perf.data to folded stacks, to perf's stackcollapse.py", round(ours / theirs, 3), "x")
     if (program := shutil.which("stackcollapse-perf")) is not None:
-        text = path.with_suffix(".txt")
-        text.write_bytes(_output("perf", "script", "-i", path, "-F", "comm,tid,time,period,event,ip,sym,dso"))
-        assert _depths(_output(program, text).decode(), separator=",") == depths, "stackvis has other stacks"
-        theirs = seconds(lambda: _output(program, text), rounds=1)
-        parsed = seconds(lambda: fold.folded(perf_script.parse(io.BytesIO(text.read_bytes()))), rounds=rounds)
+        text = _output("perf", "script", "-i", path, "-F", "comm,tid,time,period,event,ip,sym,dso")
+        assert _depths(_output(program, stdin=text).decode(), separator=",") == depths, "stackvis has other stacks"
+        theirs = seconds(lambda: _output(program, stdin=text), rounds=1)
+        parsed = seconds(lambda: fold.folded(perf_script.parse(io.BytesIO(text))), rounds=rounds)
         yield Row("perf script's text to folded stacks, to stackvis", round(parsed / theirs, 3), "x")
 
 
