@@ -30,7 +30,7 @@ BLOCK = 4 << 20
 """Bytes that are read at once."""
 LONGEST = 1 << 20
 """Bytes of a line: the kernel's own pages are smaller."""
-_AHEAD = 4
+_AHEAD = 3
 """Blocks that are read while those before them are used: as many as are used at once."""
 
 NO_EVENT = "line that is no event of ftrace"
