@@ -102,7 +102,7 @@ def _captures(options: argparse.Namespace) -> ExitCode:
         print(f"    artifact {one.artifact}")
         if one.hotspots:
             listed = ", ".join(fit(symbol, 40) for symbol in one.hotspots[:_SYMBOLS])
-            print(f"    {one.samples} samples, hotspots: {listed}")
+            print(f"    {one.samples} samples, hotspots: {listed}; {len(one.hotspots)} are recorded")
         if one.events is not None:
             print(f"    {one.events} events, {one.kpis} KPIs recorded, {len(one.kpis_unknown)} unknown")
         if one.kpis_left_out and one.kpis_rule:

@@ -130,7 +130,7 @@ class _Fold:
         self.steps: dict[int, _Step] = {}
         self.hotspots: tuple[HotspotFacts, ...] = ()
         self.graphs: list[GraphFacts] = []
-        self.kpis: list[KpiFacts] = []
+        self.kpis: dict[tuple[str, str, str, str], KpiFacts] = {}
         self.floor: FloorFacts | None = None
         self.confirmations: dict[str, DeltaFacts] = {}
         self.notes: dict[str, None] = {}
@@ -190,7 +190,9 @@ class _Fold:
             else:
                 measured.append(facts.read_metric(one))
         step.metrics.extend(measured)
-        self.kpis.extend(kpis)
+        for kpi in kpis:
+            # Two clones that had not met may both have ingested the same capture.
+            self.kpis.setdefault((kpi.capture, kpi.scope, kpi.name, kpi.of), kpi)
 
     def _patch(self, step: _Step, data: Fields) -> None:
         step.patch = facts.read_patch(data.inner("patch"))
@@ -248,7 +250,7 @@ class _Fold:
             last_at=self.last_at,
             skipped=dict(sorted(self.skipped.items())),
             retractions=tuple(self.retractions),
-            kpis=tuple(self.kpis),
+            kpis=tuple(self.kpis.values()),
         )
 
     def _untried(self) -> list[_Step]:

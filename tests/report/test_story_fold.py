@@ -140,6 +140,8 @@ def test_kpis_of_captures_are_told_apart_from_what_the_run_measured() -> None:
     journal.add("ingest", kpi_data("fps_avg", "irq_rate")).add(
         "ingest 2", kpi_data("cpu_util_avg", of="a|b`-7", scope="thread")
     )
+    # Another clone has ingested the same capture.
+    journal.add("ingest 3", kpi_data("fps_avg"))
     story = fold(journal.operations)
     assert (story.metrics, story.skipped) == (before.metrics, before.skipped)
     assert [(one.name, one.of, one.scope, one.value) for one in story.kpis] == [
