@@ -438,6 +438,25 @@ def test_nothing_secret_enters_the_journal_with_kpis(ran: tuple[Project, str], t
     assert {one["who"] for one in answer["records"] if one["scope"] == "thread"} == {"token=<redacted:secret>"}
 
 
+def test_a_trace_that_breaks_off_is_not_taken(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    head = project.git("for-each-ref")
+    packed = gzip.compress(trace(run_us=2000).encode() * 50)
+    done = project.hmopt(
+        "ingest", "artifacts", "--run", run, write(project, "good.ftrace", trace(run_us=2000)),
+        write(project, "cut.ftrace.gz", packed[: len(packed) // 2]),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "cut.ftrace.gz: damaged after" in done.stderr and done.stderr.count("\n") == 1
+    assert project.git("for-each-ref") == head
+    # One without an event says so, and nothing is made up of it.
+    empty = write(project, "empty.ftrace", "# tracer: nop\n#\n")
+    (kept,) = answered(project, "ingest", "artifacts", "--run", run, empty)["captures"]
+    assert (kept["events"], kept["kpis"], kept["kpis_left_out"]) == (0, 0, 0) and len(kept["kpis_unknown"]) > 10
+    (recorded,) = Recorded(project, run).named("capture.kpis")
+    assert (recorded["metrics"], recorded["kpis"]["start_ns"], recorded["kpis"]["events"]) == ([], None, 0)
+
+
 def test_kpis_are_recorded_once(ran: tuple[Project, str]) -> None:
     project, run = ran
     file = write(project, "trace.ftrace", trace(run_us=2000))
