@@ -6,8 +6,9 @@ journals are pushed. The source may lie in another repository, which is not chan
 copied, not its history. The same snapshot is kept once, however often it is ingested.
 
 With `artifacts`, traces and profiles that were made elsewhere become part of a run: their bytes go to the artifact
-store, what they say (events, samples, hotspots, what was not understood) to the run's journal. What a capture is, its
-content tells; gzip, zlib and zip are opened. All of them are taken, or none.
+store, what they say (KPIs, samples, hotspots, what was not understood) to the run's journal, so that it can be asked
+for wherever the run is fetched. Of single processes and threads the numbers of the busiest are recorded. What a capture
+is, its content tells; gzip, zlib and zip are opened. All of them are taken, or none.
 """
 
 from __future__ import annotations
@@ -101,7 +102,11 @@ def _captures(options: argparse.Namespace) -> ExitCode:
         print(f"    artifact {one.artifact}")
         if one.hotspots:
             listed = ", ".join(fit(symbol, 40) for symbol in one.hotspots[:_SYMBOLS])
-            print(f"    {one.samples} samples, hotspots: {listed}")
+            print(f"    {one.samples} samples, hotspots: {listed}; {len(one.hotspots)} are recorded")
+        if one.events is not None:
+            print(f"    {one.events} events, {one.kpis} KPIs recorded, {len(one.kpis_unknown)} unknown")
+        if one.kpis_left_out and one.kpis_rule:
+            print(f"    {one.kpis_left_out} more are not recorded: {plain(one.kpis_rule)}")
         for line in tell_skipped(one.skipped):
             print(f"  {line}")
     return ExitCode.OK

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from git_hmopt.errors import MeasurementError, StoreError, UsageError
+from git_hmopt.errors import StoreError, UsageError
 from git_hmopt.loop.book import Book
 from git_hmopt.records.words import RunId
 from git_hmopt.runtime.window import below
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import Journal
 from git_hmopt.store.repository import Repository
-from git_hmopt.traces.capture import Capture, Losses
+from git_hmopt.traces.capture import Losses
 from git_hmopt.traces.registry import kinds, parse
 from git_hmopt.traces.sniff import open_capture
 from git_hmopt.traces.tables import Samples, SelfCounts, Symbols
@@ -34,6 +34,8 @@ class Opened:
     """One table for each event that was sampled."""
     lines: SelfCounts | Symbols | None
     skipped: Mapping[str, int]
+    path: Path | None = None
+    """Where its events can be read; None of a profiler's capture that has none."""
 
 
 def opened(path: Path, name: str | None = None) -> Opened:
@@ -43,7 +45,7 @@ def opened(path: Path, name: str | None = None) -> Opened:
     samples = tuple(capture.read_samples(losses)) if capture.read_samples else ()
     # The same bytes were read for the samples: what they lose is counted once.
     lines = capture.read_lines(Losses() if samples else losses) if capture.read_lines else None
-    return Opened(name or str(path), capture.format, samples, lines, dict(sorted(losses.items())))
+    return Opened(name or str(path), capture.format, samples, lines, dict(sorted(losses.items())), path)
 
 
 def named(repository: Repository | None, text: str, run: RunId | None) -> list[Opened]:
@@ -68,27 +70,6 @@ def of_run(repository: Repository, run: RunId) -> list[Opened]:
     if not found:
         raise StoreError(f"run {run} has no capture", next_step=f"add one: git hmopt ingest artifacts --run {run} FILE")
     return found
-
-
-def with_events(repository: Repository | None, text: str, run: RunId | None) -> tuple[str, Capture]:
-    """Return the capture in the file `text`, or the first one with events of those that were ingested into a run.
-
-    The name comes with it. MeasurementError when no capture has events.
-    """
-    if run is None or repository is None:
-        found = [(text, open_capture(Path(text)))]
-    else:
-        artifacts = ArtifactStore.of(repository)
-        read = [entry.operation.data for entry in Book(Journal(repository), run).entries if entry.operation.op == READ]
-        found = [(f"{run}: {one['name']}", open_capture(_path(artifacts, one["capture"]))) for one in read]
-    for name, capture in found:
-        if capture.read_events is not None:
-            return name, capture
-    named = ", ".join(f"'{name}' ({capture.format})" for name, capture in found) or f"run {run}"
-    raise MeasurementError(
-        f"{named} has no events, so no KPI is known",
-        next_step="KPIs are those of traces (ftrace, hitrace); of profiles there are hotspots",
-    )
 
 
 def _profiled(artifacts: ArtifactStore, run: RunId, manifest: Mapping[str, str]) -> Opened:

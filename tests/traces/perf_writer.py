@@ -120,13 +120,13 @@ def large(samples: int, *, stacks: int, depth: int, seed: int = 1) -> bytes:
         chosen = [USER_CONTEXT, chance.choice(functions)]
         for _ in range(chance.randrange(2 * depth)):
             chosen.append(chance.choice(callers[chosen[-1]]))
-        bodies.append(struct.pack(f"<Q{len(chosen)}Q", len(chosen), *chosen))
+        bodies.append((chosen[1], struct.pack(f"<Q{len(chosen)}Q", len(chosen), *chosen)))
     # Few stacks are hot, and most are rare, as in programs.
     picked = chance.choices(range(stacks), weights=[1 / (1 + rank) for rank in range(stacks)], k=samples)
     head = struct.Struct("<IHHQQiiQIIQ")
     for number, stack in enumerate(picked):
-        body, pid = bodies[stack], pids[stack % 8]
+        (leaf, body), pid = bodies[stack], pids[stack % 8]
         size = head.size + len(body)
-        fixed = head.pack(9, USER, size, 100, 0x400000, pid, pid, 10**9 + 1000 * number, number % 4, 0, 250_000)
+        fixed = head.pack(9, USER, size, 100, leaf, pid, pid, 10**9 + 1000 * number, number % 4, 0, 250_000)
         writer.records.append(fixed + body)
     return writer.file()
