@@ -15,6 +15,7 @@ from git_hmopt.loop.hotspots import Place
 from git_hmopt.records.words import RunId
 from git_hmopt.report.wording import plain
 from git_hmopt.store.repository import Repository
+from git_hmopt.traces.symbol_files import SymbolFiles
 
 
 def repository_here() -> Repository | None:
@@ -25,10 +26,15 @@ def repository_here() -> Repository | None:
         return None
 
 
-def captures_named(repository: Repository | None, text: str | None) -> list[Opened]:
+def worktree(repository: Repository | None) -> Path | None:
+    """Return the top of the working tree; None where there is none."""
+    return None if repository is None else repository.worktree
+
+
+def captures_named(repository: Repository | None, text: str | None, symbols: SymbolFiles) -> list[Opened]:
     """Return the capture in a file, or those of the run that is meant (the latest without a text)."""
     here, run = run_or_file(repository, text)
-    return named(here, text or "", run)
+    return named(here, text or "", run, symbols)
 
 
 def run_or_file(repository: Repository | None, text: str | None) -> tuple[Repository | None, RunId | None]:
@@ -45,6 +51,25 @@ def run_or_file(repository: Repository | None, text: str | None) -> tuple[Reposi
 def add_event(parser: argparse.ArgumentParser) -> None:
     """Declare which event's samples are meant."""
     parser.add_argument("--event", metavar="NAME", help="the sampled event (default: a capture's first one)")
+
+
+def add_symbols(parser: argparse.ArgumentParser) -> None:
+    """Declare where the symbols are that captures lack."""
+    parser.add_argument(
+        "--symbols", action="append", default=[], type=Path, metavar="PATH",
+        help="a vmlinux, a module, an unstripped program or a System.map, or a directory of them; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--symfs", type=Path, metavar="DIR", help="where the files are that captures name (default: /)")
+
+
+def symbol_files(options: argparse.Namespace) -> SymbolFiles:
+    """Return what the options of `add_symbols` say. UsageError for what is not there."""
+    for path in options.symbols:
+        if not path.exists():
+            raise UsageError(f"--symbols: there is no '{path}'", next_step="name a file with symbols, or a directory")
+    if options.symfs is not None and not options.symfs.is_dir():
+        raise UsageError(f"--symfs: '{options.symfs}' is no directory", next_step="name the root of the measured files")
+    return SymbolFiles(options.symfs, tuple(options.symbols))
 
 
 class Locator:

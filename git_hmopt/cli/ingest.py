@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -118,6 +119,8 @@ def _files(texts: list[str]) -> Iterator[list[tuple[Path, str]]]:
                 path = Path(directory) / "standard-input"
                 with path.open("wb") as stream:
                     shutil.copyfileobj(sys.stdin.buffer, stream)
+                # The copy is new, what was captured is older: nobody knows by how much.
+                os.utime(path, (0, 0))
             elif not path.is_file():
                 raise UsageError(f"there is no file '{text}'", next_step="name a capture, or - for standard input")
             files.append((path, path.name))

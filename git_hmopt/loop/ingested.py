@@ -50,7 +50,7 @@ def ingest_captures(
 ) -> list[Ingested]:
     """Add the captures in these files, each with the name it is to have. TraceFormatError when one is none."""
     captures = [opened(path, name) for path, name in files]
-    ranked = [_ranked(one, locate) for one in captures]
+    ranked = [_ranked(one, locate, repository.worktree) for one in captures]
     artifacts = ArtifactStore.of(repository)
     records = [
         artifacts.put_file(path, kind="capture", name=name, media_type=_media(path, capture.format))
@@ -73,12 +73,12 @@ def ingest_captures(
     return found
 
 
-def _ranked(capture: Opened, locate: Locate) -> Hotspots | None:
+def _ranked(capture: Opened, locate: Locate, root: Path | None) -> Hotspots | None:
     """Return the hotspots of a capture; None for one without costs, which may have events, or places alone."""
     if isinstance(capture.lines, Symbols) or (not capture.samples and capture.lines is None):
         return None
     try:
-        (found,) = hotspots([capture], ranker="funcrank", limit=KEPT, locate=locate)
+        (found,) = hotspots([capture], ranker="funcrank", limit=KEPT, locate=locate, root=root)
     except MeasurementError:
         # Read well, and empty.
         return None
