@@ -61,8 +61,7 @@ class ObjectNames:
     """The kernel symbol by which the capture says where the kernel ran, and its address then."""
     release: str = ""
     _objects: dict[tuple[str, str, int, int], _Object | None] = field(default_factory=dict)
-    _kernel: _Object | None = None
-    _modules: Mapping[str, SymbolTable] | None = None
+    _read: dict[Path, KernelSymbols | None] = field(default_factory=dict)
     _named: dict[str, dict[tuple[int, int], LineTables]] = field(default_factory=dict)
     """By name the functions that were found: the number of their lines' file and their address in it."""
 
@@ -143,19 +142,15 @@ class ObjectNames:
     def _module(self, place: Place, build_id: str) -> _Object | None:
         """Return a module: as the kernel's own symbols have it while they lie in its mapping, else by its file."""
         name = PurePosixPath(place.object).name.strip("[]").split(".", 1)[0].replace("-", "_")
-        table = self._kernel_modules().get(name)
-        if table is not None and table.starts and place.start <= table.starts[0] and table.starts[-1] < place.end:
-            return _Object(table, None, None)
+        for known, is_proven in self._kallsyms(self.build_ids.get(KALLSYMS, "")):
+            table = known.modules.get(name)
+            if table is not None and place.start <= table.starts[0] and table.starts[-1] < place.end:
+                if not is_proven:
+                    self.losses[UNPROVEN] += 1
+                return _Object(table, None, None)
         if not build_id:
             return None
         return self._of_files(*self.finder.proven(build_id, place.object))
-
-    def _kernel_modules(self) -> Mapping[str, SymbolTable]:
-        if self._modules is None:
-            build_id = self.build_ids.get(KALLSYMS, "")
-            found = next((known for known, _ in self._kallsyms(build_id)), None) if build_id else None
-            self._modules = found.modules if found is not None else {}
-        return self._modules
 
     # -- the kernel --------------------------------------------------------------------------------------------------
 
@@ -222,12 +217,13 @@ class ObjectNames:
             if is_same(running_build_id(), build_id):
                 paths.append((Path("/proc/kallsyms"), True))
         for path, is_proven in paths:
-            try:
-                with open_regular(path) as stream:
-                    known = read_kallsyms(stream)
-            except (UnusableError, OSError):
-                continue
-            if known is not None:
+            if path not in self._read:
+                try:
+                    with open_regular(path) as stream:
+                        self._read[path] = read_kallsyms(stream)
+                except (UnusableError, OSError):
+                    self._read[path] = None
+            if (known := self._read[path]) is not None:
                 yield known, is_proven
 
 

@@ -159,7 +159,7 @@ def object_symbols(cursor: Cursor) -> dict[str, ObjectSymbols]:
     found: dict[str, ObjectSymbols] = {}
     for _ in range(cursor.u32()):
         path, _kind, address, offset = cursor.text(), cursor.u32(), cursor.u64(), cursor.u64()
-        build_id = cursor.text()
+        build_id = cursor.text().lower()
         rows: list[tuple[int, int, str]] = []
         for _ in range(cursor.u32()):
             start, length = cursor.u64(), cursor.u32()

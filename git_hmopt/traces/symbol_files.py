@@ -71,6 +71,8 @@ class Finder:
     losses: Counter[str] = field(default_factory=Counter)
     _read: dict[Path, Elf | str] = field(default_factory=dict)
     _given: list[Path] | None = None
+    _by_id: dict[str, list[Path]] = field(default_factory=dict)
+    _by_name: dict[str, list[Path]] = field(default_factory=dict)
 
     def proven(self, build_id: str, path: str) -> tuple[list[Elf], str]:
         """Return the files with a build id, what was given first; and, without any, the reason why not."""
@@ -89,23 +91,21 @@ class Finder:
         return list(found.values()), reason
 
     def _candidates(self, build_id: str, path: str) -> Iterator[Path]:
-        yield from (one for one in self.given() if self._is(one, build_id) or one.name == PurePosixPath(path).name)
+        self.given()
+        yield from self._by_id.get(build_id, [])
+        yield from self._by_name.get(PurePosixPath(path).name, [])
         if (own := self.of_capture(path)) is not None:
             yield own
         yield self._below(f"/usr/lib/debug/.build-id/{build_id[:2]}/{build_id[2:]}.debug")
         yield from (self.cached(build_id) / name for name in _CACHE_NAMES)
 
-    def _is(self, path: Path, build_id: str) -> bool:
-        elf = self.elf(path)
-        return isinstance(elf, Elf) and is_same(elf.build_id, build_id)
-
     def unproven(self, mapped: Mapped) -> tuple[list[Elf], str]:
         """Return the files of an object whose build id is unknown; without any, the reason why not."""
-        name = PurePosixPath(mapped.path).name
         reason = NO_SYMBOL_FILE
-        for given in self.given():
+        self.given()
+        for given in self._by_name.get(PurePosixPath(mapped.path).name, []):
             elf = self.elf(given)
-            if given.name == name and isinstance(elf, Elf):
+            if isinstance(elf, Elf):
                 if fits(elf, mapped):
                     return self._with_debug(elf), ""
                 reason = DOES_NOT_FIT
@@ -172,6 +172,10 @@ class Finder:
                 if not found:
                     self.losses[UNUSABLE_GIVEN] += 1
                 self._given.extend(found)
+            for path in self._given:
+                self._by_name.setdefault(path.name, []).append(path)
+                if isinstance(elf := self.elf(path), Elf) and elf.build_id:
+                    self._by_id.setdefault(unpadded(elf.build_id), []).append(path)
         return self._given
 
     def _walked(self, path: Path) -> Iterator[Path]:

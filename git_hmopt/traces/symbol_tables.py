@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from git_hmopt.traces.elf import DAMAGED, DYNSYM, NOBITS, SYMTAB, Elf, Section, UnusableError, read
 
-_MOST_SYMBOLS = 512 << 20
+_MOST_SYMBOLS, _MOST_STRINGS = 192 << 20, 1 << 30
 _MOST_TEXT = 256 << 20
 _PAGE = 4096
 _MOST_NESTED = 64
@@ -168,7 +168,7 @@ def _raw(elf: Elf, stream: BinaryIO, section: Section) -> _Raw:
     if section.size > _MOST_SYMBOLS or not 0 < section.link < len(elf.sections):
         raise UnusableError(DAMAGED)
     strings = elf.sections[section.link]
-    if strings.size > _MOST_SYMBOLS or strings.kind == NOBITS:
+    if strings.size > _MOST_STRINGS or strings.kind == NOBITS:
         raise UnusableError(DAMAGED)
     data = read(stream, section.offset, section.size // layout.itemsize * layout.itemsize)
     return _Raw(np.frombuffer(data, dtype=layout), read(stream, strings.offset, strings.size))
@@ -291,7 +291,9 @@ def kallsyms(text: bytes) -> KernelSymbols | None:
             continue
         binding = _WEAK if parts[1] == b"W" else _GLOBAL if parts[1].isupper() else _LOCAL
         if len(parts) == 4:
-            modules.setdefault(parts[3].strip(b"[]"), []).append((address, binding, parts[2]))
+            # Data of a module lie elsewhere than its code.
+            if parts[1] in b"TtWw":
+                modules.setdefault(parts[3].strip(b"[]"), []).append((address, binding, parts[2]))
         else:
             own.append((address, binding, parts[2]))
             if parts[2] in REFERENCES:
