@@ -45,7 +45,7 @@ class ElfWriter:
     """Words of section headers that are to be wrong: by name of the section and number of the 8 bytes."""
 
     def file(self) -> bytes:
-        strings, rows = b"\0", b"\0" * 24
+        strings, rows = bytearray(b"\0"), bytearray(24)
         for one in self.symbols:
             info = one.binding << 4 | one.kind
             rows += struct.pack("<IBBHQQ", len(strings), info, one.other, one.section, one.value, one.size)
@@ -58,7 +58,7 @@ class ElfWriter:
             (".note.gnu.build-id", 7, 2, 0, 0, 0, 0, note if self.build_id else b""),
         ]
         if self.symbols:
-            listed += [(self.table, kind, 0, 0, 4, 1, 24, rows), (".strtab", 3, 0, 0, 0, 0, 0, strings)]
+            listed += [(self.table, kind, 0, 0, 4, 1, 24, bytes(rows)), (".strtab", 3, 0, 0, 0, 0, 0, bytes(strings))]
         listed += [(name, type_, flags, 0, 0, 0, 0, data) for name, type_, flags, data in self.sections]
         names = b"".join(name.encode() + b"\0" for name, *_ in listed) + b".shstrtab\0"
         listed.append((".shstrtab", 3, 0, 0, 0, 0, 0, names))

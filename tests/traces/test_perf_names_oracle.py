@@ -123,11 +123,13 @@ def ours(table: Samples) -> Iterator[list[tuple[str, str]]]:
 
 
 def is_justified(mine: str, theirs: str) -> bool:
-    """Say whether perf names a stub otherwise: it takes `_init`, which has no size, to reach over those of a program.
+    """Say whether perf names a stub, or the first function of a section, otherwise.
 
-    Of stubs for what is only known at run time it prints a name of no letters.
+    It takes `_init`, which has no size, to reach over the stubs of a program; of stubs for what is only known at run
+    time it prints a name of no letters; and it prefers a linker script's label to the static function there.
     """
-    return (theirs == "_init" and (mine.endswith("@plt") or mine == UNKNOWN)) or (theirs == "@plt" and mine == UNKNOWN)
+    stub = (theirs == "_init" and (mine.endswith("@plt") or mine == UNKNOWN)) or (theirs == "@plt" and mine == UNKNOWN)
+    return stub or (re.fullmatch(r"__\w+_start", theirs) is not None and mine != UNKNOWN)
 
 
 def assert_named_as_perf_does(path: Path) -> Counter[str]:
