@@ -16,6 +16,7 @@ from git_hmopt.traces.elf import NOBITS, SYMTAB, Elf, UnusableError, open_regula
 from git_hmopt.traces.line_tables import LineTables
 from git_hmopt.traces.perf_places import KALLSYMS, KERNEL, Place
 from git_hmopt.traces.symbol_files import (
+    UNUSABLE_GIVEN,
     WRONG_BUILD_ID,
     Finder,
     Mapped,
@@ -126,18 +127,20 @@ class ObjectNames:
             self.losses[reason] += 1
             return None
         code = next((one for one in files if one.has_code), files[0])
-        with code.opened() as stream:
-            stubs = stubs_of(code, stream)
-        table = None
+        reason = NO_TABLE
         for one in sorted(files, key=_worth):
-            with one.opened() as stream:
-                table = elf_symbols(one, stream, stubs)
+            try:
+                with code.opened() as stream:
+                    stubs = stubs_of(code, stream)
+                with one.opened() as stream:
+                    table = elf_symbols(one, stream, stubs)
+            except UnusableError as error:
+                reason = f"object whose file is {error}"
+                continue
             if table is not None:
-                break
-        if table is None:
-            self.losses[NO_TABLE] += 1
-            return None
-        return _Object(table, code, _lines(files))
+                return _Object(table, code, _lines(files))
+        self.losses[reason] += 1
+        return None
 
     def _module(self, place: Place, build_id: str) -> _Object | None:
         """Return a module: as the kernel's own symbols have it while they lie in its mapping, else by its file."""
@@ -211,11 +214,10 @@ class ObjectNames:
 
     def _kallsyms(self, build_id: str) -> Iterator[tuple[KernelSymbols, bool]]:
         """Yield what kallsyms there are of a kernel, and whether its build id proves them."""
-        paths = [(one, False) for one in self.finder.given() if not isinstance(self.finder.elf(one), Elf)]
-        if build_id:
-            paths.append((self.finder.cached(build_id) / "kallsyms", True))
-            if is_same(running_build_id(), build_id):
-                paths.append((Path("/proc/kallsyms"), True))
+        paths = [(self.finder.cached(build_id) / "kallsyms", True)] if build_id else []
+        if is_same(running_build_id(), build_id):
+            paths.append((Path("/proc/kallsyms"), True))
+        paths += [(one, False) for one in self.finder.given() if not isinstance(self.finder.elf(one), Elf)]
         for path, is_proven in paths:
             if path not in self._read:
                 try:
@@ -223,6 +225,8 @@ class ObjectNames:
                         self._read[path] = read_kallsyms(stream)
                 except (UnusableError, OSError):
                     self._read[path] = None
+                if self._read[path] is None and not is_proven:
+                    self.losses[UNUSABLE_GIVEN] += 1
             if (known := self._read[path]) is not None:
                 yield known, is_proven
 

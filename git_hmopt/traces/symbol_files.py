@@ -152,7 +152,12 @@ class Finder:
     def cached(self, build_id: str) -> Path:
         """Return perf's cache of an object."""
         build_id = unpadded(build_id)
-        return Path("~/.debug/.build-id").expanduser() / build_id[:2] / build_id[2:]
+        try:
+            home = Path.home()
+        except RuntimeError:
+            # Nobody has no home: the directory is then one that is not there.
+            home = Path("/nonexistent")
+        return home / ".debug/.build-id" / build_id[:2] / build_id[2:]
 
     def elf(self, path: Path) -> Elf | str:
         """Return what a file's headers say, or why it cannot be used."""

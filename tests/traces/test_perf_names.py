@@ -147,6 +147,14 @@ def test_debug_information_with_the_build_id_has_the_names_of_a_stripped_program
     assert named(path)[0] == "work"
 
 
+def test_one_damaged_file_of_several_does_not_hide_the_others(program: Path, home: Path) -> None:
+    program.write_bytes(ElfWriter(NAMED.symbols, section_patches={(".symtab", 4): 1 << 61}).file())
+    debug = home / ".debug/.build-id" / BUILD_ID[:2] / BUILD_ID[2:]
+    debug.mkdir(parents=True)
+    (debug / "elf").write_bytes(NAMED.file())
+    assert named(capture(program))[0] == "work"
+
+
 def test_symbols_that_are_given_count_by_their_build_id(program: Path, tmp_path: Path) -> None:
     path = capture(program)
     kept = tmp_path / "kept"
@@ -307,6 +315,17 @@ def test_a_system_map_that_is_given_counts_and_that_is_said(tmp_path: Path, buil
     path = kernel(tmp_path / "perf.data", build_id=build_id)
     symbol, losses = named(path, SymbolFiles(given=(tmp_path / "System.map",)))
     assert (symbol, losses[perf_names.UNPROVEN]) == ("schedule", 1)
+
+
+def test_proven_symbols_come_before_given_ones_and_nonsense_is_counted(tmp_path: Path, home: Path) -> None:
+    path = kernel(tmp_path / "perf.data")
+    (tmp_path / "System.map").write_text(SYSTEM_MAP.replace("schedule", "another"))
+    (tmp_path / "nonsense").write_text("no symbols at all\n")
+    symbol, losses = named(path, SymbolFiles(given=(tmp_path / "nonsense", tmp_path / "System.map")))
+    assert (symbol, losses[symbol_files.UNUSABLE_GIVEN], losses[perf_names.UNPROVEN]) == ("another", 1, 1)
+    (cached(home) / "kallsyms").write_text(SYSTEM_MAP)
+    symbol, losses = named(path, SymbolFiles(given=(tmp_path / "System.map",)))
+    assert (symbol, losses[perf_names.UNPROVEN]) == ("schedule", 0)
 
 
 MODULE = "/lib/modules/6.1.0/kernel/drivers/net/e1000e.ko"
