@@ -53,25 +53,6 @@ def add_event(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--event", metavar="NAME", help="the sampled event (default: a capture's first one)")
 
 
-def add_symbols(parser: argparse.ArgumentParser) -> None:
-    """Declare where the symbols are that captures lack."""
-    parser.add_argument(
-        "--symbols", action="append", default=[], type=Path, metavar="PATH",
-        help="a vmlinux, a module, an unstripped program or a System.map, or a directory of them; may be repeated",
-    )  # fmt: skip
-    parser.add_argument("--symfs", type=Path, metavar="DIR", help="where the files are that captures name (default: /)")
-
-
-def symbol_files(options: argparse.Namespace) -> SymbolFiles:
-    """Return what the options of `add_symbols` say. UsageError for what is not there."""
-    for path in options.symbols:
-        if not path.exists():
-            raise UsageError(f"--symbols: there is no '{path}'", next_step="name a file with symbols, or a directory")
-    if options.symfs is not None and not options.symfs.is_dir():
-        raise UsageError(f"--symfs: '{options.symfs}' is no directory", next_step="name the root of the measured files")
-    return SymbolFiles(options.symfs, tuple(options.symbols))
-
-
 class Locator:
     """Finds functions in the structure graph of this repository, and remembers what the answer rested on."""
 

@@ -18,8 +18,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from git_hmopt.cli.captured import add_event, add_symbols, captures_named, repository_here, symbol_files, write
+from git_hmopt.cli.captured import add_event, captures_named, repository_here, write
 from git_hmopt.cli.number import positive
+from git_hmopt.cli.symbols import add_symbols, symbol_files
 from git_hmopt.errors import ExitCode
 from git_hmopt.loop.captures import only, samples_named
 from git_hmopt.report.flame import differential

@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from git_hmopt.cli.captured import add_event, add_symbols, captures_named, repository_here, symbol_files, write
+from git_hmopt.cli.captured import add_event, captures_named, repository_here, write
+from git_hmopt.cli.symbols import add_symbols, symbol_files
 from git_hmopt.errors import ExitCode
 from git_hmopt.loop.captures import only, samples_named
 from git_hmopt.report.flame import flame_graph

@@ -24,14 +24,13 @@ from typing import get_args
 from git_hmopt.cli.captured import (
     Locator,
     add_event,
-    add_symbols,
     captures_named,
     repository_here,
-    symbol_files,
     tell_skipped,
     worktree,
 )
 from git_hmopt.cli.number import positive
+from git_hmopt.cli.symbols import add_symbols, symbol_files
 from git_hmopt.errors import ExitCode
 from git_hmopt.loop.hotspots import Hotspot, Hotspots, hotspots
 from git_hmopt.report.table import aligned

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from git_hmopt.cli.symbols import add_symbols, symbol_files
 from git_hmopt.errors import ExitCode, UsageError
 from git_hmopt.report.wording import fit, plain
 from git_hmopt.store.ingest import ingest
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rev", metavar="R", help="of repo: the commit to take (default: HEAD)")
     parser.add_argument("--allow-dirty", action="store_true", help="take HEAD although tracked files have changes")
+    add_symbols(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -66,6 +68,8 @@ def _refuse_what_excludes(options: argparse.Namespace) -> None:
         raise UsageError(f"ingest: artifacts need {missing}", next_step="see: git hmopt ingest -h")
     if not artifacts and (options.run is not None or options.files):
         raise UsageError("ingest: --run and PATH are for 'artifacts'", next_step="name the repository with --path")
+    if not artifacts and (options.symbols or options.symfs is not None):
+        raise UsageError("ingest: --symbols and --symfs are for 'artifacts'", next_step="see: git hmopt ingest -h")
     if options.files.count(_STANDARD_INPUT) > 1:
         raise UsageError("ingest: standard input can be read once", next_step="name it once")
 
@@ -92,7 +96,9 @@ def _captures(options: argparse.Namespace) -> ExitCode:
     repository = Repository.open(Path())
     name = named_run(repository, options.run)
     with _files(options.files) as files:
-        found = ingest_captures(repository, name, files, locate=Locator(repository, None))
+        found = ingest_captures(
+            repository, name, files, locate=Locator(repository, None), symbols=symbol_files(options)
+        )
     if options.json:
         print(json.dumps({"v": 1, "run": name, "captures": [asdict(one) for one in found]}))
         return ExitCode.OK

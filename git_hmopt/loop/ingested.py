@@ -22,6 +22,7 @@ from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import Journal, OpDraft
 from git_hmopt.store.repository import Repository
 from git_hmopt.traces.source import Source
+from git_hmopt.traces.symbol_files import SymbolFiles
 from git_hmopt.traces.tables import Symbols
 
 NODE = "ingest"
@@ -46,10 +47,15 @@ class Ingested:
 
 
 def ingest_captures(
-    repository: Repository, run: RunId, files: Sequence[tuple[Path, str]], *, locate: Locate
+    repository: Repository,
+    run: RunId,
+    files: Sequence[tuple[Path, str]],
+    *,
+    locate: Locate,
+    symbols: SymbolFiles | None = None,
 ) -> list[Ingested]:
     """Add the captures in these files, each with the name it is to have. TraceFormatError when one is none."""
-    captures = [opened(path, name) for path, name in files]
+    captures = [opened(path, name, symbols) for path, name in files]
     ranked = [_ranked(one, locate, repository.worktree) for one in captures]
     artifacts = ArtifactStore.of(repository)
     records = [

@@ -261,6 +261,10 @@ def test_symbols_that_are_given_name_a_stripped_program(project: Project, sample
     (found,) = answered(project, "hotspots", str(sampled), "--ranker", "self")["hotspots"]
     assert re.fullmatch(r".*/spin\+0x[0-9a-f]+", found["spots"][0]["symbol"])
     assert found["skipped"]["object without a file on this machine"] >= 1
+    done = project.hmopt("ingest", "repo", "--symbols", str(kept))
+    assert (done.returncode, done.stderr) == (
+        129, "git hmopt: ingest: --symbols and --symfs are for 'artifacts'; see: git hmopt ingest -h\n",
+    )  # fmt: skip
     given = (str(sampled), "--symbols", str(kept))
     assert re.search(r" spin +spin\.c:5 +dwarf\n", project.hmopt("hotspots", *given).stdout)
     assert "main;spin " in project.hmopt("flamegraph", "--folded", *given).stdout
