@@ -133,8 +133,9 @@ class AddressSpaces:
         self.epochs.setdefault(child, []).append((time, layer))
 
 
-def _bias(place: Place) -> tuple[str, int, str, int, int]:
-    return place.object, place.offset - place.start, place.build_id, place.inode, place.generation
+def _bias(place: Place) -> tuple[str, int, str, int]:
+    # What perf itself writes of a process that runs already has no generation.
+    return place.object, place.offset - place.start, place.build_id, place.inode
 
 
 @dataclass(frozen=True)
