@@ -23,6 +23,7 @@ from pathlib import Path
 from git_hmopt.cli.building import add_build_options, wish_of
 from git_hmopt.cli.number import count
 from git_hmopt.cli.story import named_run
+from git_hmopt.cli.symbols import add_symbols, symbol_files
 from git_hmopt.errors import ExitCode, UsageError
 from git_hmopt.loop.analysis import Analysis, Edge, Spot, analyses
 from git_hmopt.report.wording import UNKNOWN, fit, plain
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     side.add_argument("--static", action="store_true", help="count what the structure of the source has, instead")
     side.add_argument("--runtime", action="store_true", help="count what captures have, instead")
     add_build_options(parser)
+    add_symbols(parser)
 
 
 def run(options: argparse.Namespace) -> ExitCode:
@@ -55,7 +57,10 @@ def run(options: argparse.Namespace) -> ExitCode:
     if options.runtime:
         from git_hmopt.cli.measured import counted as captures_counted
 
-        return captures_counted(options.captures, build=options.build, limit=limit, as_json=options.json)
+        symbols = symbol_files(options)
+        return captures_counted(
+            options.captures, build=options.build, symbols=symbols, limit=limit, as_json=options.json
+        )
     repository = Repository.open(Path())
     if options.static:
         # A run's analysis does not pay for libclang.
@@ -84,6 +89,8 @@ def _refuse_what_excludes(options: argparse.Namespace) -> None:
         )
     if not options.static and not options.runtime and options.build is not None:
         raise UsageError("analyze: --build is only for --static and --runtime", next_step="see: git hmopt analyze -h")
+    if not options.runtime and (options.symbols or options.symfs is not None):
+        raise UsageError("analyze: --symbols and --symfs are only for --runtime", next_step="see: git hmopt analyze -h")
     if not options.runtime and len(options.captures) > 1:
         raise UsageError(
             "analyze: one RUN is analysed at a time", next_step="captures are counted together with --runtime"

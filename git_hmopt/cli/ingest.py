@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from git_hmopt.cli.symbols import add_symbols, symbol_files
 from git_hmopt.errors import ExitCode, UsageError
 from git_hmopt.report.wording import fit, plain
 from git_hmopt.store.ingest import ingest
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rev", metavar="R", help="of repo: the commit to take (default: HEAD)")
     parser.add_argument("--allow-dirty", action="store_true", help="take HEAD although tracked files have changes")
+    add_symbols(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -66,6 +69,8 @@ def _refuse_what_excludes(options: argparse.Namespace) -> None:
         raise UsageError(f"ingest: artifacts need {missing}", next_step="see: git hmopt ingest -h")
     if not artifacts and (options.run is not None or options.files):
         raise UsageError("ingest: --run and PATH are for 'artifacts'", next_step="name the repository with --path")
+    if not artifacts and (options.symbols or options.symfs is not None):
+        raise UsageError("ingest: --symbols and --symfs are for 'artifacts'", next_step="see: git hmopt ingest -h")
     if options.files.count(_STANDARD_INPUT) > 1:
         raise UsageError("ingest: standard input can be read once", next_step="name it once")
 
@@ -92,7 +97,9 @@ def _captures(options: argparse.Namespace) -> ExitCode:
     repository = Repository.open(Path())
     name = named_run(repository, options.run)
     with _files(options.files) as files:
-        found = ingest_captures(repository, name, files, locate=Locator(repository, None))
+        found = ingest_captures(
+            repository, name, files, locate=Locator(repository, None), symbols=symbol_files(options)
+        )
     if options.json:
         print(json.dumps({"v": 1, "run": name, "captures": [asdict(one) for one in found]}))
         return ExitCode.OK
@@ -123,6 +130,8 @@ def _files(texts: list[str]) -> Iterator[list[tuple[Path, str]]]:
                 path = Path(directory) / "standard-input"
                 with path.open("wb") as stream:
                     shutil.copyfileobj(sys.stdin.buffer, stream)
+                # The copy is new, what was captured is older: nobody knows by how much.
+                os.utime(path, (0, 0))
             elif not path.is_file():
                 raise UsageError(f"there is no file '{text}'", next_step="name a capture, or - for standard input")
             files.append((path, path.name))

@@ -15,16 +15,17 @@ from git_hmopt.loop.statistics import CaptureStatistics, Join, statistics
 from git_hmopt.report.table import aligned
 from git_hmopt.report.wording import UNKNOWN, fit, plain
 from git_hmopt.runtime.statistics import EventStatistics, GraphStatistics
+from git_hmopt.traces.symbol_files import SymbolFiles
 
 _NAMES = 12
 _WIDTH = 48
 
 
-def counted(texts: Sequence[str], *, build: Path | None, limit: int, as_json: bool) -> ExitCode:
+def counted(texts: Sequence[str], *, build: Path | None, symbols: SymbolFiles, limit: int, as_json: bool) -> ExitCode:
     """Print the statistics of files and runs; of the latest run without a name."""
     repository = repository_here()
     named: Sequence[str | None] = texts or [None]
-    captures = [one for text in named for one in captures_named(repository, text)]
+    captures = [one for text in named for one in captures_named(repository, text, symbols)]
     locate = Locator(repository, build)
     found, join = statistics(captures, limit=limit, locate=locate)
     if as_json:

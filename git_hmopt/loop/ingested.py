@@ -31,6 +31,7 @@ from git_hmopt.store.journal import Journal, JournalReading, OpDraft
 from git_hmopt.store.repository import Repository
 from git_hmopt.traces.sniff import open_capture
 from git_hmopt.traces.source import Source
+from git_hmopt.traces.symbol_files import SymbolFiles
 from git_hmopt.traces.tables import Symbols
 
 NODE = "ingest"
@@ -65,11 +66,19 @@ class Ingested:
 
 
 def ingest_captures(
-    repository: Repository, run: RunId, files: Sequence[tuple[Path, str]], *, locate: Locate
+    repository: Repository,
+    run: RunId,
+    files: Sequence[tuple[Path, str]],
+    *,
+    locate: Locate,
+    symbols: SymbolFiles | None = None,
 ) -> list[Ingested]:
     """Add the captures in these files, each with the name it is to have. TraceFormatError when one is none."""
-    captures = [opened(path, name) for path, name in files]
-    read = [_Read(one, _ranked(one, locate), _kpis(path)) for one, (path, _) in zip(captures, files, strict=True)]
+    captures = [opened(path, name, symbols) for path, name in files]
+    read = [
+        _Read(one, _ranked(one, locate, repository.worktree), _kpis(path))
+        for one, (path, _) in zip(captures, files, strict=True)
+    ]
     artifacts = ArtifactStore.of(repository)
     records = [
         artifacts.put_file(path, kind="capture", name=name, media_type=_media(path, capture.format))
@@ -146,12 +155,12 @@ def _measured(reading: JournalReading) -> Measured:
     )
 
 
-def _ranked(capture: Opened, locate: Locate) -> Hotspots | None:
+def _ranked(capture: Opened, locate: Locate, root: Path | None) -> Hotspots | None:
     """Return the hotspots of a capture; None for one without costs, which may have events, or places alone."""
     if isinstance(capture.lines, Symbols) or (not capture.samples and capture.lines is None):
         return None
     try:
-        (found,) = hotspots([capture], ranker="funcrank", limit=KEPT, locate=locate)
+        (found,) = hotspots([capture], ranker="funcrank", limit=KEPT, locate=locate, root=root)
     except MeasurementError:
         # Read well, and empty.
         return None

@@ -24,6 +24,7 @@ from git_hmopt.runtime.call_graph import CallGraph
 from git_hmopt.traces import perf_data, perf_script, trace_cmd
 from git_hmopt.traces.capture import LOST_EVENTS, Losses
 from git_hmopt.traces.source import Source
+from git_hmopt.traces.symbol_files import SymbolFiles
 from git_hmopt.traces.tables import Samples
 from tests.benchmarks.table import Row
 from tests.traces import raw_traces
@@ -61,17 +62,17 @@ def _output(*command: str | Path, stdin: bytes = b"") -> bytes:
 # -- perf.data -------------------------------------------------------------------------------------------------------
 
 
-def samples_of(path: Path) -> Samples:
-    """Read the only event of a perf.data."""
-    capture = perf_data.FORMAT.read(Source(path))
+def samples_of(path: Path, symfs: Path | None = None) -> Samples:
+    """Read the only event of a perf.data, with names from the files below `symfs`."""
+    capture = perf_data.FORMAT.read(Source(path, SymbolFiles(symfs=symfs)))
     assert capture.read_samples is not None
     (table,) = capture.read_samples(Counter())
     return table
 
 
-def graph_of(path: Path) -> CallGraph:
+def graph_of(path: Path, symfs: Path | None = None) -> CallGraph:
     """Read a perf.data into its call graph."""
-    return call_graph.from_samples(samples_of(path))
+    return call_graph.from_samples(samples_of(path, symfs))
 
 
 def perf_peers(directory: Path, *, samples: int, stacks: int, depth: int, rounds: int) -> Iterator[Row]:

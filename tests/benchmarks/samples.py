@@ -27,6 +27,7 @@ from git_hmopt.runtime.call_graph import CallGraph  # noqa: E402
 from git_hmopt.traces import folded, perf_script  # noqa: E402
 from tests.benchmarks.peers import graph_of, perf_peers, seconds, trace_cmd_peer  # noqa: E402
 from tests.benchmarks.table import Row, benchmark_parser, told  # noqa: E402
+from tests.traces.elf_writer import ElfWriter, Symbol  # noqa: E402
 from tests.traces.perf_writer import large  # noqa: E402
 
 NAME = "samples"
@@ -43,9 +44,14 @@ print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 def perf_rows(directory: Path, *, samples: int, rounds: int) -> Iterator[Row]:
     """Yield what a sample costs, the memory, and the ratio to perf script."""
     path, part = directory / "perf.data", directory / "part.data"
+    # Before the capture: what was touched since is not used.
+    root = objects(directory / "root")
     path.write_bytes(large(samples, stacks=samples // SAMPLES_A_STACK, depth=DEPTH))
     cost = seconds(lambda: graph_of(path), rounds=rounds)
     yield Row("perf.data into a call graph, a sample", 1e6 * cost / samples, "us")
+    assert sum("function_" in symbol for symbol in graph_of(path, root).self_cost) > 1000
+    named = seconds(lambda: graph_of(path, root), rounds=rounds)
+    yield Row("perf.data with names out of files, a sample", 1e6 * named / samples, "us")
     peak = subprocess.run([sys.executable, "-c", PEAK, str(path)], cwd=ROOT, capture_output=True, check=True)
     yield Row("perf.data, memory at most", int(peak.stdout) / 1024, "MiB")
     if shutil.which("perf") is None:
@@ -58,6 +64,17 @@ def perf_rows(directory: Path, *, samples: int, rounds: int) -> Iterator[Row]:
     through = seconds(lambda: _through_perf_script(part), rounds=1)
     yield Row("perf.data, to perf script alone", ours / printed, "x")
     yield Row("perf.data, to perf script and its text parsed", ours / through, "x")
+
+
+def objects(root: Path) -> Path:
+    """Write the program and the library that `large` maps, with a function every 64 bytes."""
+    for name, address, offset in (("srv/program", 0x400100, 0x100), ("usr/lib/libwork.so", 0x1000, 0x1000)):
+        path = root / name
+        path.parent.mkdir(parents=True)
+        symbols = [Symbol(f"function_{number}", address + 64 * number, 64) for number in range(2000)]
+        size = 0x200000 - offset % 0x1000
+        path.write_bytes(ElfWriter(symbols, address=address, offset=offset, size=size).file())
+    return root
 
 
 def _printed(path: Path) -> bytes:

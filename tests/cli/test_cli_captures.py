@@ -213,6 +213,72 @@ def test_places_come_from_debug_information_first(project: Project) -> None:
     assert "a.c:1 and 1 more" in shown
 
 
+SAMPLED = """\
+#define KEEP __attribute__((noinline))
+static volatile unsigned long sink;
+
+KEEP static unsigned long
+spin(unsigned long n) { for (unsigned long i = 0; i < n; i++) sink += i; return sink; }
+
+int main(void) { return spin(150000000) == 1; }
+"""
+
+
+@pytest.fixture
+def sampled(project: Project) -> Path:
+    """Return a perf.data of a program whose source lies in the project."""
+    if shutil.which("perf") is None or shutil.which("gcc") is None:
+        pytest.skip("needs perf and gcc, and one of them is not installed")
+    (project.root / "spin.c").write_text(SAMPLED)
+    build = ["gcc", "-g", "-O1", "-fno-omit-frame-pointer", "-o", "../spin", str(project.root / "spin.c")]
+    subprocess.run(build, cwd=project.root, check=True, timeout=60)
+    record = ["perf", "record", "-N", "-e", "cpu-clock", "-g", "-o", "../perf.data", "../spin"]
+    done = subprocess.run(record, cwd=project.root, capture_output=True, text=True, timeout=60)
+    if done.returncode not in (0, 1):
+        pytest.skip(f"perf cannot record here: {done.stderr[-200:]}")
+    return project.root.parent / "perf.data"
+
+
+def test_functions_of_a_perf_data_have_names_and_lines(project: Project, sampled: Path) -> None:
+    (found,) = answered(project, "hotspots", str(sampled), "--ranker", "self")["hotspots"]
+    first = found["spots"][0]
+    assert (found["format"], first["symbol"], first["self_share"] > 0.8) == ("perf-data", "spin", True)
+    # Below the top of the working tree files are called as git calls them.
+    assert (first["place"]["file"], first["place"]["first_line"], first["place"]["resolved_by"]) == (
+        "spin.c", 5, "dwarf",
+    )  # fmt: skip
+    shown = project.hmopt("hotspots", str(sampled), "--ranker", "self").stdout
+    assert re.search(r" spin +spin\.c:5 +dwarf\n", shown)
+    assert "main;spin " in project.hmopt("flamegraph", "--folded", str(sampled)).stdout
+    compared = project.hmopt("compare", "-n", "999", str(sampled), str(sampled)).stdout
+    assert re.search(r" spin\n", compared)
+
+
+def test_symbols_that_are_given_name_a_stripped_program(project: Project, sampled: Path) -> None:
+    program, kept = project.root.parent / "spin", project.root.parent / "kept"
+    kept.mkdir()
+    program.rename(kept / "unstripped")
+    (found,) = answered(project, "hotspots", str(sampled), "--ranker", "self")["hotspots"]
+    assert re.fullmatch(r".*/spin\+0x[0-9a-f]+", found["spots"][0]["symbol"])
+    assert found["skipped"]["object without a file on this machine"] >= 1
+    done = project.hmopt("ingest", "repo", "--symbols", str(kept))
+    assert (done.returncode, done.stderr) == (
+        129, "git hmopt: ingest: --symbols and --symfs are for 'artifacts'; see: git hmopt ingest -h\n",
+    )  # fmt: skip
+    given = (str(sampled), "--symbols", str(kept))
+    assert re.search(r" spin +spin\.c:5 +dwarf\n", project.hmopt("hotspots", *given).stdout)
+    assert "main;spin " in project.hmopt("flamegraph", "--folded", *given).stdout
+    assert re.search(r" spin\n", project.hmopt("compare", "-n", "999", str(sampled), *given).stdout)
+    done = project.hmopt("hotspots", str(sampled), "--symbols", "/nothing/here")
+    assert (done.returncode, done.stderr) == (
+        129, "git hmopt: --symbols: there is no '/nothing/here'; name a file with symbols, or a directory\n",
+    )  # fmt: skip
+    done = project.hmopt("compare", str(sampled), str(sampled), "--symfs", str(sampled))
+    assert (done.returncode, done.stderr) == (
+        129, f"git hmopt: --symfs: '{sampled}' is no directory; name the root of the measured files\n",
+    )  # fmt: skip
+
+
 def test_a_window_cuts_by_the_captures_own_clock(project: Project) -> None:
     file = write(project, "perf.txt", PERF)
     (found,) = answered(project, "hotspots", file, "--window", "2..2.6")["hotspots"]

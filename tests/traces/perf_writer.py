@@ -91,6 +91,13 @@ class PerfWriter:
     def text(self, value: str) -> bytes:
         return self.pack("I", len(value) + 1) + value.encode() + b"\0"
 
+    def build_id(self, misc: int, path: str, build_id: str) -> bytes:
+        """Return a record HEADER_BUILD_ID, of which the feature is a row."""
+        name = path.encode() + b"\0"
+        name += b"\0" * (-len(name) % 8)
+        body = self.pack("i", -1) + bytes.fromhex(build_id).ljust(24, b"\0") + name
+        return self.pack("IHH", 67, misc, 8 + len(body)) + body
+
     def files_symbol(self, objects: Iterable[tuple[str, int, int, Sequence[tuple[int, int, str]]]]) -> bytes:
         """Return hiperf's FILES_SYMBOL of (path, text address, text offset, symbols (address, size, name))."""
         listed = list(objects)
