@@ -15,6 +15,7 @@ from git_hmopt.loop.hotspots import Place
 from git_hmopt.records.words import RunId
 from git_hmopt.report.wording import plain
 from git_hmopt.store.repository import Repository
+from git_hmopt.traces.symbol_files import SymbolFiles
 
 
 def repository_here() -> Repository | None:
@@ -25,10 +26,15 @@ def repository_here() -> Repository | None:
         return None
 
 
-def captures_named(repository: Repository | None, text: str | None) -> list[Opened]:
+def worktree(repository: Repository | None) -> Path | None:
+    """Return the top of the working tree; None where there is none."""
+    return None if repository is None else repository.worktree
+
+
+def captures_named(repository: Repository | None, text: str | None, symbols: SymbolFiles) -> list[Opened]:
     """Return the capture in a file, or those of the run that is meant (the latest without a text)."""
     here, run = run_or_file(repository, text)
-    return named(here, text or "", run)
+    return named(here, text or "", run, symbols)
 
 
 def run_or_file(repository: Repository | None, text: str | None) -> tuple[Repository | None, RunId | None]:

@@ -20,6 +20,7 @@ from typing import Any, get_args
 
 from git_hmopt.cli.captured import add_event, captures_named, repository_here, write
 from git_hmopt.cli.number import positive
+from git_hmopt.cli.symbols import add_symbols, symbol_files
 from git_hmopt.errors import ExitCode
 from git_hmopt.loop.captures import only, samples_named
 from git_hmopt.report.flame import differential
@@ -48,12 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", dest="output", type=Path, metavar="FILE", help="write there, not to standard output")
     parser.add_argument("-n", type=positive, metavar="N", help=f"the first N functions (default: {_SHOWN})")
     add_event(parser)
+    add_symbols(parser)
 
 
 def run(options: argparse.Namespace) -> ExitCode:
     """Compare, and write the answer."""
     repository = repository_here()
-    captures = [only(captures_named(repository, text)) for text in (options.before, options.after)]
+    symbols = symbol_files(options)
+    captures = [only(captures_named(repository, text, symbols)) for text in (options.before, options.after)]
     tables = [samples_named(one, options.event) for one in captures]
     found = compare(*tables, names=(captures[0].name, captures[1].name), by=options.by)
     if options.json:

@@ -64,6 +64,8 @@ _KINDS: Mapping[str, str] = {
     "runs": "runs",
     "seed": "nothing",
     "since": "nothing",
+    "symbols": "files",
+    "symfs": "directories",
     # Only Python could ask the graph for them, and its start is too slow for a key.
     "symbol": "nothing",
     "text": "nothing",

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rank the functions of captures: files of any known format, or all that a run has, and say where each is defined.
 
-What a capture is, its content tells. A place comes from debug information in a capture, else from the structure graph
-of this repository (nothing is parsed for it), else from the text of files that name the function; which one it was is
-said. A run's captures are those that were ingested into it, or where there are none those of its last profile.
+What a capture is, its content tells. A place comes from debug information, in a capture or of the programs that a
+perf.data measured, else from the structure graph of this repository (nothing is parsed for it), else from the text of
+files that name the function; which one it was is said. Functions in a perf.data are named by files of the same build
+id on this machine; --symbols and --symfs say where more of them are.
+
+A run's captures are those that were ingested into it, or where there are none those of its last profile.
 
 Times of --window are the capture's own clock, in seconds; its end is not in it.
 """
@@ -18,8 +21,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
-from git_hmopt.cli.captured import Locator, add_event, captures_named, repository_here, tell_skipped
+from git_hmopt.cli.captured import (
+    Locator,
+    add_event,
+    captures_named,
+    repository_here,
+    tell_skipped,
+    worktree,
+)
 from git_hmopt.cli.number import positive
+from git_hmopt.cli.symbols import add_symbols, symbol_files
 from git_hmopt.errors import ExitCode
 from git_hmopt.loop.hotspots import Hotspot, Hotspots, hotspots
 from git_hmopt.report.table import aligned
@@ -43,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", type=positive, metavar="N", help=f"the first N functions (default: {_SYMBOLS})")
     parser.add_argument("--window", type=window, metavar="START..END", help="only samples between two times")
     add_event(parser)
+    add_symbols(parser)
     parser.add_argument("--build", type=Path, metavar="PATH", help="a compile_commands.json, or a build's directory")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -61,11 +73,12 @@ def window(text: str) -> tuple[int, int]:
 def run(options: argparse.Namespace) -> ExitCode:
     """Print the hotspots."""
     repository = repository_here()
-    captures = [one for text in options.captures or [None] for one in captures_named(repository, text)]
+    symbols = symbol_files(options)
+    captures = [one for text in options.captures or [None] for one in captures_named(repository, text, symbols)]
     locate = Locator(repository, options.build)
     found = hotspots(
         captures, ranker=options.ranker, limit=options.n or _SYMBOLS, event=options.event, window=options.window,
-        locate=locate,
+        locate=locate, root=worktree(repository),
     )  # fmt: skip
     if options.json:
         print(json.dumps({"v": 1, "structure": locate.basis, "hotspots": [asdict(one) for one in found]}))

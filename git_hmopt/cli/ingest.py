@@ -6,8 +6,9 @@ journals are pushed. The source may lie in another repository, which is not chan
 copied, not its history. The same snapshot is kept once, however often it is ingested.
 
 With `artifacts`, traces and profiles that were made elsewhere become part of a run: their bytes go to the artifact
-store, what they say (events, samples, hotspots, what was not understood) to the run's journal. What a capture is, its
-content tells; gzip, zlib and zip are opened. All of them are taken, or none.
+store, what they say (KPIs, samples, hotspots, what was not understood) to the run's journal, so that it can be asked
+for wherever the run is fetched. Of single processes and threads the numbers of the busiest are recorded. What a capture
+is, its content tells; gzip, zlib and zip are opened. All of them are taken, or none.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+from git_hmopt.cli.symbols import add_symbols, symbol_files
 from git_hmopt.errors import ExitCode, UsageError
 from git_hmopt.report.wording import fit, plain
 from git_hmopt.store.ingest import ingest
@@ -46,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rev", metavar="R", help="of repo: the commit to take (default: HEAD)")
     parser.add_argument("--allow-dirty", action="store_true", help="take HEAD although tracked files have changes")
+    add_symbols(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -65,6 +69,8 @@ def _refuse_what_excludes(options: argparse.Namespace) -> None:
         raise UsageError(f"ingest: artifacts need {missing}", next_step="see: git hmopt ingest -h")
     if not artifacts and (options.run is not None or options.files):
         raise UsageError("ingest: --run and PATH are for 'artifacts'", next_step="name the repository with --path")
+    if not artifacts and (options.symbols or options.symfs is not None):
+        raise UsageError("ingest: --symbols and --symfs are for 'artifacts'", next_step="see: git hmopt ingest -h")
     if options.files.count(_STANDARD_INPUT) > 1:
         raise UsageError("ingest: standard input can be read once", next_step="name it once")
 
@@ -91,7 +97,9 @@ def _captures(options: argparse.Namespace) -> ExitCode:
     repository = Repository.open(Path())
     name = named_run(repository, options.run)
     with _files(options.files) as files:
-        found = ingest_captures(repository, name, files, locate=Locator(repository, None))
+        found = ingest_captures(
+            repository, name, files, locate=Locator(repository, None), symbols=symbol_files(options)
+        )
     if options.json:
         print(json.dumps({"v": 1, "run": name, "captures": [asdict(one) for one in found]}))
         return ExitCode.OK
@@ -101,7 +109,11 @@ def _captures(options: argparse.Namespace) -> ExitCode:
         print(f"    artifact {one.artifact}")
         if one.hotspots:
             listed = ", ".join(fit(symbol, 40) for symbol in one.hotspots[:_SYMBOLS])
-            print(f"    {one.samples} samples, hotspots: {listed}")
+            print(f"    {one.samples} samples, hotspots: {listed}; {len(one.hotspots)} are recorded")
+        if one.events is not None:
+            print(f"    {one.events} events, {one.kpis} KPIs recorded, {len(one.kpis_unknown)} unknown")
+        if one.kpis_left_out and one.kpis_rule:
+            print(f"    {one.kpis_left_out} more are not recorded: {plain(one.kpis_rule)}")
         for line in tell_skipped(one.skipped):
             print(f"  {line}")
     return ExitCode.OK
@@ -118,6 +130,8 @@ def _files(texts: list[str]) -> Iterator[list[tuple[Path, str]]]:
                 path = Path(directory) / "standard-input"
                 with path.open("wb") as stream:
                     shutil.copyfileobj(sys.stdin.buffer, stream)
+                # The copy is new, what was captured is older: nobody knows by how much.
+                os.utime(path, (0, 0))
             elif not path.is_file():
                 raise UsageError(f"there is no file '{text}'", next_step="name a capture, or - for standard input")
             files.append((path, path.name))

@@ -2,7 +2,8 @@
 """Say how the system ran during a trace: frames, scheduling, interrupts, power and memory reclaim.
 
 Every number says on how many observations it rests and by which rule it was found; what the trace does not tell is
-unknown, which is not 0. With --against, what is worse than in another trace by more than a twentieth is told first: one
+unknown, which is not 0. Where a run's trace is not in this clone, its KPIs are those that were recorded when it was
+ingested. With --against, what is worse than in another trace by more than a twentieth is told first: one
 trace against one shows where to look and proves nothing. Exit code 1: something is worse.
 """
 
@@ -10,16 +11,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 from git_hmopt.cli.captured import repository_here, run_or_file, tell_skipped
 from git_hmopt.errors import ExitCode
-from git_hmopt.loop.captures import with_events
 from git_hmopt.loop.hotspots import seconds
+from git_hmopt.loop.kpis import Told, kpis_named
 from git_hmopt.report.table import aligned
 from git_hmopt.report.wording import UNKNOWN, fit, plain
-from git_hmopt.runtime.kpis import Flag, Kpis, kpis, regression_flags
+from git_hmopt.runtime.kpis import Flag, not_compared, regression_flags
 from git_hmopt.store.repository import Repository
 
 _WHO_WIDTH = 32
@@ -38,33 +39,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitCode:
     """Print the KPIs."""
     repository = repository_here()
-    name, found = _kpis(repository, options.capture)
+    told = _named(repository, options.capture)
     flags: Sequence[Flag] = ()
+    unsaid: Mapping[str, Sequence[str]] = {}
     if options.against is not None:
-        flags = regression_flags(found, _kpis(repository, options.against)[1])
+        before = _named(repository, options.against).kpis
+        flags, unsaid = regression_flags(told.kpis, before), not_compared(told.kpis, before)
     if options.json:
-        told = {"v": 1, "capture": name, **asdict(found), "regressions": [asdict(one) for one in flags]}
-        print(json.dumps(told))
+        head = {"v": 1, "capture": told.name, "recorded": told.partial, "left_out": told.left_out}
+        print(
+            json.dumps(
+                {**head, **asdict(told.kpis), "regressions": [asdict(one) for one in flags], "not_compared": unsaid}
+            )
+        )
     else:
-        print("\n".join(_told(name, found, flags, all_of_them=options.all)))
+        print("\n".join(_told(told, flags, unsaid, all_of_them=options.all)))
     return ExitCode.NO if flags else ExitCode.OK
 
 
-def _kpis(repository: Repository | None, text: str | None) -> tuple[str, Kpis]:
+def _named(repository: Repository | None, text: str | None) -> Told:
     here, run_id = run_or_file(repository, text)
-    name, capture = with_events(here, text or "", run_id)
-    return name, kpis(capture)
+    return kpis_named(here, text or "", run_id)
 
 
-def _told(name: str, found: Kpis, flags: Sequence[Flag], *, all_of_them: bool) -> Iterator[str]:
+def _told(
+    told: Told, flags: Sequence[Flag], unsaid: Mapping[str, Sequence[str]], *, all_of_them: bool
+) -> Iterator[str]:
+    found = told.kpis
     span = "" if found.start_ns is None or found.end_ns is None else (
         f", {seconds(found.start_ns)}..{seconds(found.end_ns)} s"
     )  # fmt: skip
-    yield f"{plain(name)}: {found.events} events{span}"
+    yield f"{plain(told.name)}: {found.events} events{span}"
+    if told.partial is not None:
+        yield f"  as recorded, the capture is not in this clone: {plain(told.partial)}"
+        yield f"  {told.left_out} numbers more stand in the capture alone"
     for flag in flags:
         change = "from 0" if flag.change is None else f"{100 * float(flag.change):+.1f} %"
         was, now = flag.baseline.value, flag.kpi.value
         yield f"  worse: {flag.kpi.name} of {fit(flag.kpi.who, _WHO_WIDTH)}: {was} -> {now} {flag.kpi.unit} ({change})"
+    for reason, names in unsaid.items():
+        yield f"  not compared, {reason}: {', '.join(names)}"
     wide = [one for one in found.records if all_of_them or one.scope in ("system", "frame")]
     shown = [one for one in wide if all_of_them or one.value is not None]
     heads = ("name", "of", "value", "unit", "n", "rule")

@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from git_hmopt.errors import MeasurementError, StoreError, UsageError
+from git_hmopt.errors import StoreError, UsageError
 from git_hmopt.loop.book import Book
 from git_hmopt.records.words import RunId
 from git_hmopt.runtime.window import below
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import Journal
 from git_hmopt.store.repository import Repository
-from git_hmopt.traces.capture import Capture, Losses
+from git_hmopt.traces.capture import Losses
 from git_hmopt.traces.registry import kinds, parse
 from git_hmopt.traces.sniff import open_capture
+from git_hmopt.traces.symbol_files import SymbolFiles
 from git_hmopt.traces.tables import Samples, SelfCounts, Symbols
 
 READ = "capture.read"
@@ -34,70 +35,58 @@ class Opened:
     """One table for each event that was sampled."""
     lines: SelfCounts | Symbols | None
     skipped: Mapping[str, int]
+    path: Path | None = None
+    """Where its events can be read; None of a profiler's capture that has none."""
+    definitions: Callable[[Sequence[str]], Symbols] | None = None
+    """Returns where sampled functions are defined, by debug information of the measured objects."""
 
 
-def opened(path: Path, name: str | None = None) -> Opened:
+def opened(path: Path, name: str | None = None, symbols: SymbolFiles | None = None) -> Opened:
     """Read a capture file. Raises TraceFormatError when it is none, or of a format that nothing here reads."""
-    capture = open_capture(path)
+    capture = open_capture(path, symbols)
     losses = Losses()
     samples = tuple(capture.read_samples(losses)) if capture.read_samples else ()
     # The same bytes were read for the samples: what they lose is counted once.
     lines = capture.read_lines(Losses() if samples else losses) if capture.read_lines else None
-    return Opened(name or str(path), capture.format, samples, lines, dict(sorted(losses.items())))
+    return Opened(
+        name or str(path), capture.format, samples, lines, dict(sorted(losses.items())), path, capture.read_definitions
+    )
 
 
-def named(repository: Repository | None, text: str, run: RunId | None) -> list[Opened]:
+def named(
+    repository: Repository | None, text: str, run: RunId | None, symbols: SymbolFiles | None = None
+) -> list[Opened]:
     """Return the capture in the file `text`, or those of the run that it names."""
     if run is None or repository is None:
-        return [opened(Path(text))]
-    return of_run(repository, run)
+        return [opened(Path(text), symbols=symbols)]
+    return of_run(repository, run, symbols)
 
 
-def of_run(repository: Repository, run: RunId) -> list[Opened]:
+def of_run(repository: Repository, run: RunId, symbols: SymbolFiles | None = None) -> list[Opened]:
     """Return the captures that were ingested into a run, or where there are none those of its last profile.
 
     StoreError when it has none, or when one is not in this clone.
     """
     book = Book(Journal(repository), run)
     artifacts = ArtifactStore.of(repository)
+    symbols = replace(symbols or SymbolFiles(), dated=False)
     ingested = [entry.operation.data for entry in book.entries if entry.operation.op == READ]
     if ingested:
-        return [opened(_path(artifacts, one["capture"]), f"{run}: {one['name']}") for one in ingested]
+        return [opened(_path(artifacts, one["capture"]), f"{run}: {one['name']}", symbols) for one in ingested]
     profile = book.last("profile.recorded")
-    found = [] if profile is None else [_profiled(artifacts, run, one) for one in profile["captures"]]
+    found = [] if profile is None else [_profiled(artifacts, run, one, symbols) for one in profile["captures"]]
     if not found:
         raise StoreError(f"run {run} has no capture", next_step=f"add one: git hmopt ingest artifacts --run {run} FILE")
     return found
 
 
-def with_events(repository: Repository | None, text: str, run: RunId | None) -> tuple[str, Capture]:
-    """Return the capture in the file `text`, or the first one with events of those that were ingested into a run.
-
-    The name comes with it. MeasurementError when no capture has events.
-    """
-    if run is None or repository is None:
-        found = [(text, open_capture(Path(text)))]
-    else:
-        artifacts = ArtifactStore.of(repository)
-        read = [entry.operation.data for entry in Book(Journal(repository), run).entries if entry.operation.op == READ]
-        found = [(f"{run}: {one['name']}", open_capture(_path(artifacts, one["capture"]))) for one in read]
-    for name, capture in found:
-        if capture.read_events is not None:
-            return name, capture
-    named = ", ".join(f"'{name}' ({capture.format})" for name, capture in found) or f"run {run}"
-    raise MeasurementError(
-        f"{named} has no events, so no KPI is known",
-        next_step="KPIs are those of traces (ftrace, hitrace); of profiles there are hotspots",
-    )
-
-
-def _profiled(artifacts: ArtifactStore, run: RunId, manifest: Mapping[str, str]) -> Opened:
+def _profiled(artifacts: ArtifactStore, run: RunId, manifest: Mapping[str, str], symbols: SymbolFiles) -> Opened:
     """Read a capture of a profiler, which says what it is and below which function the workload ran."""
     kind, name = manifest["kind"], f"{run}: {manifest['profiler']} ({manifest['kind']})"
     path = _path(artifacts, manifest["artifact"])
     if kind not in kinds():
-        return replace(opened(path), name=name)
-    table = parse(kind, path)
+        return replace(opened(path, symbols=symbols), name=name)
+    table = parse(kind, path, symbols)
     if not isinstance(table, Samples):
         return Opened(name, kind, (), table, table.skipped)
     inside = below(table, manifest["root"]) if manifest["root"] else table

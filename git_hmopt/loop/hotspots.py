@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from git_hmopt.errors import MeasurementError
 from git_hmopt.loop.captures import Opened, samples_named
@@ -25,7 +26,7 @@ class Place:
     first_line: int | None
     last_line: int | None
     resolved_by: str
-    """psg (the structure graph), text (files that name it), dwarf (debug information in a capture), or unresolved."""
+    """psg (the structure graph), text (files that name it), dwarf (debug information), or unresolved."""
     others: int = 0
     """How many more definitions the name has, when it is not known which one ran."""
 
@@ -74,10 +75,12 @@ def hotspots(
     event: str | None = None,
     window: tuple[int, int] | None = None,
     locate: Locate = nowhere,
+    root: Path | None = None,
 ) -> list[Hotspots]:
     """Return the hotspots of every capture that has costs.
 
-    A capture that only says where symbols are defined says it for all. MeasurementError when none has costs.
+    A capture that only says where symbols are defined says it for all, and so do the objects that were measured.
+    Files below `root` are told as they are called there. MeasurementError when none has costs.
     """
     costly = [one for one in captures if one.samples or isinstance(one.lines, SelfCounts)]
     if not costly:
@@ -85,8 +88,10 @@ def hotspots(
         raise MeasurementError(f"nothing to rank: no samples and no counts are in {found}")
     ranked = [(one, _ranking(one, ranker, event, window)) for one in costly]
     tables = [one.lines for one in captures if one.lines is not None]
-    chosen = [item.symbol for _, ranking in ranked for item in ranking.ranked[:limit]]
-    places = located(tuple(dict.fromkeys(chosen)), tables, locate)
+    chosen = tuple(dict.fromkeys(item.symbol for _, ranking in ranked for item in ranking.ranked[:limit]))
+    # Debug information of the measured objects is read for what is shown alone: a kernel's is large.
+    tables += [_below(one.definitions(chosen), root) for one in captures if one.definitions is not None]
+    places = located(chosen, tables, locate)
     return [_told(one, ranking, limit, places, event) for one, ranking in ranked]
 
 
@@ -138,6 +143,18 @@ def located(symbols: Sequence[str], tables: Sequence[SelfCounts | Symbols], loca
     found = {symbol: place for symbol in symbols if (place := _by_debug_information(symbol, tables))}
     missing = [symbol for symbol in symbols if symbol not in found]
     return {**locate(missing), **found} if missing else found
+
+
+def _below(table: Symbols, root: Path | None) -> Symbols:
+    """Return places with the files that lie below a directory named from there."""
+    if root is None:
+        return table
+    heads = {f"{root}/", f"{root.resolve()}/"}
+    files = [
+        next((file[len(head) :] for head in heads if file is not None and file.startswith(head)), file)
+        for file in table.file
+    ]
+    return replace(table, file=tuple(files))
 
 
 def _by_debug_information(symbol: str, tables: Sequence[SelfCounts | Symbols]) -> Place | None:

@@ -84,6 +84,43 @@ class MetricRecord(Record):
     tags: dict[str, str] = Field(default_factory=dict)
 
 
+class UnknownKpi(Record):
+    """A KPI of the whole system that a capture does not tell, which is not 0."""
+
+    name: str
+    scope: Literal["system", "cpu", "frame"] = "system"
+    unit: str
+    n: int
+    rule: str = Field(description="why it is unknown, or by which rule it would be found")
+
+
+class LateFrame(Record):
+    """When a frame was late, by its capture's clock."""
+
+    start_ns: int
+    end_ns: int
+    late_ns: int
+    who: str
+    rule: str
+
+
+class KpisRecord(Record):
+    """What stands beside the metrics that are the KPIs of a capture."""
+
+    v: Literal[1] = 1
+    capture: str = Field(description="sha256 of the capture")
+    name: str
+    format: str
+    events: int
+    start_ns: int | None
+    end_ns: int | None
+    losses: dict[str, int] = Field(description="what was not used, by reason")
+    untold: tuple[UnknownKpi, ...]
+    windows: tuple[LateFrame, ...] = Field(description="the worst late frames, the worst first")
+    left_out: int = Field(description="numbers of single processes, threads and the like that are not recorded")
+    rule: str = Field(description="of which processes, threads and the like there are numbers")
+
+
 class HotspotRecord(Record):
     """A symbol worth looking at."""
 

@@ -61,6 +61,21 @@ class MetricFacts:
 
 
 @dataclass(frozen=True)
+class KpiFacts:
+    """One KPI of a capture that was made elsewhere; the value stays the text it was stored as."""
+
+    capture: str
+    """sha256 of the capture."""
+    scope: str
+    name: str
+    of: str
+    """Whose it is: `all`, a process, a thread, a CPU, ..."""
+    value: str
+    unit: str
+    n: int
+
+
+@dataclass(frozen=True)
 class HotspotFacts:
     """A ranked symbol."""
 
@@ -233,6 +248,26 @@ def read_metric(data: Fields) -> MetricFacts:
         low=data.maybe_decimal("low"),
         high=data.maybe_decimal("high"),
         layouts=data.maybe_whole("layouts"),
+    )
+
+
+def is_kpi(data: Fields) -> bool:
+    """Say whether a metric record is a KPI of a capture: nothing that the run itself measured."""
+    tags = data.text_map("tags")
+    return "artifact" in tags and "of" in tags
+
+
+def read_kpi(data: Fields) -> KpiFacts:
+    """Read such a record; MalformedError names the key that is wrong."""
+    tags = data.text_map("tags")
+    return KpiFacts(
+        capture=tags["artifact"],
+        scope=tags.get("per") or data.maybe_text("scope") or "system",
+        name=data.text("name"),
+        of=tags["of"],
+        value=data.decimal("value"),
+        unit=data.text("unit"),
+        n=data.whole("n"),
     )
 
 

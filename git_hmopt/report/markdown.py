@@ -41,6 +41,7 @@ def run_report(story: RunStory) -> str:
         _notes(story),
         _what(story),
         _hotspots(story),
+        _kpis(story),
         _table(story),
         *(_iteration(one) for one in story.iterations),
         _stored(story),
@@ -114,6 +115,17 @@ def _hotspots(story: RunStory) -> str:
     ]
     head = ("#", "symbol", f"score ({_md(first.ranker)} of {_md(first.unit)})", "where", "found by")
     return "## Hotspots of the base\n\n" + _rows(head, rows)
+
+
+def _kpis(story: RunStory) -> str:
+    """Tell what the captures say of the system; those of single processes, threads and CPUs are counted."""
+    if not story.kpis:
+        return ""
+    shown = [one for one in story.kpis if one.of == "all"]
+    rows = [(_code(one.capture[:12]), _md(one.name), _md(one.value), _md(one.unit), str(one.n)) for one in shown]
+    rest = len(story.kpis) - len(shown)
+    more = f"\n\n{rest} more are of single processes, threads, CPUs and the like." if rest else ""
+    return "## KPIs of captures\n\n" + _rows(("capture", "name", "value", "unit", "n"), rows) + more
 
 
 def _table(story: RunStory) -> str:

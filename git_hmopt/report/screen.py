@@ -15,6 +15,7 @@ from git_hmopt.report.wording import (
     floor_line,
     how_measured,
     interval,
+    kpi_lines,
     outcome,
     place,
     plain,
@@ -29,6 +30,7 @@ from git_hmopt.report.wording import (
 LINES = 40
 COLUMNS = 100
 _HOTSPOTS = 5
+_KPI_LINES = 4
 _NOTE_LINES = 6
 _RESULT_LINES = 6
 _WIDTHS = (3, 15, 14, 23, 7, 8)
@@ -43,7 +45,7 @@ def one_screen(story: RunStory, columns: int = COLUMNS) -> str:
     `columns` is the terminal's width; more than `COLUMNS` are not used, and below `NARROWEST` lines break there.
     """
     columns = min(max(columns, NARROWEST), COLUMNS)
-    above = [*_what(story), "", *_hotspots(story), ""]
+    above = [*_what(story), "", *_hotspots(story), *_wrapped(kpi_lines(story.kpis), _KPI_LINES, columns), ""]
     below = ["", *_wrapped(_result(story), _RESULT_LINES, columns), *_notes(story, columns), ""]
     # Commands are never cut: a cut command is another command.
     commands = [f"  {command}" for command, _ in next_commands(story)]

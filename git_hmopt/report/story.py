@@ -17,6 +17,7 @@ from git_hmopt.report.facts import (
     FloorFacts,
     GraphFacts,
     HotspotFacts,
+    KpiFacts,
     MessageFacts,
     MetricFacts,
     PatchFacts,
@@ -66,6 +67,7 @@ class RunStory:
     graphs: tuple[GraphFacts, ...]
     artifacts: tuple[ArtifactFacts, ...]
     metrics: tuple[MetricFacts, ...]
+    """What was measured of the run as a whole; KPIs of captures are apart."""
     messages: tuple[MessageFacts, ...]
     """What was said outside of iterations: why the proposer ended, for one."""
     iterations: tuple[Iteration, ...]
@@ -77,6 +79,8 @@ class RunStory:
     skipped: Mapping[str, int]
     """Operations this version could not read, by reason."""
     retractions: tuple[Retraction, ...] = ()
+    kpis: tuple[KpiFacts, ...] = ()
+    """Of captures that were made elsewhere and ingested, as they were recorded."""
 
     @property
     def withdrawn(self) -> Retraction | None:
@@ -126,6 +130,7 @@ class _Fold:
         self.steps: dict[int, _Step] = {}
         self.hotspots: tuple[HotspotFacts, ...] = ()
         self.graphs: list[GraphFacts] = []
+        self.kpis: dict[tuple[str, str, str, str], KpiFacts] = {}
         self.floor: FloorFacts | None = None
         self.confirmations: dict[str, DeltaFacts] = {}
         self.notes: dict[str, None] = {}
@@ -137,7 +142,7 @@ class _Fold:
         self.handlers: dict[str, Callable[[_Step, Fields], None]] = {
             "run": self._run,
             "artifact": lambda step, data: step.artifacts.append(facts.read_artifact(data.inner("artifact"))),
-            "metrics": lambda step, data: step.metrics.extend(_metrics(data)),
+            "metrics": self._metrics,
             "hotspots": self._hotspots,
             "graph": lambda step, data: self.graphs.append(facts.read_graph(data.inner("graph"))),
             "patch": self._patch,
@@ -176,6 +181,18 @@ class _Fold:
     def _hotspots(self, step: _Step, data: Fields) -> None:
         found = tuple(facts.read_hotspot(one) for one in data.many("hotspots"))
         self.hotspots = self.hotspots or found
+
+    def _metrics(self, step: _Step, data: Fields) -> None:
+        measured, kpis = [], []
+        for one in data.many("metrics"):
+            if facts.is_kpi(one):
+                kpis.append(facts.read_kpi(one))
+            else:
+                measured.append(facts.read_metric(one))
+        step.metrics.extend(measured)
+        for kpi in kpis:
+            # Two clones that had not met may both have ingested the same capture.
+            self.kpis.setdefault((kpi.capture, kpi.scope, kpi.name, kpi.of), kpi)
 
     def _patch(self, step: _Step, data: Fields) -> None:
         step.patch = facts.read_patch(data.inner("patch"))
@@ -233,6 +250,7 @@ class _Fold:
             last_at=self.last_at,
             skipped=dict(sorted(self.skipped.items())),
             retractions=tuple(self.retractions),
+            kpis=tuple(self.kpis.values()),
         )
 
     def _untried(self) -> list[_Step]:
@@ -250,10 +268,6 @@ class _Fold:
             if number > 0 and step.tried:
                 told.append(_iteration(number, step, evidence, retracted.get(number)))
         return tuple(told)
-
-
-def _metrics(data: Fields) -> list[MetricFacts]:
-    return [facts.read_metric(one) for one in data.many("metrics")]
 
 
 def _iteration(number: int, step: _Step, evidence: str | None, retracted: str | None) -> Iteration:

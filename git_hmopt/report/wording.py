@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from git_hmopt.records.words import RunStatus, Verdict
-from git_hmopt.report.facts import DeltaFacts, EvaluationFacts, HotspotFacts
+from git_hmopt.report.facts import DeltaFacts, EvaluationFacts, HotspotFacts, KpiFacts
 from git_hmopt.report.story import Iteration, Retraction, RunStory
 
 UNKNOWN = "unknown"
@@ -235,3 +235,22 @@ def touch_text(symbol: str, how: str, share: str | None, callers: Sequence[str] 
     more = (of or 0) - len(callers)
     reached = ", ".join(callers) + (f" and {more} more" if more > 0 else "")
     return f"{symbol} ({how}{hot}; reached by {reached or 'nobody within three calls'})"
+
+
+def kpi_lines(kpis: Sequence[KpiFacts]) -> list[str]:
+    """Return a line a capture with what its KPIs of the whole system say first; all of them are in `git hmopt kpis`."""
+    lines = []
+    for capture in dict.fromkeys(one.capture for one in kpis):
+        of_it = [one for one in kpis if one.capture == capture]
+        whole = {one.name: one for one in of_it if one.scope == "system" and one.of == "all"}
+        first = [whole[name] for name in _FIRST_KPIS if name in whole]
+        said = [f"{plain(one.name)} {plain(one.value)} {plain(one.unit)}".removesuffix(" 1") for one in first]
+        rest = [f"{len(of_it) - len(first)} more"] if len(of_it) > len(first) else []
+        lines.append(f"KPIs of capture {plain(capture[:12])}: {', '.join([*said, *rest])}")
+    return lines
+
+
+_FIRST_KPIS = (
+    "fps_avg", "frame_drop_rate", "jank_rate", "sched_latency_p99", "cpu_util_avg", "context_switch_rate", "ipc",
+    "memory_available_ratio",
+)  # fmt: skip

@@ -15,6 +15,8 @@ from git_hmopt.traces.capture import LOST_EVENTS
 from git_hmopt.traces.text_columns import Mask, Places, TextColumns
 
 Integers = NDArray[np.int64]
+AT_ONCE = 70_000
+"""Rows of a batch, about: with fewer a tenth of the time goes to the number of operations, not to the rows."""
 UNKNOWN = -1
 """A number that is not there; no time, id or size of a trace is negative."""
 
@@ -184,6 +186,25 @@ class Batch:
         for row in self.rows(LOST_EVENTS).tolist():
             counted[row:] += self.cpu[row:] == self.cpu[row]
         return counted
+
+
+def gathered(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Yield the frames put together to such as are worth an operation; what is large enough stays as it is."""
+    waiting: list[pl.DataFrame] = []
+    rows = 0
+    for frame in frames:
+        if len(frame):
+            waiting.append(frame)
+            rows += len(frame)
+        if rows >= AT_ONCE:
+            yield _together(waiting)
+            waiting, rows = [], 0
+    if waiting:
+        yield _together(waiting)
+
+
+def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    return frames[0] if len(frames) == 1 else pl.concat(frames, rechunk=True)
 
 
 def batches(frames: Iterable[pl.DataFrame]) -> Iterator[Batch]:

@@ -11,7 +11,7 @@ import polars as pl
 
 from git_hmopt.records.base import decimal_text
 from git_hmopt.runtime import counters
-from git_hmopt.runtime.batches import Batch, batches
+from git_hmopt.runtime.batches import Batch, batches, gathered
 from git_hmopt.runtime.frames import FrameTimeline, JankWindow
 from git_hmopt.runtime.irq import Interrupts
 from git_hmopt.runtime.kpi import Kpi, kpi, same_rule
@@ -108,9 +108,14 @@ def kpis(capture: Capture) -> Kpis:
     """
     losses: Losses = Losses()
     frames = capture.read_events(losses) if capture.read_events is not None else iter(())
-    whole = _WHOLE.get(capture.format)
+    return kpis_read(capture.format, frames, losses)
+
+
+def kpis_read(form: str, frames: Iterable[pl.DataFrame], losses: Losses) -> Kpis:
+    """Return the KPIs of batches of events of a format, whose reader counts what it leaves out in `losses`."""
+    whole = _WHOLE.get(form)
     if whole is None:
-        return kpis_of(frames, losses)
+        return kpis_of(gathered(frames), losses)
     read = list(frames)
     records, windows = whole(read)
     times = [time for batch in read for time in (batch["ts_ns"].min(), batch["ts_ns"].max()) if isinstance(time, int)]
@@ -182,14 +187,39 @@ def regression_flags(now: Kpis, baseline: Kpis, *, margin: float = MARGIN) -> tu
     return tuple(flag for _, flag in found)
 
 
+def not_compared(now: Kpis, baseline: Kpis) -> Mapping[str, tuple[str, ...]]:
+    """Return which KPIs of the whole system nobody can say are worse or not, by the reason in words.
+
+    Of those that have a better and a worse, and that one of the captures knows.
+    """
+    found: dict[str, list[str]] = {}
+    sides = [
+        {(one.name, one.scope): one for one in side.records if one.who == "all" and _sign(one.name)}
+        for side in (now, baseline)
+    ]
+    for key in dict.fromkeys([*sides[0], *sides[1]]):
+        here, there = (side.get(key) for side in sides)
+        known = [one is not None and one.value is not None for one in (here, there)]
+        if any(known) and not all(known):
+            found.setdefault("unknown here" if not known[0] else "unknown in the baseline", []).append(key[0])
+        elif here is not None and there is not None and all(known) and not same_rule(here, there):
+            found.setdefault("found by another rule in the baseline", []).append(key[0])
+    return {reason: tuple(names) for reason, names in found.items()}
+
+
 _ALL = float("inf")
+
+
+def _sign(name: str) -> int:
+    """Return 1 where more is worse, -1 where less is, and 0 where neither is known to be."""
+    return -1 if name in _BETTER_HIGH else 1 if name.startswith(_BETTER_LOW) else 0
 
 
 def _worse(now: Kpi, before: Kpi) -> float | None:
     """Return by what share of the baseline a number is worse; None where nobody can say."""
     if now.value is None or before.value is None:
         return None
-    sign = -1 if now.name in _BETTER_HIGH else 1 if now.name.startswith(_BETTER_LOW) else 0
+    sign = _sign(now.name)
     grown = sign * (float(now.value) - float(before.value))
     if grown <= 0:
         return 0.0 if sign else None

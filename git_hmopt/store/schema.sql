@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- The cache, version 4: derived from the journals, rebuilt at any time. Every row names the operation it came from
+-- The cache, version 6: derived from the journals, rebuilt at any time. Every row names the operation it came from
 -- (run, writer, lamport), the loop's iteration and node that recorded it, and its place in that operation, so that the
 -- order of reading does not matter. Numbers that records keep as text stay text: cast(value as real) to compute. Times
 -- are UTC, as 2026-01-31T23:59:59Z; lists and mappings are JSON.
@@ -67,7 +67,8 @@ CREATE TABLE artifacts (
     PRIMARY KEY (run, writer, lamport, place)
 ) STRICT, WITHOUT ROWID;
 
--- Measured numbers; each counts only for the tree it was measured on.
+-- Measured numbers; each counts only for the tree it was measured on. KPIs of ingested captures are here too: of those
+-- a run knows only that it had them, so their commit is its base.
 CREATE TABLE metrics (
     run TEXT NOT NULL, writer TEXT NOT NULL, lamport INTEGER NOT NULL, place INTEGER NOT NULL,
     iteration INTEGER NOT NULL, node TEXT NOT NULL,
@@ -81,7 +82,7 @@ CREATE TABLE metrics (
     low TEXT, high TEXT, -- the ends of the value's interval
     layouts INTEGER, -- code layouts behind the value
     samples TEXT, -- sha256 of the raw samples
-    tags TEXT NOT NULL,
+    tags TEXT NOT NULL, -- of a KPI of a capture: artifact (its sha256), of (all, a process, ...), per (cpu), rule
     PRIMARY KEY (run, writer, lamport, place)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX metrics_by_tree ON metrics (tree, workload, name);

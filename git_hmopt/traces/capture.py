@@ -66,6 +66,9 @@ class Capture:
     """Returns one table for each event that was sampled; None when the format has no samples."""
     read_lines: Callable[[Losses], SelfCounts | Symbols] | None = None
     """Returns what was counted or located by source line; None when the format has nothing of the kind."""
+    read_definitions: Callable[[Sequence[str]], Symbols] | None = None
+    """Returns where functions of the samples are defined, once those were read: as debug information of the objects
+    that were measured says. None when the format does not lead to any."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What the capture says of itself, as far as its head tells: `clock`, `tracer`, `cpus`, `host`, `command`, ..."""
 

@@ -30,7 +30,8 @@ BLOCK = 4 << 20
 """Bytes that are read at once."""
 LONGEST = 1 << 20
 """Bytes of a line: the kernel's own pages are smaller."""
-_AHEAD = 2
+_AHEAD = 4
+"""Blocks that are read while those before them are used, of which two or three are at once."""
 
 NO_EVENT = "line that is no event of ftrace"
 NO_EVENT_NAME = "line without an event's name, as function tracers write them"

@@ -7,7 +7,9 @@
     type 0: packets { u32 size, ProfilerPluginData }   type 1: hiperf's perf.data   type 1000: a plugin's own format
 
 (OpenHarmony developtools_profiler, trace_file_header.h.) One section follows another. The checksum and the number of
-packets of real captures are wrong too often to be held against them.
+packets of real captures are wrong too often to be held against them. The kernel's raw pages are in none of them: the
+ftrace plugin keeps those it reads late in a file that has no name (flow_controller.cpp), and writes messages all the
+same.
 """
 
 from __future__ import annotations

@@ -7,10 +7,17 @@ fields by number. `%2d` prints field 2; the letters are those of `_PRINTED`.
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from git_hmopt.traces import protobuf
+from git_hmopt.traces.wire_columns import Block, Fields, Mask, Places, Words, fields_of
 
 PRINT = 1109
 """The number of `print`, which holds what programs wrote into the trace."""
@@ -86,37 +93,42 @@ _STATES = ("S", "D", "T", "t", "X", "Z", "P", "I")
 _PREEMPTED = 0x100
 
 
-class Values(NamedTuple):
-    """The fields of one event: numbers, and texts; one that is absent is 0 or empty."""
+class Known:
+    """What a capture says of all events: the kernel's symbols by address, and the names of threads."""
 
-    numbers: Mapping[int, int]
-    texts: Mapping[int, str]
-    symbols: Callable[[int], str | None]
-    """Names an address of the kernel."""
-    comms: Mapping[int, str]
-    """The names of threads."""
+    def __init__(self, symbols: Mapping[int, str], comms: Mapping[int, str]) -> None:
+        self._addresses = sorted(symbols)
+        self._symbols, self.comms = symbols, comms
 
-    def signed(self, number: int) -> int:
-        """Return an int32 or int64."""
-        value = self.numbers.get(number, 0)
-        return value - (1 << 64) if value >> 63 else value
-
-    def pointed(self, number: int) -> str:
-        """Return the symbol of an address, or the address."""
-        address = self.numbers.get(number, 0)
-        return self.symbols(address) or f"0x{address:x}"
+    def symbol(self, address: int) -> str:
+        """Return the symbol that an address lies in, or the address."""
+        at = bisect.bisect_right(self._addresses, address) - 1
+        return (self._symbols[self._addresses[at]] if at >= 0 else "") or f"0x{address:x}"
 
 
-def printed(number: int, values: Values) -> tuple[str, str]:
-    """Return name and arguments of an event; fields of one that is not known here are called by their numbers."""
-    if number not in KNOWN:
-        together = {**{key: str(values.signed(key)) for key in values.numbers}, **values.texts}
-        return f"event_{number}", " ".join(f"field_{key}={together[key]}" for key in sorted(together))
-    name, template = KNOWN[number]
-    return name, "".join(piece if isinstance(piece, str) else piece[1](values, piece[0]) for piece in _pieces(template))
+def printed(kind: int, block: Block, begin: Places, end: Places, known: Known, bad: Mask) -> tuple[str, pl.Series]:
+    """Return the name of a kind of events and the arguments of each; those that are no message are marked in `bad`."""
+    name, template = KNOWN[kind]
+    pieces = _pieces(template)
+    fields = fields_of(block, begin, end, _needed(template), bad)
+    columns = {
+        f"{place}": one[1](fields, one[0], known) for place, one in enumerate(pieces) if not isinstance(one, str)
+    }
+    parts = [
+        pl.lit(one) if isinstance(one, str) else pl.col(f"{place}") for place, one in enumerate(pieces) if one != ""
+    ]
+    return name, pl.DataFrame(columns).select(pl.concat_str(parts).alias("args"))["args"]
 
 
-Printer = Callable[[Values, int], str]
+def unnamed(raw: bytes, begin: int, end: int) -> str:
+    """Print the fields of one event of a kind that is not known here, by their numbers. WireError: it is no message."""
+    numbers, places = protobuf.flat(raw, begin, end)
+    texts = {key: raw[first:last].decode(errors="replace") for key, (first, last) in places.items()}
+    together = {**{key: str(value - (1 << 64) if value >> 63 else value) for key, value in numbers.items()}, **texts}
+    return " ".join(f"field_{key}={together[key]}" for key in sorted(together))
+
+
+Printer = Callable[[Fields, int, Known], pl.Series]
 
 
 @lru_cache(maxsize=256)
@@ -128,42 +140,84 @@ def _pieces(template: str) -> tuple[str | tuple[int, Printer], ...]:
     return (*pieces, parts[-1])
 
 
-def _state(values: Values, number: int) -> str:
+@lru_cache(maxsize=256)
+def _needed(template: str) -> frozenset[int]:
+    """Return the fields that a template prints, and those that are taken where one of them is not written."""
+    needed = set()
+    for number, letter in re.findall(r"%(\d+)([a-z])", template):
+        needed |= {int(number), int(number) + (1 if letter == "n" else -2 if letter == "k" else 0)}
+    return frozenset(needed)
+
+
+def _each(values: Words, told: Callable[[int], str]) -> pl.Series:
+    """Print numbers of which there are few different ones."""
+    different, place = np.unique(values, return_inverse=True)
+    return pl.Series([told(one) for one in different.tolist()], dtype=pl.String).gather(place.reshape(-1))
+
+
+def _signed(values: Words) -> npt.NDArray[np.int64]:
+    return values.view(np.int64)
+
+
+def _decimal(fields: Fields, number: int, known: Known) -> pl.Series:
+    return pl.Series(_signed(fields.unsigned(number))).cast(pl.String)
+
+
+def _unsigned(fields: Fields, number: int, known: Known) -> pl.Series:
+    return pl.Series(fields.unsigned(number)).cast(pl.String)
+
+
+def _state_text(state: int) -> str:
     """Print a state as Linux does since 4.14: what of TASK_REPORT is set, and whether it was preempted."""
-    state = values.numbers.get(number, 0)
     names = [name for bit, name in enumerate(_STATES) if state >> bit & 1]
     return ("|".join(names) or "R") + ("+" if state & _PREEMPTED else "")
 
 
-def _softirq(values: Values, number: int) -> str:
-    vector = values.numbers.get(number, 0)
+def _softirq_text(vector: int) -> str:
     return _SOFTIRQS[vector] if vector < len(_SOFTIRQS) else f"0x{vector:x}"
 
 
-def _caller(values: Values, number: int) -> str:
+def _of(told: Callable[[int], str]) -> Printer:
+    return lambda fields, number, known: _each(fields.unsigned(number), told)
+
+
+def _pointed(fields: Fields, number: int, known: Known) -> pl.Series:
+    return _each(fields.unsigned(number), known.symbol)
+
+
+def _caller(fields: Fields, number: int, known: Known) -> pl.Series:
     # New writers name the caller themselves; of old ones only the address is there, two fields before.
-    return values.texts.get(number) or values.pointed(number - 2)
+    return _or(fields.texts(number), lambda: _pointed(fields, number - 2, known))
 
 
-def _device(values: Values, number: int) -> str:
-    device = values.numbers.get(number, 0)
-    return f"{device >> 20},{device & 0xFFFFF}"
+def _thread_name(fields: Fields, number: int, known: Known) -> pl.Series:
+    # A name is left out where a dictionary of the threads' names is written; the tid is always the next field.
+    def called(tid: int) -> str:
+        return known.comms.get(tid - (1 << 64) if tid >> 63 else tid, "")
+
+    return _or(fields.texts(number), lambda: _each(fields.unsigned(number + 1), called))
+
+
+def _or(texts: pl.Series, otherwise: Callable[[], pl.Series]) -> pl.Series:
+    empty = texts == ""
+    return texts if not empty.any() else otherwise().zip_with(empty, texts)
 
 
 _PRINTED: Mapping[str, Printer] = {
-    "b": lambda values, number: "begin" if values.numbers.get(number, 0) else "end",
-    "c": lambda values, number: f"{values.signed(number):03d}",
-    "d": lambda values, number: str(values.signed(number)),
-    "f": Values.pointed,
-    "h": lambda values, number: "handled" if values.numbers.get(number, 0) else "unhandled",
+    "b": _of(lambda value: "begin" if value else "end"),
+    "c": lambda fields, number, known: _each(
+        fields.unsigned(number), lambda value: f"{value - (1 << 64) if value >> 63 else value:03d}"
+    ),
+    "d": _decimal,
+    "f": _pointed,
+    "h": _of(lambda value: "handled" if value else "unhandled"),
     "k": _caller,
-    # A name is left out where a dictionary of the threads' names is written; the tid is always the next field.
-    "n": lambda values, number: values.texts.get(number) or values.comms.get(values.signed(number + 1), ""),
-    "p": lambda values, number: f"{values.numbers.get(number, 0):016x}",
-    "q": _softirq,
-    "s": lambda values, number: values.texts.get(number, ""),
-    "t": _state,
-    "u": lambda values, number: str(values.numbers.get(number, 0)),
-    "v": _device,
-    "x": lambda values, number: f"{values.numbers.get(number, 0):x}",
+    "n": _thread_name,
+    "p": _of(lambda value: f"{value:016x}"),
+    "q": _of(_softirq_text),
+    "s": lambda fields, number, known: fields.texts(number),
+    "t": _of(_state_text),
+    "u": _unsigned,
+    "v": _of(lambda device: f"{device >> 20},{device & 0xFFFFF}"),
+    "x": _of(lambda value: f"{value:x}"),
 }

@@ -26,17 +26,25 @@ PLAIN = "message"
 """The name of a line in which neither a symptom nor a subsystem was recognised."""
 _ANY = "|".join(f"(?:{pattern})" for _, pattern in SYMPTOMS)
 # Classes of ASCII and no counted repetition: with either this was the slowest part of reading a log.
-_SUBSYSTEM = r"^[ \t]*([A-Za-z_][0-9A-Za-z_./-]*)(?:\[[0-9]+\])?(?: [0-9A-Za-z_.:()-]+)?: "
+_NAME = r"^[ \t]*([A-Za-z_][0-9A-Za-z_./-]*)(?:\[[0-9]+\])?"
+_SUBSYSTEM = rf"{_NAME}: "
+_SUBSYSTEM_OF = rf"{_NAME} [0-9A-Za-z_.:()-]+: "
+"""The same with a word of what the subsystem speaks of, `usb 1-1: `."""
 
 
 def names(text: pl.Series) -> pl.Series:
     """Return a name for each text."""
-    found = text.str.extract(_SUBSYSTEM).fill_null(PLAIN)
+    found = text.str.extract(_SUBSYSTEM)
+    if len(rest := found.is_null().arg_true()):
+        # Together both patterns take twice as long for every line.
+        found = found.scatter(rest, text.gather(rest).str.extract(_SUBSYSTEM_OF))
+    found = found.fill_null(PLAIN)
     rows = text.str.contains(_ANY).fill_null(value=False).arg_true()
-    if not len(rows):
-        return found
-    few = text.gather(rows).to_frame("text")
-    choice = pl.coalesce(
-        [pl.when(pl.col("text").str.contains(pattern)).then(pl.lit(name)) for name, pattern in SYMPTOMS]
-    )
-    return found.scatter(rows, few.select(choice.alias("name"))["name"])
+    for name, pattern in SYMPTOMS:
+        if not len(rows):
+            break
+        fits = text.gather(rows).str.contains(pattern)
+        if fits.any():
+            found = found.scatter(rows.filter(fits), name)
+            rows = rows.filter(~fits)
+    return found

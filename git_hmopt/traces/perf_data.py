@@ -2,7 +2,7 @@
 """Read perf.data of Linux perf and of hiperf, in file mode and in pipe mode, of either byte order.
 
 Times are the capture's clock; samples come in the order of time, one table for each event. Frames are symbols where
-hiperf wrote them down, else object and offset: see `perf_places`.
+hiperf wrote them down or a file has them that is provably what was measured, else object and offset: see `perf_places`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import functools
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, TypeVar, cast
 
@@ -24,11 +24,23 @@ import zstandard
 from git_hmopt.traces import perf_header, perf_places, perf_records
 from git_hmopt.traces.capture import Capture, Losses
 from git_hmopt.traces.perf_header import Cursor, Header, ShortError, attr_of, text_of
-from git_hmopt.traces.perf_places import KERNEL, USER, AddressSpaces, Layer, Names, Place, StackTables, stack_tables
+from git_hmopt.traces.perf_names import ObjectNames
+from git_hmopt.traces.perf_places import (
+    KERNEL,
+    USER,
+    AddressSpaces,
+    Layer,
+    Names,
+    ObjectSymbols,
+    Place,
+    StackTables,
+    stack_tables,
+)
 from git_hmopt.traces.perf_records import Chunk, Records, Side
 from git_hmopt.traces.source import Source
 from git_hmopt.traces.stacks import OUT_OF_RANGE, SampleRows, unit_of
-from git_hmopt.traces.tables import SAMPLES, UNKNOWN, Frame, Samples, TraceFormatError
+from git_hmopt.traces.symbol_files import Finder
+from git_hmopt.traces.tables import SAMPLES, UNKNOWN, Frame, Samples, Symbols, TraceFormatError
 
 _BLOCK = 8 << 20
 _IN_MEMORY = 64 << 20
@@ -73,7 +85,15 @@ class PerfData:
         else:
             with _seekable(source) as stream:
                 facts = _facts(perf_header.read_header(stream, Counter()))
-        return Capture(self.name, read_samples=lambda losses: read_samples(source, losses), facts=facts)
+        named: list[ObjectNames] = []
+
+        def samples(losses: Losses) -> tuple[Samples, ...]:
+            return read_samples(source, losses, named)
+
+        def definitions(symbols: Sequence[str]) -> Symbols:
+            return named[-1].definitions(symbols) if named else Symbols((), (), (), {})
+
+        return Capture(self.name, read_samples=samples, read_definitions=definitions, facts=facts)
 
 
 FORMAT = PerfData()
@@ -109,21 +129,31 @@ def _seekable(source: Source) -> Iterator[BinaryIO]:
             yield cast("BinaryIO", copy)
 
 
-def read_samples(source: Source, losses: Losses) -> tuple[Samples, ...]:
-    """Return one table for each event that has samples."""
+def read_samples(source: Source, losses: Losses, named: list[ObjectNames]) -> tuple[Samples, ...]:
+    """Return one table for each event that has samples; what named them goes to `named`."""
     with _seekable(source) as stream:
-        return samples_of(stream, losses)
+        if source.symbols is None:
+            return samples_of(stream, losses)
+        return samples_of(stream, losses, Finder(source.symbols, source.path.stat().st_mtime_ns), named)
 
 
-def samples_of(stream: BinaryIO, losses: Losses) -> tuple[Samples, ...]:
-    """Return one table for each event of a seekable perf.data. Raises TraceFormatError for another format."""
+def samples_of(
+    stream: BinaryIO, losses: Losses, finder: Finder | None = None, named: list[ObjectNames] | None = None
+) -> tuple[Samples, ...]:
+    """Return one table for each event of a seekable perf.data. Raises TraceFormatError for another format.
+
+    With a finder, what the capture does not name itself is named out of files; what did it goes to `named`.
+    """
     size = stream.seek(0, 2)
     stream.seek(0)
     header = perf_header.read_header(stream, losses)
     records = Records(header, losses)
     reader = _Reader(records, _FREE + _MOST_GROWTH * size)
     reader.read(stream)
-    return _Tables(records).tables()
+    tables = _Tables(records, finder)
+    if tables.elsewhere is not None and named is not None:
+        named.append(tables.elsewhere)
+    return tables.tables()
 
 
 @dataclass
@@ -216,10 +246,10 @@ class _Reader:
 
     def _build_id(self, body: bytes) -> None:
         header = self.records.header
-        if len(body) < 28:
-            raise ShortError
+        path, found = perf_header.build_id(body)
         known = header.facts.get("build_ids", "")
-        header.facts["build_ids"] = f"{known} {text_of(body[28:])}={body[4:24].hex()}".strip()
+        header.build_ids[path] = found
+        header.facts["build_ids"] = f"{known} {path}={found}".strip()
 
     def _update(self, body: bytes) -> None:
         cursor = Cursor(body, self.records.header.order)
@@ -266,7 +296,7 @@ class _Reader:
 class _Tables:
     """Addresses to frames, once for each distinct stack of each address space."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, finder: Finder | None) -> None:
         self._records = records
         self._header = records.header
         self._spaces = AddressSpaces()
@@ -278,9 +308,19 @@ class _Tables:
                 records.losses[perf_records.SHORT_RECORD] += 1
         records.losses.update(self._spaces.lost)
         symbols = self._of_hiperf(perf_header.FILES_SYMBOL, perf_places.object_symbols)
-        self._names = Names(self._spaces, symbols or {})
+        self.elsewhere = self._object_names(finder, symbols or {}) if finder is not None else None
+        self._names = Names(self._spaces, symbols or {}, self.elsewhere)
         self._stack_tables = self._read_stack_tables()
         self._known: dict[tuple[Layer | None, int], dict[int, tuple[int, str | None]]] = {}
+
+    def _object_names(self, finder: Finder, symbols: Mapping[str, ObjectSymbols]) -> ObjectNames:
+        facts = self._header.facts
+        finder.host, finder.losses = facts.get("host", ""), self._records.losses
+        of_hiperf = {path: one.build_id for path, one in symbols.items() if one.build_id}
+        return ObjectNames(
+            finder, {**of_hiperf, **self._header.build_ids}, self._records.losses, self._spaces.reference,
+            facts.get("release", ""),
+        )  # fmt: skip
 
     def _of_hiperf(self, number: int, read: Callable[[Cursor], Read], *, quiet: bool = False) -> Read | None:
         data = self._header.features.get(number)
@@ -320,11 +360,20 @@ class _Tables:
         else:
             start, length, offset = cursor.u64(), cursor.u64(), cursor.u64()
             name = text_of(side.body[32 if side.kind == perf_records.MMAP else 64 :])
-            place = Place(start, min(start + length, 2**64 - 1), offset, name or UNKNOWN)
+            place = Place(start, min(start + length, 2**64 - 1), offset, name or UNKNOWN, None, *self._identity(side))
             if side.misc & 7 == KERNEL:
                 self._spaces.map_kernel(place)
             elif side.misc & 7 not in (perf_places.GUEST_KERNEL, perf_places.GUEST_USER):
                 self._spaces.map_user(pid, side.time, place)
+
+    def _identity(self, side: Side) -> tuple[str, int, int]:
+        """Return build id, inode and generation of what was mapped, as far as the record has them."""
+        if side.kind != perf_records.MMAP2 or len(side.body) < 64:
+            return "", 0, 0
+        if side.misc & perf_records.MMAP_BUILD_ID:
+            return side.body[36 : 36 + min(side.body[32], 20)].hex(), 0, 0
+        cursor = Cursor(side.body[40:56], self._header.order)
+        return "", cursor.u64(), cursor.u64()
 
     def tables(self) -> tuple[Samples, ...]:
         """Return one table for each event, in the order of the events."""

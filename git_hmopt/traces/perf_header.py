@@ -104,6 +104,8 @@ class Header:
     """None: up to the end of the file."""
     features: dict[int, bytes] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
+    build_ids: dict[str, str] = field(default_factory=dict)
+    """Of objects, by path."""
 
     @property
     def is_hiperf(self) -> bool:
@@ -242,7 +244,8 @@ def take_feature(header: Header, number: int, losses: Losses) -> None:
         elif number == EVENT_DESC:
             header.name_events(dict(_described(cursor)))
         elif number == BUILD_ID:
-            header.facts["build_ids"] = " ".join(f"{name}={found}" for name, found in build_ids(cursor))
+            header.build_ids |= dict(build_ids(cursor))
+            header.facts["build_ids"] = " ".join(f"{name}={found}" for name, found in header.build_ids.items())
         elif number == CLOCK_DATA:
             _version, clock, wall, then = cursor.u32(), cursor.u32(), cursor.u64(), cursor.u64()
             header.facts["clock_offset_ns"] = str(wall - then)
@@ -272,9 +275,13 @@ def build_ids(cursor: Cursor) -> Iterator[tuple[str, str]]:
     while cursor.left() >= 8:
         _, sizes = cursor.u32(), cursor.take(4)
         size = int.from_bytes(sizes[2:], "little" if cursor.order == "<" else "big")
-        body = cursor.take(size - 8)
-        if len(body) < 28:
-            raise ShortError
-        # s32 pid, the id padded to 24 bytes of which the 21st may say how long it is, and the path.
-        length = body[24] if body[24] in range(1, 21) else 20
-        yield text_of(body[28:]), body[4 : 4 + length].hex()
+        yield build_id(cursor.take(size - 8))
+
+
+def build_id(body: bytes) -> tuple[str, str]:
+    """Return path and build id of one record HEADER_BUILD_ID."""
+    if len(body) < 28:
+        raise ShortError
+    # s32 pid, the id padded to 24 bytes of which the 21st may say how long it is, and the path.
+    length = body[24] if body[24] in range(1, 21) else 20
+    return text_of(body[28:]), body[4 : 4 + length].hex()

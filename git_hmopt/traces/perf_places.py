@@ -3,9 +3,8 @@
 
 A process's mappings come in epochs: a new one begins where a mapping takes the place of another. An epoch stands on the
 one before it and on what a fork took over, so nothing is copied. An exec forgets nothing: the kernel still works for
-the old program then, and stacks lead back into it. Without a symbol a frame is named by its
-object and the offset in it (`/lib/libc.so+0x1f`); symbol tables of local ELF files are not looked into, since they are
-seldom those of the machine that was measured.
+the old program then, and stacks lead back into it. What has no symbol in the capture is named out of files that are
+provably the measured objects (`perf_names`), else by the object and the offset in it (`/lib/libc.so+0x1f`).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import bisect
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from git_hmopt.traces.perf_header import Cursor
 from git_hmopt.traces.tables import UNKNOWN, Frame
@@ -39,6 +38,9 @@ class Place(NamedTuple):
     offset: int
     object: str
     symbol: str | None = None
+    build_id: str = ""
+    inode: int = 0
+    generation: int = 0
 
 
 class Layer:
@@ -88,6 +90,8 @@ class AddressSpaces:
     """By pid: when each epoch began, and its mappings."""
     kernel: Layer = field(default_factory=Layer)
     kallsyms: Place | None = None
+    reference: tuple[str, int] | None = None
+    """The symbol by which the capture says where the kernel ran, and its address then."""
     lost: Counter[str] = field(default_factory=Counter)
 
     def _now(self, pid: int) -> Layer:
@@ -98,6 +102,8 @@ class AddressSpaces:
         if place.object.startswith(KALLSYMS):
             if self.kallsyms is None:
                 empty = place.end <= place.start
+                symbol = place.object.removeprefix(KALLSYMS)
+                self.reference = (symbol, place.offset) if symbol and not empty else None
                 self.kallsyms = Place(0, 1 << 64, 0, KALLSYMS) if empty else place._replace(object=KALLSYMS)
         elif place.end > place.start:
             self.kernel.insert(place)
@@ -127,8 +133,9 @@ class AddressSpaces:
         self.epochs.setdefault(child, []).append((time, layer))
 
 
-def _bias(place: Place) -> tuple[str, int]:
-    return place.object, place.offset - place.start
+def _bias(place: Place) -> tuple[str, int, str, int]:
+    # What perf itself writes of a process that runs already has no generation.
+    return place.object, place.offset - place.start, place.build_id, place.inode
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,7 @@ class ObjectSymbols:
 
     text_address: int
     text_offset: int
+    build_id: str
     starts: tuple[int, ...]
     ends: tuple[int, ...]
     names: tuple[str, ...]
@@ -152,7 +160,7 @@ def object_symbols(cursor: Cursor) -> dict[str, ObjectSymbols]:
     found: dict[str, ObjectSymbols] = {}
     for _ in range(cursor.u32()):
         path, _kind, address, offset = cursor.text(), cursor.u32(), cursor.u64(), cursor.u64()
-        cursor.text()
+        build_id = cursor.text().lower()
         rows: list[tuple[int, int, str]] = []
         for _ in range(cursor.u32()):
             start, length = cursor.u64(), cursor.u32()
@@ -162,15 +170,25 @@ def object_symbols(cursor: Cursor) -> dict[str, ObjectSymbols]:
         # Symbols of the kernel have no length. Every one that was hit is here, so the next lower one is meant.
         following = (*starts[1:], 1 << 64)
         ends = tuple(end if end > start else after for (start, end, _), after in zip(rows, following, strict=False))
-        found[path] = ObjectSymbols(address, offset, starts, ends, tuple(name for _, _, name in rows))
+        found[path] = ObjectSymbols(address, offset, build_id, starts, ends, tuple(name for _, _, name in rows))
     return found
+
+
+class Elsewhere(Protocol):
+    """Knows functions that the capture itself does not name."""
+
+    def name(self, place: Place, mode: int, address: int) -> str | None:
+        """Return the function at an address of a mapping."""
+        ...
 
 
 class Names:
     """Frames of addresses, with what could not be named counted."""
 
-    def __init__(self, spaces: AddressSpaces, symbols: Mapping[str, ObjectSymbols]) -> None:
-        self._spaces, self._symbols = spaces, symbols
+    def __init__(
+        self, spaces: AddressSpaces, symbols: Mapping[str, ObjectSymbols], elsewhere: Elsewhere | None = None
+    ) -> None:
+        self._spaces, self._symbols, self._elsewhere = spaces, symbols, elsewhere
 
     def frame(self, layer: Layer | None, mode: int, address: int) -> tuple[Frame, str | None]:
         """Return the frame of an address, and why it has no symbol."""
@@ -189,6 +207,8 @@ class Names:
             name = known.name(offset)
             if name is not None:
                 return Frame(name, place.object), None
+        if self._elsewhere is not None and (name := self._elsewhere.name(place, mode, address)):
+            return Frame(name, place.object), None
         return Frame(f"{place.object}+0x{offset:x}", place.object), UNSYMBOLISED
 
     def _kernel(self, address: int) -> Place | None:

@@ -101,6 +101,8 @@ class _Event:
         self.name, self.has_period = name, has_period
         self.rows = SampleRows()
         self.frames: dict[str, int | None] = {}
+        self.lines: dict[bytes, int] = {}
+        """Whole lines that are frames, as they were read: nine of ten lines have been seen before."""
         self.unresolved: set[int] = set()
 
     def frame(self, text: str) -> int | None:
@@ -120,9 +122,8 @@ class _Event:
         if self.has_period and record.period is None:
             self.rows.skipped[NO_PERIOD] += 1
             return
-        unresolved = sum(1 for index in record.stack if index in self.unresolved)
-        if unresolved:
-            self.rows.skipped[UNRESOLVED] += unresolved
+        if not self.unresolved.isdisjoint(record.stack):
+            self.rows.skipped[UNRESOLVED] += sum(map(self.unresolved.__contains__, record.stack))
         weight = record.period if record.period is not None and self.has_period else 1
         stack = record.stack[::-1]
         self.rows.add(stack, weight, ts_ns=record.ts_ns, pid=record.pid, tid=record.tid, cpu=record.cpu)
@@ -145,6 +146,16 @@ class _Reader:
         self.headers = 0
         self.whole = True
 
+    def take(self, lines: Iterable[bytes]) -> None:
+        for raw in lines:
+            record = self.open
+            if record is not None and (known := record.event.lines.get(raw)) is not None:  # 3, once more
+                self.lines += 1
+                self.whole = True
+                record.stack.append(known)
+            else:
+                self.line(raw)
+
     def line(self, raw: bytes) -> None:
         self.lines += 1
         self.whole = raw.endswith(b"\n")
@@ -156,6 +167,8 @@ class _Reader:
             pass
         elif text[0] in "\t " and self.open is not None:  # 3
             self._frame(self.open, text)
+            if self.whole and self.open.stack and not self.open.damaged:
+                self.open.event.lines[raw] = self.open.stack[-1]
         else:
             self._header(text)
 
@@ -245,8 +258,7 @@ def parse_events(lines: Iterable[bytes]) -> list[Samples]:
     there are lines but not one record.
     """
     reader = _Reader()
-    for line in lines:
-        reader.line(line)
+    reader.take(lines)
     tables = reader.finish()
     counted = reader.skipped[NOT_A_RECORD] + reader.skipped[STRAY_FRAME]
     if counted and not reader.headers:

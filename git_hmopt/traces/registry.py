@@ -14,6 +14,7 @@ from git_hmopt.errors import AdapterError
 from git_hmopt.traces.capture import Format, Losses
 from git_hmopt.traces.formats import FORMATS
 from git_hmopt.traces.source import Source
+from git_hmopt.traces.symbol_files import SymbolFiles
 from git_hmopt.traces.tables import Table, TraceFormatError, first_event
 
 GROUP = "git_hmopt.traces"
@@ -21,6 +22,8 @@ Sampled = TypeVar("Sampled", bound=Table)
 LINES = "-lines"
 """What a kind ends in that is the source lines of a format whose captures hold samples as well."""
 
+_PROVEN = SymbolFiles(dated=False)
+"""The files of captures that are parsed by their kind may be copies."""
 _BUNDLED = {one.name: one for one in FORMATS}
 _KINDS = (
     "callgrind", f"callgrind{LINES}", "d3-json", "flamegraph-svg", "folded", "hiperf-report", "perf-data",
@@ -67,13 +70,13 @@ def _loaded(entry: EntryPoint) -> Format:
     return found
 
 
-def parse(kind: str, path: Path) -> Table:
+def parse(kind: str, path: Path, symbols: SymbolFiles = _PROVEN) -> Table:
     """Parse one capture file of a kind that is known; errors name the file.
 
     Of several sampled events the first is meant, and the samples of the others are counted.
     """
     named = kind if kind not in _KINDS else kind.removesuffix(LINES)
-    source, losses = Source(path), Losses()
+    source, losses = Source(path, symbols), Losses()
     try:
         capture = format_of(named).read(source)
         if capture.read_samples is not None and named == kind:

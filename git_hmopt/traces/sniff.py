@@ -13,6 +13,7 @@ from pathlib import Path
 from git_hmopt.traces.capture import Capture, Format
 from git_hmopt.traces.registry import all_formats
 from git_hmopt.traces.source import Source
+from git_hmopt.traces.symbol_files import SymbolFiles
 from git_hmopt.traces.tables import TraceFormatError
 
 _SHOWN = 60
@@ -42,9 +43,9 @@ def recognise(path: Path) -> tuple[Format, Source]:
     return next(_candidates(source)), source
 
 
-def open_capture(path: Path) -> Capture:
+def open_capture(path: Path, symbols: SymbolFiles | None = None) -> Capture:
     """Return the capture in a file; a format that takes its word back leaves it to the next one."""
-    source = Source(path)
+    source = Source(path, symbols or SymbolFiles())
     refused: list[TraceFormatError] = []
     for one in _candidates(source):
         try:

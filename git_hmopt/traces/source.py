@@ -17,11 +17,12 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from git_hmopt.errors import MeasurementError
+from git_hmopt.traces.symbol_files import SymbolFiles
 from git_hmopt.traces.tables import TraceFormatError
 
 HEAD = 64 << 10
@@ -42,6 +43,8 @@ class Source:
     """A file that holds a capture."""
 
     path: Path
+    symbols: SymbolFiles | None = field(default_factory=SymbolFiles)
+    """Where the symbols are that it has not itself; None when it alone counts."""
 
     @contextlib.contextmanager
     def open(self) -> Iterator[BinaryIO]:

@@ -4,20 +4,19 @@
 `python tests/benchmarks/samples.py [--quick] [--json]`; exits 1 when a budget is missed. The perf.data is written from
 its layout: a million samples, 200,000 when quick, every 50 of them with the same stack. perf script reads a tenth of
 them in the same run, since it also has to print them; and with it comes what a reader of its text has to do then.
+perf report, perf's stackcollapse.py, stackvis and trace-cmd report, where they are, read what we read, and their answer
+has to be ours.
 """
 
 from __future__ import annotations
 
 import io
 import random
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,9 +24,10 @@ sys.path[:0] = [str(ROOT)]
 
 from git_hmopt.runtime import call_graph  # noqa: E402 - the path above makes it importable
 from git_hmopt.runtime.call_graph import CallGraph  # noqa: E402
-from git_hmopt.traces import folded, perf_data, perf_script  # noqa: E402
-from git_hmopt.traces.source import Source  # noqa: E402
+from git_hmopt.traces import folded, perf_script  # noqa: E402
+from tests.benchmarks.peers import graph_of, perf_peers, seconds, trace_cmd_peer  # noqa: E402
 from tests.benchmarks.table import Row, benchmark_parser, told  # noqa: E402
+from tests.traces.elf_writer import ElfWriter, Symbol  # noqa: E402
 from tests.traces.perf_writer import large  # noqa: E402
 
 NAME = "samples"
@@ -41,35 +41,17 @@ print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """
 
 
-def seconds(work: Callable[[], object], *, rounds: int) -> float:
-    """Return the least CPU time of a few rounds, of this process and those it waited for."""
-    best = float("inf")
-    for _ in range(rounds):
-        start = time.process_time() + _children()
-        work()
-        best = min(best, time.process_time() + _children() - start)
-    return best
-
-
-def _children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def graph_of(path: Path) -> CallGraph:
-    """Read a perf.data into its call graph."""
-    capture = perf_data.FORMAT.read(Source(path))
-    assert capture.read_samples is not None
-    (table,) = capture.read_samples(Counter())
-    return call_graph.from_samples(table)
-
-
 def perf_rows(directory: Path, *, samples: int, rounds: int) -> Iterator[Row]:
     """Yield what a sample costs, the memory, and the ratio to perf script."""
     path, part = directory / "perf.data", directory / "part.data"
+    # Before the capture: what was touched since is not used.
+    root = objects(directory / "root")
     path.write_bytes(large(samples, stacks=samples // SAMPLES_A_STACK, depth=DEPTH))
     cost = seconds(lambda: graph_of(path), rounds=rounds)
     yield Row("perf.data into a call graph, a sample", 1e6 * cost / samples, "us")
+    assert sum("function_" in symbol for symbol in graph_of(path, root).self_cost) > 1000
+    named = seconds(lambda: graph_of(path, root), rounds=rounds)
+    yield Row("perf.data with names out of files, a sample", 1e6 * named / samples, "us")
     peak = subprocess.run([sys.executable, "-c", PEAK, str(path)], cwd=ROOT, capture_output=True, check=True)
     yield Row("perf.data, memory at most", int(peak.stdout) / 1024, "MiB")
     if shutil.which("perf") is None:
@@ -82,6 +64,17 @@ def perf_rows(directory: Path, *, samples: int, rounds: int) -> Iterator[Row]:
     through = seconds(lambda: _through_perf_script(part), rounds=1)
     yield Row("perf.data, to perf script alone", ours / printed, "x")
     yield Row("perf.data, to perf script and its text parsed", ours / through, "x")
+
+
+def objects(root: Path) -> Path:
+    """Write the program and the library that `large` maps, with a function every 64 bytes."""
+    for name, address, offset in (("srv/program", 0x400100, 0x100), ("usr/lib/libwork.so", 0x1000, 0x1000)):
+        path = root / name
+        path.parent.mkdir(parents=True)
+        symbols = [Symbol(f"function_{number}", address + 64 * number, 64) for number in range(2000)]
+        size = 0x200000 - offset % 0x1000
+        path.write_bytes(ElfWriter(symbols, address=address, offset=offset, size=size).file())
+    return root
 
 
 def _printed(path: Path) -> bytes:
@@ -109,7 +102,13 @@ def main() -> int:
     options = benchmark_parser(__doc__).parse_args()
     samples, lines, rounds = (200_000, 50_000, 2) if options.quick else (1_000_000, 150_000, 3)
     with tempfile.TemporaryDirectory() as directory:
-        rows = [*perf_rows(Path(directory), samples=samples, rounds=rounds), *folded_rows(lines=lines, rounds=rounds)]
+        place = Path(directory)
+        rows = [
+            *perf_rows(place, samples=samples, rounds=rounds),
+            *folded_rows(lines=lines, rounds=rounds),
+            *perf_peers(place, samples=samples // 10, stacks=samples // 500, depth=DEPTH, rounds=rounds),
+            *trace_cmd_peer(place, repeated=100 if options.quick else 400, rounds=rounds),
+        ]
     return told(NAME, rows, as_json=options.json)
 
 

@@ -4,10 +4,16 @@
 `python tests/benchmarks/traces.py [--quick] [--json]`; exits 1 when a budget is missed. The trace is made from a
 template of a phone's rendering, 300 MB of it (60 MB when quick). Machines are shared, so the passes take turns and the
 fastest of each counts; what has a budget besides the time per MB is the ratio. Memory is that of a process of its own.
+Kernel logs and OpenHarmony's .htrace are read into events, by CPU time: other readers of this process take turns, too.
+
+With --gigabytes N nothing but a trace of that size is read, by the command itself in a process of its own: how fast,
+and with how much memory. It is written below TMPDIR, and removed.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,10 +29,12 @@ sys.path[:0] = [str(ROOT)]
 from git_hmopt.runtime.kpis import Kpis, kpis  # noqa: E402 - the path above makes it importable
 from git_hmopt.traces.capture import Losses  # noqa: E402
 from git_hmopt.traces.ftrace_text import FORMAT  # noqa: E402
+from git_hmopt.traces.sniff import open_capture  # noqa: E402
 from git_hmopt.traces.source import Source  # noqa: E402
+from tests.benchmarks.made_captures import LOGS, write_htrace, write_log, write_repeated  # noqa: E402
 from tests.benchmarks.table import Row, benchmark_parser, told  # noqa: E402
 
-NAME = "traces"
+NAME, LARGE = "traces", "traces-large"
 TURNS = 3
 CPUS = 8
 APPS = 6
@@ -118,17 +126,30 @@ def _switch(task: str, cpu: int, prev: tuple[str, int, str], following: tuple[st
     )
 
 
+HEADER = "# tracer: nop\n#\n#           TASK-PID    TGID   CPU#  |||||  TIMESTAMP  FUNCTION\n"
+FIRST_US = 88_026_000_000
+TEMPLATE_FRAMES = 500
+
+
+def frames(number: int, count: int, us: int) -> tuple[str, int]:
+    """Return the lines of so many frames from `number` on, and the time of the next one."""
+    texts = []
+    for one in range(number, number + count):
+        lines = sorted(frame_lines(one, us), key=lambda line: line[0])
+        texts += [f" {text.format(f'{at // 10**6}.{at % 10**6:06}')}\n" for at, text in lines]
+        us += FRAME_US if one % 50 else 3 * FRAME_US
+    return "".join(texts), us
+
+
 def write_trace(path: Path, megabytes: int) -> None:
     """Write a trace of about that size."""
     with path.open("w") as file:
-        file.write("# tracer: nop\n#\n#           TASK-PID    TGID   CPU#  |||||  TIMESTAMP  FUNCTION\n")
-        number, us = 0, 88_026_000_000
+        file.write(HEADER)
+        number, us = 1, FIRST_US
         while file.tell() < megabytes * 1_000_000:
-            for _ in range(200):
-                number += 1
-                lines = sorted(frame_lines(number, us), key=lambda line: line[0])
-                file.writelines(f" {text.format(f'{at // 10**6}.{at % 10**6:06}')}\n" for at, text in lines)
-                us += FRAME_US if number % 50 else 3 * FRAME_US
+            text, us = frames(number, 200, us)
+            file.write(text)
+            number += 200
 
 
 def bare(path: Path, expression: str = LINE) -> pl.DataFrame:
@@ -175,9 +196,72 @@ def memory(path: Path) -> tuple[int, int]:
     return int(before), int(after)
 
 
+def read_events(path: Path) -> int:
+    """Read all events of a capture of any format, and drop them; none of them may be lost."""
+    losses = Losses()
+    capture = open_capture(path)
+    assert capture.read_events is not None
+    count = sum(len(frame) for frame in capture.read_events(losses))
+    assert count and not losses, f"the benchmark's own capture has losses: {losses}"
+    return count
+
+
+def format_rows(scratch: Path, *, megabytes: float) -> Iterator[Row]:
+    """Yield how fast other formats are read into events."""
+    for dialect, line in LOGS.items():
+        path = scratch / "a.log"
+        write_log(path, megabytes, line)
+        yield from _speed(f"kernel log, {dialect}", path)
+    path = scratch / "a.htrace"
+    write_htrace(path, megabytes / 2)
+    yield from _speed(".htrace", path)
+
+
+def _speed(what: str, path: Path) -> Iterator[Row]:
+    size = path.stat().st_size / 1_000_000
+    (wall, cpu) = fastest({what: read_events}, path)[what]
+    # Budgets are the most that a number may be: so they are of the time, not of the speed.
+    yield Row(f"{what}, 1,000 MB, CPU time", round(1000 * cpu / size, 2), "s")
+    yield Row(f"{what}, MB a second", round(size / wall, 1), "1/s")
+
+
+def large_rows(scratch: Path, gigabytes: float) -> Iterator[Row]:
+    """Yield what it costs to have `git hmopt kpis` read a trace that is larger than memory should be."""
+    path = scratch / "large.ftrace"
+    text, after = frames(100_001, TEMPLATE_FRAMES, FIRST_US)
+    size = write_repeated(path, gigabytes, text.encode(), after - FIRST_US) / 1_000_000
+    began = time.perf_counter()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "git_hmopt.cli.main", "kpis", str(path), "--json"], stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert child.stdout is not None
+    answer = json.loads(child.stdout.read())
+    child.stdout.close()
+    _, status, used = os.wait4(child.pid, 0)
+    took = time.perf_counter() - began
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0
+    known = {one["name"]: one["value"] for one in answer["records"] if one["who"] == "all"}
+    expected = text.count("\n") * round(size * 1_000_000 / len(text))
+    assert answer["events"] == expected, f"{answer['events']} events were read of {expected}"
+    assert not answer["losses"], f"the benchmark's own trace has losses: {answer['losses']}"
+    yield Row("text trace", round(size / 1000, 2), "GB")
+    yield Row("events", round(answer["events"] / 1e6, 2), "M")
+    yield Row("frames a second that were found", round(float(known["fps_avg"]), 2), "1/s")
+    yield Row("all KPIs, MB a second", round(size / took, 1), "1/s")
+    yield Row("all KPIs, CPU time", round(used.ru_utime + used.ru_stime, 1), "s")
+    # What this process had when it started the other one counts, too, where that is more: it is not.
+    yield Row("peak memory", round(used.ru_maxrss / 1024), "MiB")
+
+
 def main() -> int:
     """Measure, print, and return 1 when a budget is missed."""
-    options = benchmark_parser(__doc__).parse_args()
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--gigabytes", type=float, metavar="N", help="read nothing but a trace of that size")
+    options = parser.parse_args()
+    if options.gigabytes is not None:
+        with tempfile.TemporaryDirectory(prefix="hmopt-benchmark-") as scratch:
+            return told(LARGE, list(large_rows(Path(scratch), options.gigabytes)), as_json=options.json)
     with tempfile.TemporaryDirectory(prefix="hmopt-benchmark-") as scratch:
         large, small = Path(scratch) / "large.ftrace", Path(scratch) / "small.ftrace"
         write_trace(large, 60 if options.quick else 300)
@@ -188,6 +272,7 @@ def main() -> int:
         taken = fastest({"bare": bare, "barest": barest, "parsed": parsed, "kpis": all_kpis}, small)
         (_, little), (before, much) = memory(small), memory(large)
         grown = large.stat().st_size / small.stat().st_size
+        others = list(format_rows(Path(scratch), megabytes=12 if options.quick else 40))
     rows = [
         Row("text trace", round(size, 1), "MB"),
         Row("a bare pass, 1,000 MB", round(1000 * taken["bare"][0] / size, 2), "s"),
@@ -203,6 +288,7 @@ def main() -> int:
         Row("peak memory, large trace", round(much / 1024), "MiB"),
         Row("of which before reading", round(before / 1024), "MiB"),
         Row("peak memory, growth to the trace's", round((much - little) / little / (grown - 1), 3), "x"),
+        *others,
     ]
     return told(NAME, rows, as_json=options.json)
 

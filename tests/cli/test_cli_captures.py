@@ -213,6 +213,72 @@ def test_places_come_from_debug_information_first(project: Project) -> None:
     assert "a.c:1 and 1 more" in shown
 
 
+SAMPLED = """\
+#define KEEP __attribute__((noinline))
+static volatile unsigned long sink;
+
+KEEP static unsigned long
+spin(unsigned long n) { for (unsigned long i = 0; i < n; i++) sink += i; return sink; }
+
+int main(void) { return spin(150000000) == 1; }
+"""
+
+
+@pytest.fixture
+def sampled(project: Project) -> Path:
+    """Return a perf.data of a program whose source lies in the project."""
+    if shutil.which("perf") is None or shutil.which("gcc") is None:
+        pytest.skip("needs perf and gcc, and one of them is not installed")
+    (project.root / "spin.c").write_text(SAMPLED)
+    build = ["gcc", "-g", "-O1", "-fno-omit-frame-pointer", "-o", "../spin", str(project.root / "spin.c")]
+    subprocess.run(build, cwd=project.root, check=True, timeout=60)
+    record = ["perf", "record", "-N", "-e", "cpu-clock", "-g", "-o", "../perf.data", "../spin"]
+    done = subprocess.run(record, cwd=project.root, capture_output=True, text=True, timeout=60)
+    if done.returncode not in (0, 1):
+        pytest.skip(f"perf cannot record here: {done.stderr[-200:]}")
+    return project.root.parent / "perf.data"
+
+
+def test_functions_of_a_perf_data_have_names_and_lines(project: Project, sampled: Path) -> None:
+    (found,) = answered(project, "hotspots", str(sampled), "--ranker", "self")["hotspots"]
+    first = found["spots"][0]
+    assert (found["format"], first["symbol"], first["self_share"] > 0.8) == ("perf-data", "spin", True)
+    # Below the top of the working tree files are called as git calls them.
+    assert (first["place"]["file"], first["place"]["first_line"], first["place"]["resolved_by"]) == (
+        "spin.c", 5, "dwarf",
+    )  # fmt: skip
+    shown = project.hmopt("hotspots", str(sampled), "--ranker", "self").stdout
+    assert re.search(r" spin +spin\.c:5 +dwarf\n", shown)
+    assert "main;spin " in project.hmopt("flamegraph", "--folded", str(sampled)).stdout
+    compared = project.hmopt("compare", "-n", "999", str(sampled), str(sampled)).stdout
+    assert re.search(r" spin\n", compared)
+
+
+def test_symbols_that_are_given_name_a_stripped_program(project: Project, sampled: Path) -> None:
+    program, kept = project.root.parent / "spin", project.root.parent / "kept"
+    kept.mkdir()
+    program.rename(kept / "unstripped")
+    (found,) = answered(project, "hotspots", str(sampled), "--ranker", "self")["hotspots"]
+    assert re.fullmatch(r".*/spin\+0x[0-9a-f]+", found["spots"][0]["symbol"])
+    assert found["skipped"]["object without a file on this machine"] >= 1
+    done = project.hmopt("ingest", "repo", "--symbols", str(kept))
+    assert (done.returncode, done.stderr) == (
+        129, "git hmopt: ingest: --symbols and --symfs are for 'artifacts'; see: git hmopt ingest -h\n",
+    )  # fmt: skip
+    given = (str(sampled), "--symbols", str(kept))
+    assert re.search(r" spin +spin\.c:5 +dwarf\n", project.hmopt("hotspots", *given).stdout)
+    assert "main;spin " in project.hmopt("flamegraph", "--folded", *given).stdout
+    assert re.search(r" spin\n", project.hmopt("compare", "-n", "999", str(sampled), *given).stdout)
+    done = project.hmopt("hotspots", str(sampled), "--symbols", "/nothing/here")
+    assert (done.returncode, done.stderr) == (
+        129, "git hmopt: --symbols: there is no '/nothing/here'; name a file with symbols, or a directory\n",
+    )  # fmt: skip
+    done = project.hmopt("compare", str(sampled), str(sampled), "--symfs", str(sampled))
+    assert (done.returncode, done.stderr) == (
+        129, f"git hmopt: --symfs: '{sampled}' is no directory; name the root of the measured files\n",
+    )  # fmt: skip
+
+
 def test_a_window_cuts_by_the_captures_own_clock(project: Project) -> None:
     file = write(project, "perf.txt", PERF)
     (found,) = answered(project, "hotspots", file, "--window", "2..2.6")["hotspots"]
@@ -374,6 +440,142 @@ def test_kpis_of_a_trace_and_of_a_run(ran: tuple[Project, str]) -> None:
     assert (again["capture"], again["records"]) == (f"{run}: trace.ftrace", answer["records"])
 
 
+def clone_of(project: Project, directory: Path) -> Project:
+    """Return a clone that fetched the runs of another one."""
+    clone = Project(directory, project.home)
+    project.git("clone", "-q", str(project.root), str(clone.root))
+    assert clone.hmopt("fetch", "origin").returncode == 0
+    return clone
+
+
+def test_kpis_go_where_a_run_goes_and_the_trace_stays(ran: tuple[Project, str], tmp_path: Path) -> None:
+    project, run = ran
+    file = write(project, "trace.ftrace", trace(run_us=2000))
+    kept = answered(project, "ingest", "artifacts", "--run", run, file)["captures"][0]
+    assert (kept["events"], kept["kpis_left_out"]) == (30, 0)
+    assert "fps_avg" in kept["kpis_unknown"] and "cpu_util_avg" not in kept["kpis_unknown"]
+    clone = clone_of(project, tmp_path / "clone")
+    assert list((clone.root / ".git").glob("hmopt/artifacts/??/*")) == []
+    here, there = answered(project, "kpis", run), answered(clone, "kpis", run)
+    assert (here["recorded"], there["recorded"] is None) == (None, False)
+    # What is unknown here is unknown there, and nothing became 0.
+    told = [{(one["name"], one["scope"], one["who"]): one for one in answer["records"]} for answer in (here, there)]
+    assert told[0] == told[1]
+    same = ("capture", "events", "start_ns", "end_ns", "losses", "windows")
+    assert {key: here[key] for key in same} == {key: there[key] for key in same}
+    assert len([one for one in there["records"] if one["value"] is not None]) == kept["kpis"]
+    shown = clone.hmopt("kpis", run).stdout
+    assert "as recorded, the capture is not in this clone: of processes and threads the 8 each" in shown
+    assert re.search(r"^  unknown: .*fps_avg", shown, re.MULTILINE)
+    asked = "SELECT name, value, unit, n, scope, json_extract(tags, '$.of') AS of FROM metrics WHERE "
+    asked += f"json_extract(tags, '$.artifact') = '{kept['artifact']}' AND name = 'wakeup_latency_p50' ORDER BY scope"
+    rows = json.loads(clone.hmopt("sql", "--json", asked).stdout)["rows"]
+    system = {"name": "wakeup_latency_p50", "value": "100000", "unit": "ns", "n": 10, "scope": "system", "of": "all"}
+    assert rows[0] == system
+    assert f"KPIs of capture {kept['artifact'][:12]}: " in clone.hmopt("show", run).stdout
+    # KPIs are no measurement of the gate's: what two runs are compared by does not have them.
+    assert "cpu_util_avg" not in clone.hmopt("diff", run, run).stdout
+    assert project.hmopt("fsck").returncode == clone.hmopt("fsck").returncode == 0
+
+
+def test_what_is_recorded_is_worse_than_a_file(ran: tuple[Project, str], tmp_path: Path) -> None:
+    project, run = ran
+    slow, fast = write(project, "a.ftrace", trace(run_us=4000)), write(project, "b.ftrace", trace(run_us=2000))
+    answered(project, "ingest", "artifacts", "--run", run, slow)
+    clone = clone_of(project, tmp_path / "clone")
+    done = clone.hmopt("kpis", run, "--against", fast)
+    assert (done.returncode, done.stdout) == (
+        1, clone.hmopt("kpis", slow, "--against", fast).stdout.replace(f"{slow}: 30", f"{run}: a.ftrace: 30").replace(
+            "s\n", f"s\n{chr(10).join(done.stdout.splitlines()[1:3])}\n", 1
+        ),
+    )  # fmt: skip
+    worse = [line for line in done.stdout.splitlines() if line.startswith("  worse: ")]
+    assert any("cpu_util_avg of all" in line for line in worse) and not any("fps" in line for line in worse)
+    assert clone.hmopt("kpis", fast, "--against", run).returncode == 0
+
+
+def test_nothing_secret_enters_the_journal_with_kpis(ran: tuple[Project, str], tmp_path: Path) -> None:
+    project, run = ran
+    text = trace(run_us=2000).replace("comm=work", "comm=token=s3cr3t99")
+    answered(project, "ingest", "artifacts", "--run", run, write(project, "trace.ftrace", text))
+    (recorded,) = Recorded(project, run).named("capture.kpis")
+    assert "s3cr3t99" not in json.dumps(recorded) and recorded["redacted"]["secret"] > 0
+    answer = answered(clone_of(project, tmp_path / "clone"), "kpis", run)
+    assert {one["who"] for one in answer["records"] if one["scope"] == "thread"} == {"token=<redacted:secret>"}
+
+
+def test_a_trace_that_breaks_off_is_not_taken(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    head = project.git("for-each-ref")
+    packed = gzip.compress(trace(run_us=2000).encode() * 50)
+    done = project.hmopt(
+        "ingest", "artifacts", "--run", run, write(project, "good.ftrace", trace(run_us=2000)),
+        write(project, "cut.ftrace.gz", packed[: len(packed) // 2]),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "cut.ftrace.gz: damaged after" in done.stderr and done.stderr.count("\n") == 1
+    assert project.git("for-each-ref") == head
+    # One without an event says so, and nothing is made up of it.
+    empty = write(project, "empty.ftrace", "# tracer: nop\n#\n")
+    (kept,) = answered(project, "ingest", "artifacts", "--run", run, empty)["captures"]
+    assert (kept["events"], kept["kpis"], kept["kpis_left_out"]) == (0, 0, 0) and len(kept["kpis_unknown"]) > 10
+    (recorded,) = Recorded(project, run).named("capture.kpis")
+    assert (recorded["metrics"], recorded["kpis"]["start_ns"], recorded["kpis"]["events"]) == ([], None, 0)
+
+
+def test_kpis_are_recorded_once(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    file = write(project, "trace.ftrace", trace(run_us=2000))
+    answered(project, "ingest", "artifacts", "--run", run, file, write(project, "copy.ftrace", trace(run_us=2000)))
+    head, count = project.git("rev-parse", Recorded(project, run).journal), "SELECT count(*) FROM metrics"
+    rows = project.hmopt("sql", count).stdout
+    assert answered(project, "ingest", "artifacts", "--run", run, file)["captures"][0]["new"] is False
+    assert project.git("rev-parse", Recorded(project, run).journal) == head
+    assert (project.hmopt("sql", count).stdout, len(Recorded(project, run).named("capture.kpis"))) == (rows, 1)
+
+
+def test_a_capture_of_before_gets_its_kpis(ran: tuple[Project, str], tmp_path: Path) -> None:
+    project, run = ran
+    text = trace(run_us=2000)
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    read = {"capture": sha256, "name": "old.ftrace", "format": "ftrace", "sampled": [], "skipped": {}}
+    script = "import json, sys; from pathlib import Path; from git_hmopt.store.journal import Journal, OpDraft; "
+    script += "from git_hmopt.store.repository import Repository; "
+    script += "Journal(Repository.open(Path())).append(sys.argv[1], [OpDraft('capture.read', 'ingest ' + sys.argv[2], "
+    script += "data=json.loads(sys.argv[3]))])"
+    subprocess.run(
+        ["python", "-c", script, run, sha256, json.dumps(read)], cwd=project.root, env=project.environment, check=True
+    )
+    done = project.hmopt("kpis", run)
+    assert (done.returncode, done.stderr) == (
+        128, f"git hmopt: capture {sha256} is not in this clone, and no KPIs are recorded of it; where it was stored: "
+        f"git hmopt ingest artifacts --run {run} FILE, and push\n",
+    )  # fmt: skip
+    kept = answered(project, "ingest", "artifacts", "--run", run, write(project, "old.ftrace", text))["captures"][0]
+    assert (kept["new"], kept["events"]) == (False, 30)
+    assert len(Recorded(project, run).named("capture.read")) == len(Recorded(project, run).named("capture.kpis")) == 1
+    assert answered(clone_of(project, tmp_path / "clone"), "kpis", run)["events"] == 30
+
+
+def test_a_trace_of_many_threads_records_the_busiest(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    lines = []
+    for number in range(40):
+        switch = f"sched_switch: prev_comm=t{number} prev_pid={100 + number} prev_prio=120 prev_state=S ==> "
+        switch += f"next_comm=t{number + 1} next_pid={101 + number} next_prio=120"
+        # Each runs a millisecond longer than the one before.
+        at = 100 + sum(range(number + 1)) / 1000
+        lines.append(f"          t{number}-{100 + number} (  {number + 100}) [000] d... {at:.6f}: {switch}")
+    file = write(project, "many.ftrace", "\n".join(lines) + "\n")
+    done = project.hmopt("ingest", "artifacts", "--run", run, file)
+    assert re.search(r"^    40 events, \d+ KPIs recorded, \d+ unknown$", done.stdout, re.MULTILINE)
+    assert re.search(r"^    \d+ more are not recorded: of processes and threads the 8 each with", done.stdout, re.M)
+    (recorded,) = Recorded(project, run).named("capture.kpis")
+    threads = {one["tags"]["of"] for one in recorded["metrics"] if one["scope"] == "thread"}
+    # The last one is never seen to leave the CPU.
+    assert threads == {f"t{number}-{100 + number}" for number in range(32, 40)}
+
+
 def test_what_is_worse_is_flagged(project: Project) -> None:
     before, after = write(project, "a.ftrace", trace(run_us=2000)), write(project, "b.ftrace", trace(run_us=4000))
     done = project.hmopt("kpis", after, "--against", before)
@@ -401,3 +603,68 @@ def test_looking_at_captures_changes_nothing(ran: tuple[Project, str]) -> None:
         assert project.hmopt(*argv).returncode == 0
     after = project.git("for-each-ref"), project.git("status", "--porcelain"), sorted(project.root.iterdir())
     assert after == before
+
+
+# -- analyze --runtime ----------------------------------------------------------------------------------------------
+
+
+def test_what_captures_have_is_counted(project: Project) -> None:
+    events, folded = write(project, "a.ftrace", trace(run_us=2000) + "noise\n"), write(project, "s.folded", FOLDED)
+    answer = answered(project, "analyze", events, "--runtime", folded)
+    found, samples = answer["captures"]
+    assert (found["format"], found["events"]["count"], found["graphs"]) == ("ftrace", 30, [])
+    assert found["events"]["by_name"] == {"sched_switch": 20, "sched_wakeup": 10}
+    assert (found["events"]["start_ns"], found["events"]["end_ns"]) == (100_000_000_000, 100_092_100_000)
+    assert found["events"]["losses"] == {"line that is no event of ftrace": 1}
+    # The same numbers as of the command that is for them.
+    assert found["events"]["kpis"]["records"] == answered(project, "kpis", events)["records"]
+    (graph,) = samples["graphs"]
+    assert (samples["events"], graph["samples"], graph["cost"], graph["stacks"], graph["deepest"]) == (
+        None,
+        4,
+        100,
+        4,
+        3,
+    )
+    # main, crc32c_update, step and the one with the password; main calls two of them.
+    assert (graph["functions"], graph["calls"], graph["threads"], graph["start_ns"]) == (4, 3, None, None)
+    assert [one["symbol"] for one in graph["ranked"]["self"]][:2] == ["step", "crc32c_update"]
+    assert set(graph["ranked"]) == {"self", "funcrank"}
+    assert samples["losses"] == {"line without a whole weight": 1}
+    join = answer["join"]
+    # No build is here: the text of files names two functions, and there is no graph.
+    assert (join["hot"], join["in_structure"], join["in_text"]) == (4, 0, 2)
+    assert "step" in join["missing"] and "crc32c_update" not in join["missing"]
+    done = project.hmopt("analyze", "--runtime", events, folded)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "  30 events of 2 names, 100..100.0921 s (0.0921 s)" in done.stdout
+    assert re.search(r"^  \d+ KPIs, \d+ unknown$", done.stdout, re.MULTILINE)
+    assert "0 of 4 hot functions are in the graph, 2 in text alone, 2 in neither" in done.stdout
+
+
+def test_hot_functions_join_with_the_structure_of_a_build(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    assert project.hmopt("optimize", "--workload", "scan-blocks", "--iterations", "0").returncode == 1
+    (run,) = run_names(project)
+    answered(project, "ingest", "artifacts", "--run", run, write(project, "stacks.folded", FOLDED))
+    answer = answered(project, "analyze", "--runtime", run)
+    known = {one["capture"]: one for one in answered(project, "hotspots", run, "-n", "9")["hotspots"]}
+    (spots,) = known.values()
+    in_graph = sum(spot["place"]["resolved_by"] == "psg" for spot in spots["spots"])
+    assert answer["join"]["in_structure"] == in_graph
+    assert answer["captures"][0]["name"] == f"{run}: stacks.folded"
+
+
+def test_captures_that_hold_nothing_are_counted_as_that(project: Project) -> None:
+    empty = write(project, "empty.ftrace", "# tracer: nop\n#\n")
+    (found,) = answered(project, "analyze", "--runtime", empty)["captures"]
+    assert (found["events"]["count"], found["events"]["start_ns"]) == (0, None)
+    assert all(one["value"] is None for one in found["events"]["kpis"]["records"])
+    (symbols,) = answered(project, "analyze", "--runtime", write(project, "s.symbols", SYMBOLS))["captures"]
+    assert (symbols["symbols"], symbols["events"], symbols["graphs"]) == (3, None, [])
+    for argv, complaint in (
+        ((write(project, "diary", "dear diary,\n"),), "no capture that is known"),
+        (("absent/file",), "there is no file 'absent/file'"),
+    ):
+        done = project.hmopt("analyze", "--runtime", *argv)
+        assert done.returncode in (125, 129) and complaint in done.stderr and done.stdout == ""

@@ -761,7 +761,10 @@ def test_a_run_and_the_source_exclude_each_other(built: Project) -> None:
     for argv, complaint in (
         (("--static", "x"), "a RUN and --static exclude each other"),
         (("--static", "-n", "3"), "-n and --static exclude each other"),
-        (("--build", "x"), "are only for --static"),
+        (("--build", "x"), "--build is only for --static and --runtime"),
+        (("--again",), "are only for --static"),
+        (("--static", "--runtime"), "not allowed with argument"),
+        (("x", "y"), "one RUN is analysed at a time"),
         (("--static", "--build", "gone"), "there is no '"),
     ):
         done = built.hmopt("analyze", *argv)

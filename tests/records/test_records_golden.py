@@ -19,6 +19,7 @@ from git_hmopt.records.run import (
     EvaluationRecord,
     GraphRecord,
     HotspotRecord,
+    KpisRecord,
     MetricRecord,
     Objective,
     PatchRecord,
@@ -42,6 +43,7 @@ KINDS: dict[str, type[Record]] = {
     "evidence-pack": EvidencePack,
     "retraction": RetractionRecord,
     "cutoff": CutoffRecord,
+    "kpis": KpisRecord,
 }
 FILES = sorted(GOLDEN.glob("*.json"))
 

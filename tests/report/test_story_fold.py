@@ -13,9 +13,9 @@ import pytest
 from git_hmopt.errors import CorruptRecordError
 from git_hmopt.records.words import Verdict
 from git_hmopt.report.markdown import run_report
-from git_hmopt.report.screen import one_screen
+from git_hmopt.report.screen import LINES, one_screen
 from git_hmopt.report.story import fold
-from tests.report.story_operations import Journal, delta, evaluation_data, good_run, patch_data, run_data
+from tests.report.story_operations import Journal, delta, evaluation_data, good_run, metric_data, patch_data, run_data
 
 
 def test_a_run_is_told_as_it_was_recorded() -> None:
@@ -125,3 +125,49 @@ def test_telling_a_story_loads_no_pydantic() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def kpi_data(*names: str, of: str = "all", scope: str = "system", capture: str = "c" * 64) -> dict[str, Any]:
+    """Return KPIs of a capture, as they are recorded when it is ingested."""
+    tags = {"artifact": capture, "of": of, "rule": "found so"}
+    (metric,) = metric_data("7")["metrics"]
+    return {"metrics": [{**metric, "name": name, "scope": scope, "tags": tags} for name in names]}
+
+
+def test_kpis_of_captures_are_told_apart_from_what_the_run_measured() -> None:
+    journal = good_run()
+    before = fold(journal.operations)
+    journal.add("ingest", kpi_data("fps_avg", "irq_rate")).add(
+        "ingest 2", kpi_data("cpu_util_avg", of="a|b`-7", scope="thread")
+    )
+    # Another clone has ingested the same capture.
+    journal.add("ingest 3", kpi_data("fps_avg"))
+    story = fold(journal.operations)
+    assert (story.metrics, story.skipped) == (before.metrics, before.skipped)
+    assert [(one.name, one.of, one.scope, one.value) for one in story.kpis] == [
+        ("fps_avg", "all", "system", "7"), ("irq_rate", "all", "system", "7"),
+        ("cpu_util_avg", "a|b`-7", "thread", "7"),
+    ]  # fmt: skip
+    shown, written = one_screen(story), run_report(story)
+    assert "KPIs of capture cccccccccccc: fps_avg 7 ns, 2 more" in shown
+    assert len(shown.splitlines()) <= LINES
+    assert "| `cccccccccccc` | fps\\_avg | 7 | ns | 120 |" in written
+    assert "1 more are of single processes, threads, CPUs and the like." in written
+    assert "KPIs of captures" not in run_report(before)
+
+
+def test_many_captures_leave_room_for_the_run() -> None:
+    journal = good_run()
+    for number in range(30):
+        journal.add(f"ingest {number}", kpi_data("fps_avg", capture=f"{number:064x}"))
+    shown = one_screen(fold(journal.operations))
+    assert len(shown.splitlines()) <= LINES
+    assert "and more, which the report tells" in shown
+
+
+@pytest.mark.parametrize("tags", [None, 7, ["artifact"]])
+def test_tags_that_are_none_are_counted(tags: object) -> None:
+    data = kpi_data("fps_avg")
+    data["metrics"][0]["tags"] = tags
+    story = fold(good_run().add("ingest", data).operations)
+    assert (story.kpis, len(story.skipped)) == ((), 1)

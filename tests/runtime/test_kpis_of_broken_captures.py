@@ -7,11 +7,12 @@ import time
 import zlib
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from git_hmopt.runtime import pairing
+from git_hmopt.runtime import batches, pairing
 from git_hmopt.runtime.kpis import Kpis, kpis, kpis_of
 from git_hmopt.runtime.pairing import NEVER_ENDED
 from git_hmopt.runtime.sections import TOO_DEEP
@@ -108,3 +109,16 @@ def test_a_capture_without_events_has_no_number() -> None:
 
 def test_losses_of_the_reader_stand_beside_those_of_the_kpis() -> None:
     assert kpis_of([], Losses({"line that is no event of ftrace": 3})).losses == {"line that is no event of ftrace": 3}
+
+
+def test_small_batches_are_put_together_and_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [0, 3, 0, 4, 1, 9, 2]
+    frames = [pl.DataFrame({"at": [f"{number}:{place}" for place in range(size)]}) for number, size in enumerate(sizes)]
+    frames = [frame.cast(pl.String) for frame in frames]
+    monkeypatch.setattr(batches, "AT_ONCE", 5)
+    together = list(batches.gathered(iter(frames)))
+    assert [len(one) for one in together] == [7, 10, 2]
+    assert pl.concat(together).equals(pl.concat(frames))
+    assert list(batches.gathered(iter(()))) == []
+    monkeypatch.setattr(batches, "AT_ONCE", 1)
+    assert [len(one) for one in batches.gathered(iter(frames))] == [size for size in sizes if size]

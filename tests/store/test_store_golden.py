@@ -38,6 +38,7 @@ SCHEMAS = {
     2: "500c08500f2c1aee2e497aa89fa0b21c7235fa57b06d72c9dff1100f46eae742",
     4: "77199d6680d5b11c802b99e0f3ce0c4c85f178da914ca763c95374ff293c3c8c",
     5: "041969e84f48414dc20a7f1ccf060cc2da185a8ef6d78b495edd86cd675f1bfc",
+    6: "656037aa4ecf3efe8e451a01467a0ba723afc2f1dc0d7116048cf0a3199d58bc",
 }
 """sha256 of `schema.sql` by the cache's version: another schema is another version, and the old file is rebuilt."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from git_hmopt.errors import StoreError, UsageError
 from git_hmopt.store.cache import TABLES as CACHE_TABLES
-from git_hmopt.store.cache import Cache
+from git_hmopt.store.cache import VERSION, Cache
 from git_hmopt.store.journal import Journal
 from git_hmopt.store.repository import Repository
 from git_hmopt.store.schema import SCHEMA, documented_tables, preamble
@@ -151,6 +151,6 @@ def test_every_table_is_explained_and_every_column_that_needs_it() -> None:
         if not column.about and column.name not in PLAIN
     }
     assert unexplained == set()
-    assert preamble().startswith("The cache, version 4: ")
+    assert preamble().startswith(f"The cache, version {VERSION}: ")
     assert "SPDX" not in preamble()
     assert SCHEMA.is_file()

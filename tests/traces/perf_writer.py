@@ -91,6 +91,13 @@ class PerfWriter:
     def text(self, value: str) -> bytes:
         return self.pack("I", len(value) + 1) + value.encode() + b"\0"
 
+    def build_id(self, misc: int, path: str, build_id: str) -> bytes:
+        """Return a record HEADER_BUILD_ID, of which the feature is a row."""
+        name = path.encode() + b"\0"
+        name += b"\0" * (-len(name) % 8)
+        body = self.pack("i", -1) + bytes.fromhex(build_id).ljust(24, b"\0") + name
+        return self.pack("IHH", 67, misc, 8 + len(body)) + body
+
     def files_symbol(self, objects: Iterable[tuple[str, int, int, Sequence[tuple[int, int, str]]]]) -> bytes:
         """Return hiperf's FILES_SYMBOL of (path, text address, text offset, symbols (address, size, name))."""
         listed = list(objects)
@@ -120,13 +127,13 @@ def large(samples: int, *, stacks: int, depth: int, seed: int = 1) -> bytes:
         chosen = [USER_CONTEXT, chance.choice(functions)]
         for _ in range(chance.randrange(2 * depth)):
             chosen.append(chance.choice(callers[chosen[-1]]))
-        bodies.append(struct.pack(f"<Q{len(chosen)}Q", len(chosen), *chosen))
+        bodies.append((chosen[1], struct.pack(f"<Q{len(chosen)}Q", len(chosen), *chosen)))
     # Few stacks are hot, and most are rare, as in programs.
     picked = chance.choices(range(stacks), weights=[1 / (1 + rank) for rank in range(stacks)], k=samples)
     head = struct.Struct("<IHHQQiiQIIQ")
     for number, stack in enumerate(picked):
-        body, pid = bodies[stack], pids[stack % 8]
+        (leaf, body), pid = bodies[stack], pids[stack % 8]
         size = head.size + len(body)
-        fixed = head.pack(9, USER, size, 100, 0x400000, pid, pid, 10**9 + 1000 * number, number % 4, 0, 250_000)
+        fixed = head.pack(9, USER, size, 100, leaf, pid, pid, 10**9 + 1000 * number, number % 4, 0, 250_000)
         writer.records.append(fixed + body)
     return writer.file()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from git_hmopt.traces import perf_places, perf_records, registry
+from git_hmopt.traces import perf_places, perf_records, registry, symbol_files
 from git_hmopt.traces.sniff import recognise
 from git_hmopt.traces.tables import TraceFormatError
 from tests.traces.captures import captured
@@ -79,7 +79,9 @@ def test_the_loop_is_told_what_was_lost_of_no_event(tmp_path: Path) -> None:
     path = tmp_path / "perf.data"
     path.write_bytes(writer.file())
     table = registry.parse("perf-data", path)
-    assert table.skipped == {perf_records.LOST_BY_KERNEL: 44, perf_places.UNSYMBOLISED: 1}
+    assert table.skipped == {
+        perf_records.LOST_BY_KERNEL: 44, perf_places.UNSYMBOLISED: 1, symbol_files.NO_SYMBOL_FILE: 1,
+    }  # fmt: skip
     path.write_bytes(PerfWriter().file())
     with pytest.raises(TraceFormatError, match=r"perf\.data: no samples: the file has none"):
         registry.parse("perf-data", path)
