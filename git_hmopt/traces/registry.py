@@ -24,7 +24,7 @@ LINES = "-lines"
 _BUNDLED = {one.name: one for one in FORMATS}
 _KINDS = (
     "callgrind", f"callgrind{LINES}", "d3-json", "flamegraph-svg", "folded", "hiperf-report", "perf-data",
-    "perf-script", "self-counts", "speedscope", "symbols",
+    "perf-script", "pprof", "self-counts", "speedscope", "symbols",
 )  # fmt: skip
 
 
