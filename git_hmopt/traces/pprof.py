@@ -44,6 +44,8 @@ _LOOKED_AT, _FEW = 100, 3
 
 _MOST_BYTES = 256 << 20
 _MOST_TYPES = 64
+_MOST_MESSAGE = 4 << 20
+"""Bytes of a sample, a location, a function."""
 _MOST_STRINGS, _MOST_SYMBOLS, _MOST_VALUES, _MOST_IN_STACKS = 16_000_000, 2_000_000, 20_000_000, 50_000_000
 _MOST_LABELS = 100_000
 """That are remembered: most samples have one of a few, and one of all its own is worth no room."""
@@ -132,6 +134,7 @@ class _Contents:
     locations: dict[int, _Location] = field(default_factory=dict)
     functions: dict[int, _Function] = field(default_factory=dict)
     lines: int = 0
+    """Of all locations, with them and functions and mappings."""
 
     def text(self, index: int) -> str:
         """Return a name by its index; empty, and counted, where there is none."""
@@ -153,17 +156,28 @@ def _contents(content: mmap, source: Source) -> _Contents:
                 _take(found, one)
             elif one.number == _DEFAULT:
                 found.default = one.value
-            if found.lines + len(found.mappings) > _MOST_SYMBOLS or len(found.strings) > 2 * _MOST_STRINGS:
-                raise TraceFormatError(f"{source.path}: a profile of more than {_MOST_SYMBOLS} locations and functions")
+            if excess := _excess(found):
+                raise TraceFormatError(f"{source.path}: a profile of more than {excess} is not read")
     except protobuf.WireError as error:
         raise TraceFormatError(
             f"{source.path}: this profile is cut or damaged: {error}", next_step="fetch or record it again"
         ) from error
-    if not 0 < len(found.types) <= _MOST_TYPES:
-        raise TraceFormatError(f"{source.path}: a profile of {len(found.types)} types of values")
+    if not found.types:
+        raise TraceFormatError(f"{source.path}: a profile without a type of values")
     if not found.strings:
         raise TraceFormatError(f"{source.path}: a profile without its table of strings: it was cut")
     return found
+
+
+def _excess(found: _Contents) -> str | None:
+    """Return in words what a profile has more of than there is room for."""
+    if found.lines > _MOST_SYMBOLS:
+        return f"{_MOST_SYMBOLS} locations, functions and mappings"
+    if len(found.strings) > 2 * _MOST_STRINGS:
+        return f"{_MOST_STRINGS} names"
+    if len(found.types) > _MOST_TYPES:
+        return f"{_MOST_TYPES} types of values"
+    return f"{_MOST_VALUES} values" if len(found.samples) // 2 * max(1, len(found.types)) > _MOST_VALUES else None
 
 
 def _take(found: _Contents, one: protobuf.Field) -> None:
@@ -171,6 +185,8 @@ def _take(found: _Contents, one: protobuf.Field) -> None:
         found.samples.extend((one.begin, one.end))
     elif one.number == _STRING:
         found.strings.extend((one.begin, one.end))
+    elif one.end - one.begin > _MOST_MESSAGE:
+        found.losses[BAD_MESSAGE] += 1
     elif one.number in (_TYPE, _MAPPING, _LOCATION, _FUNCTION):
         try:
             _take_message(found, one)
@@ -187,6 +203,7 @@ def _take_message(found: _Contents, message: protobuf.Field) -> None:
     if message.number == _TYPE:
         found.types.append((identity, numbers.get(2, 0)))
     elif message.number == _MAPPING:
+        found.lines += 1
         found.mappings[identity] = (numbers.get(5, 0), numbers.get(2, 0), numbers.get(4, 0))
     else:
         found.lines += 1
@@ -237,8 +254,6 @@ class _Tables:
     def read(self) -> list[Samples]:
         found = self.found
         count = len(found.types)
-        if len(found.samples) // 2 * count > _MOST_VALUES:
-            raise TraceFormatError(f"a profile of more than {_MOST_VALUES} values is not read")
         stacks, pids, tids = array("q"), array("q"), array("q")
         values = [array("q") for _ in found.types]
         for sample in _samples(found):
@@ -357,6 +372,8 @@ def _samples(found: _Contents) -> Iterator[_Sample]:
     places = iter(found.samples)
     for begin, end in zip_longest(places, places):
         try:
+            if end - begin > _MOST_MESSAGE:
+                raise protobuf.WireError(f"a sample of {end - begin} bytes")
             yield _sample(found, begin, end)
         except protobuf.WireError:
             found.losses[BAD_MESSAGE] += 1
