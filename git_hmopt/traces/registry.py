@@ -23,8 +23,8 @@ LINES = "-lines"
 
 _BUNDLED = {one.name: one for one in FORMATS}
 _KINDS = (
-    "callgrind", f"callgrind{LINES}", "d3-json", "flamegraph-svg", "folded", "hiperf-proto", "hiperf-report",
-    "perf-data", "perf-script", "pprof", "self-counts", "speedscope", "symbols",
+    "callgrind", f"callgrind{LINES}", "d3-json", "flamegraph-svg", "folded", "gecko", "hiperf-proto",
+    "hiperf-report", "perf-data", "perf-script", "pprof", "self-counts", "speedscope", "symbols",
 )  # fmt: skip
 
 
