@@ -39,6 +39,7 @@ _MOST_IN_STACKS, _MOST_SAMPLES = 50_000_000, 10_000_000
 _MOST_DEEP = 20
 _UNITS = {"samples": ("samples", 1), "tracing-ms": ("ns", _NS_OF_MS), "bytes": ("bytes", 1)}
 _META = re.compile(rb'"meta"\s*:\s*\{')
+_LIBRARIES = re.compile(rb'\s*\{\s*"libs"\s*:\s*\[\s*\{[^{}]*"breakpadId"')
 _OF_META = (b'"preprocessedProfileVersion"', b'"processType"')
 _IN_LIBRARY = re.compile(r"(?P<name>.*) \(in (?P<object>.+)\)(?: \+ \d+)?", re.DOTALL)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{1,16}")
@@ -53,9 +54,12 @@ class Gecko:
     name = "gecko"
 
     def recognise(self, head: bytes, name: str) -> bool:
-        """Say whether it is JSON that begins with what a profile says of itself."""
-        is_json = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
-        return is_json and _META.search(head[:4096]) is not None and any(word in head for word in _OF_META)
+        """Say whether it is JSON that begins with what a profile says of itself, or, as Firefox's, of its libraries."""
+        text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        if text[:1] != b"{":
+            return False
+        has_meta = _META.search(text) is not None and any(word in text for word in _OF_META)
+        return has_meta or _LIBRARIES.match(text) is not None
 
     def read(self, source: Source) -> Capture:
         """Return the capture; it has samples alone."""

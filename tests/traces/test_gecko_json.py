@@ -234,3 +234,26 @@ def test_processes_are_on_one_time_line(tmp_path: Path) -> None:
     (table,), losses = read(tmp_path, {**ROWS, "processes": [child, "a text"]})
     assert table.ts_ns == (10_500_000, 11_250_000, 13_000_000, 12_500_000, 13_250_000, 15_000_000)
     assert losses[gecko_json.NO_THREAD] == 1
+
+
+def test_a_profile_that_firefox_wrote_is_read_to_its_last_sample() -> None:
+    path = Path(__file__).parent / "fixtures" / "firefox-153.json.gz"
+    capture = open_capture(path)
+    assert capture.format == "gecko"
+    (table,), losses = samples_of(gecko_json.FORMAT, path)
+    document = json.loads(gzip.decompress(path.read_bytes()))
+    expected = []
+    for profile in (document, *document["processes"]):
+        shift = profile["meta"]["startTime"] - document["meta"]["startTime"]
+        for one in profile["threads"]:
+            for stack, time, *_ in one["samples"]["data"]:
+                depth = 0
+                while stack is not None:
+                    stack, depth = one["stackTable"]["data"][stack][0], depth + 1
+                expected.append((one["tid"], depth, round((time + shift) * 10**6)))
+    found = [(tid, len(table.stacks[at]), ts) for tid, at, ts in zip(table.tid, table.stack, table.ts_ns, strict=True)]
+    assert len(found) > 60 and [one[:2] for one in found] == [one[:2] for one in expected]
+    assert max(abs(one[2] - (two[2] or 0)) for one, two in zip(expected, found, strict=True)) < 1000
+    assert {"GeckoMain", "Renderer"} == set(table.threads.values())
+    assert any(one.object.endswith("libxul.so") and one.symbol.startswith(one.object) for one in table.frames)
+    assert set(losses) == {gecko_json.UNSYMBOLISED, gecko_json.MARKERS}
