@@ -253,24 +253,34 @@ class _Tables:
 
     def read(self) -> list[Samples]:
         found = self.found
-        count = len(found.types)
-        stacks, pids, tids = array("q"), array("q"), array("q")
-        values = [array("q") for _ in found.types]
-        for sample in _samples(found):
-            stack = self._stack(b"".join(sample.locations))
-            if len(sample.values) != count:
-                found.losses[BAD_VALUES] += 1
-            elif stack is None:
-                found.losses[NO_STACK] += 1
-            else:
-                pid, tid = self._labels(sample.labels)
-                stacks.append(stack)
-                pids.append(pid)
-                tids.append(tid)
-                for column, value in zip(values, sample.values, strict=True):
-                    column.append(protobuf.signed(value))
-        fixed = pl.DataFrame({"stack": _series(stacks), "pid": _series(pids), "tid": _series(tids)})
+        columns = tuple(array("q") for _ in range(3 + len(found.types)))
+        places = iter(found.samples)
+        for begin, end in zip_longest(places, places):
+            try:
+                row = self._row(begin, end)
+            except protobuf.WireError:
+                found.losses[BAD_MESSAGE] += 1
+                continue
+            for column, value in zip(columns, row, strict=True) if row else ():
+                column.append(value)
+        stack, pid, tid, *values = columns
+        fixed = pl.DataFrame({"stack": _series(stack), "pid": _series(pid), "tid": _series(tid)})
         return self._finished(fixed, values)
+
+    def _row(self, begin: int, end: int) -> list[int] | None:
+        """Return stack, process, thread and values of a sample; None, and counted, where it has not all of them."""
+        found = self.found
+        if end - begin > _MOST_MESSAGE:
+            raise protobuf.WireError(f"a sample of {end - begin} bytes")
+        sample = _sample(found, begin, end)
+        stack = self._stack(b"".join(sample.locations))
+        if len(sample.values) != len(found.types):
+            found.losses[BAD_VALUES] += 1
+            return None
+        if stack is None:
+            found.losses[NO_STACK] += 1
+            return None
+        return [stack, *self._labels(sample.labels), *map(protobuf.signed, sample.values)]
 
     def _finished(self, fixed: pl.DataFrame, values: Sequence[array[int]]) -> list[Samples]:
         found = self.found
@@ -366,17 +376,6 @@ class _Tables:
 
 def _series(column: array[int]) -> pl.Series:
     return pl.Series(values=np.array(column, dtype=np.int64))
-
-
-def _samples(found: _Contents) -> Iterator[_Sample]:
-    places = iter(found.samples)
-    for begin, end in zip_longest(places, places):
-        try:
-            if end - begin > _MOST_MESSAGE:
-                raise protobuf.WireError(f"a sample of {end - begin} bytes")
-            yield _sample(found, begin, end)
-        except protobuf.WireError:
-            found.losses[BAD_MESSAGE] += 1
 
 
 def _sample(found: _Contents, begin: int, end: int) -> _Sample:
