@@ -33,6 +33,7 @@ OTHER_TOTAL = "cost missing from the file's own total"
 _NAME = re.compile(r"(?P<key>fn|cfn|fl|fi|fe|cfi|cfl|ob|cob)=\s*(?:\((?P<id>\d+)\))?\s*(?P<name>.*)")
 _SPACE = {"fn": "fn", "cfn": "fn", "ob": "ob", "cob": "ob"}
 _RECURSION = re.compile(r"\d+")
+_LONGEST_NUMBER = 100
 
 
 class Callgrind:
@@ -130,7 +131,12 @@ class _Reader:
             self.positions = tuple(value.split())
             self._at = [0] * len(self.positions)
         elif key == "events":
-            self.events = tuple(value.split())
+            before, self.events = self.events, tuple(value.split())
+            if before not in ((), self.events):
+                raise TraceFormatError(
+                    f"this callgrind file counts {' '.join(before)[:60]} in one part and other events in another",
+                    next_step="give each part as a file of its own",
+                )
             if not self.events:
                 raise TraceFormatError(
                     "this callgrind file counts nothing: its line of events is empty",
@@ -140,7 +146,8 @@ class _Reader:
         elif key == "totals":
             words = value.split()
             column = self.event or 0
-            self.total = int(words[column]) if len(words) > column and words[column].isdecimal() else None
+            total = words[column] if len(words) > column else ""
+            self.total = int(total) if total.isdecimal() and len(total) < _LONGEST_NUMBER else None
         elif not (colon and key.replace(" ", "").isalpha()) and not text.startswith(("#", "jump=", "jcnd=")):
             self.skipped[NOT_A_LINE] += 1
 

@@ -35,6 +35,7 @@ UNKNOWN_SYMBOL = "frame whose symbol is not in the report"
 _MOST_JSON = 1 << 29
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _EVENT = re.compile(r"Event: (?P<name>.*?)(?: \(type \d+ id \d+\))?\s*")
+_TOTAL = re.compile(r"[0-9]{1,20} *")
 _ROW = re.compile(r"\s*\d+\.\d\d%\s")
 _COLUMNS = ("Heating", "Diff", "count", "comm", "pid", "tid", "dso", "func", "vaddr")
 
@@ -227,7 +228,7 @@ def parse_text(lines: Iterable[bytes]) -> list[Samples]:
 
 def _line(block: _Block, text: str) -> None:
     name, _, number = text.partition(": ")
-    if name in ("Event Count", "Time in ns") and number.strip().isdecimal():
+    if name in ("Event Count", "Time in ns") and _TOTAL.fullmatch(number):
         block.total, block.in_ns = int(number), name == "Time in ns"
     elif text.startswith("Heating"):
         block.columns = [(word[0], word.start()) for word in re.finditer(r"\S+", text) if word[0] in _COLUMNS]

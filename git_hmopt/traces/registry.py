@@ -86,8 +86,13 @@ def parse(kind: str, path: Path) -> Table:
         lines = capture.read_lines(losses)
         return _with_rest(lines, losses, [lines])
     except TraceFormatError as error:
-        what = error.what if str(path) in error.what else f"{path}: {error.what}"
-        raise TraceFormatError(what, next_step=error.next_step) from error
+        raise naming(str(path), error) from error
+
+
+def naming(capture: str, error: TraceFormatError) -> TraceFormatError:
+    """Return an error that names the capture it is of; parsers of texts know their lines only."""
+    what = error.what if capture in error.what else f"{capture}: {error.what}"
+    return TraceFormatError(what, next_step=error.next_step)
 
 
 def _with_rest(table: Sampled, losses: Losses, tables: Sequence[Table]) -> Sampled:

@@ -89,6 +89,7 @@ def lines(table: SelfCounts) -> dict[tuple[str, str | None, int | None], tuple[i
         (b"", "no 'events:' line"),
         (b"hmopt-symbols 1\nmain\tmain.c\t1\n", "no 'events:' line"),
         (b"fn=main\n1 5\n", "no 'events:' line"),
+        (b"events: Ir\nfn=f\n1 5\nevents: Ir Dr\n2 5 1\n", "counts Ir in one part and other events in another"),
         (b"events:\n", "counts nothing: .*; run callgrind with its default events"),
     ],
 )
