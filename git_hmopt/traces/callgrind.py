@@ -34,6 +34,7 @@ _NAME = re.compile(r"(?P<key>fn|cfn|fl|fi|fe|cfi|cfl|ob|cob)=\s*(?:\((?P<id>\d+)
 _SPACE = {"fn": "fn", "cfn": "fn", "ob": "ob", "cob": "ob"}
 _RECURSION = re.compile(r"\d+")
 _LONGEST_NUMBER = 100
+_MOST_EVENTS = 100
 
 
 class Callgrind:
@@ -136,6 +137,10 @@ class _Reader:
                 raise TraceFormatError(
                     f"this callgrind file counts {' '.join(before)[:60]} in one part and other events in another",
                     next_step="give each part as a file of its own",
+                )
+            if len(self.events) > _MOST_EVENTS:
+                raise TraceFormatError(
+                    f"this callgrind file counts {len(self.events)} events: more than {_MOST_EVENTS}"
                 )
             if not self.events:
                 raise TraceFormatError(

@@ -36,9 +36,10 @@ OTHER_RECORD = "record that is no sample"
 NO_PERIOD = "sample without a period"
 EMPTY = "empty file"
 
-# comm may hold blanks and digits, so it is matched lazily and all that follows it strictly.
+# comm may hold blanks and digits, so it is matched lazily and all that follows it strictly; it and the blanks after it
+# are bounded, since each length of the one is tried with each of the other.
 _HEADER = re.compile(
-    r"\s*(?P<comm>\S.*?)\s+(?P<pid>-?\d{1,20})(?:/(?P<tid>-?\d{1,20}))?\s+(?:\[(?P<cpu>\d{1,20})\]\s+)?"
+    r"\s*(?P<comm>\S.{0,200}?)\s{1,100}(?P<pid>-?\d{1,20})(?:/(?P<tid>-?\d{1,20}))?\s+(?:\[(?P<cpu>\d{1,20})\]\s+)?"
     r"(?:(?P<sec>\d{1,20})\.(?P<frac>\d{1,9}):\s+)?"
     r"(?:(?P<record>PERF_RECORD_\w+)|(?:(?P<period>\d{1,20})\s+)?(?P<event>\S+):(?:\s+|$))(?P<rest>.*)"
 )

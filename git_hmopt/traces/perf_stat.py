@@ -42,6 +42,7 @@ _CPU = re.compile(r"CPU(\d{1,5})")
 _UNKNOWN = {"<not supported>": NOT_SUPPORTED, "<not counted>": NOT_COUNTED}
 _PLACEHOLDER = {"<not supported>": "<not-supported>", "<not counted>": "<not-counted>"}
 _LOOKED_AT = 40
+_MOST_CELLS = 64
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ def _separator(text: str) -> str | None:
     if "#" in text or "|" in text:
         return None
     cells = {one: text.strip().split(one) for one in ",;\t"}
-    return next((one for one, parts in cells.items() if len(parts) > 4 and " " not in parts[2]), None)
+    return next((one for one, parts in cells.items() if 4 < len(parts) < _MOST_CELLS and " " not in parts[2]), None)
 
 
 def _separated(text: str, separator: str) -> _Counter | None:

@@ -53,7 +53,7 @@ def main() -> None:
     options.findings.mkdir(parents=True, exist_ok=True)
     seeds = CORPUS / options.format
     seeds.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         place = Path(name)
         kept = options.keep or place / "kept"
         kept.mkdir(parents=True, exist_ok=True)

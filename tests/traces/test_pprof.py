@@ -134,6 +134,8 @@ def test_what_points_nowhere_is_counted(tmp_path: Path) -> None:
             sample([1], [1]),
             sample([1], [-1, 2]),
             nested(2, b"\x0a\x7f"),
+            nested(2, packed(1, [1]), packed(2, [1, 1]), nested(3, b"\x00")),  # a label that is none
+            nested(2, nested(1, b"\xff"), packed(2, [1, 1])),  # numbers of locations that do not end
             nested(5, number(1, 4), number(2, 4000)),
             location(10, 4),
             sample([10], [1, 1]),
@@ -147,7 +149,7 @@ def test_what_points_nowhere_is_counted(tmp_path: Path) -> None:
         {"[unknown];main": 1, "[unknown]": 1, "/bin/app+0x240": 1},
     ]
     assert losses == {
-        pprof.NO_LOCATION: 1, pprof.NO_STACK: 1, pprof.BAD_VALUES: 1, pprof.NEGATIVE: 1, pprof.BAD_MESSAGE: 1,
+        pprof.NO_LOCATION: 1, pprof.NO_STACK: 1, pprof.BAD_VALUES: 1, pprof.NEGATIVE: 1, pprof.BAD_MESSAGE: 3,
         pprof.NO_NAME: 1, pprof.UNSYMBOLISED: 1, OUT_OF_RANGE: 1,
     }  # fmt: skip
 
