@@ -141,6 +141,10 @@ def _read_profile(profile: Mapping[str, object], shift: int, reading: _Reading) 
         samples = reading.columns(thread.get("samples"))
         kind = _kind(thread.get("samples"))
         table = reading.tables.setdefault(kind, _Table())
+        markers = reading.columns(thread.get("markers")).get("name", ())
+        table.losses[MARKERS] += len(markers)
+        if not samples.get("stack"):
+            continue
         if "stackTable" not in thread and "stackTable" in shared:
             if kind not in together:
                 together[kind] = _Stacks({**thread, **shared}, libraries, table, reading)
@@ -148,8 +152,6 @@ def _read_profile(profile: Mapping[str, object], shift: int, reading: _Reading) 
         else:
             own = _Libraries(thread["libs"]) if thread.get("libs") else libraries
             stacks = _Stacks({**shared, **thread}, own, table, reading)
-        markers = reading.columns(thread.get("markers")).get("name", ())
-        table.losses[MARKERS] += len(markers)
         _read_samples(thread, samples, stacks, _Times(samples, shift) if is_time else None, reading)
 
 
