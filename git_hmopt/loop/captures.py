@@ -15,10 +15,10 @@ from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import Journal
 from git_hmopt.store.repository import Repository
 from git_hmopt.traces.capture import Losses
-from git_hmopt.traces.registry import kinds, parse
+from git_hmopt.traces.registry import kinds, naming, parse
 from git_hmopt.traces.sniff import open_capture
 from git_hmopt.traces.symbol_files import SymbolFiles
-from git_hmopt.traces.tables import Samples, SelfCounts, Symbols
+from git_hmopt.traces.tables import Samples, SelfCounts, Symbols, TraceFormatError
 
 READ = "capture.read"
 """The operation that says what is in a capture that was ingested."""
@@ -45,9 +45,12 @@ def opened(path: Path, name: str | None = None, symbols: SymbolFiles | None = No
     """Read a capture file. Raises TraceFormatError when it is none, or of a format that nothing here reads."""
     capture = open_capture(path, symbols)
     losses = Losses()
-    samples = tuple(capture.read_samples(losses)) if capture.read_samples else ()
-    # The same bytes were read for the samples: what they lose is counted once.
-    lines = capture.read_lines(Losses() if samples else losses) if capture.read_lines else None
+    try:
+        samples = tuple(capture.read_samples(losses)) if capture.read_samples else ()
+        # The same bytes were read for the samples: what they lose is counted once.
+        lines = capture.read_lines(Losses() if samples else losses) if capture.read_lines else None
+    except TraceFormatError as error:
+        raise naming(name or str(path), error) from error
     return Opened(
         name or str(path), capture.format, samples, lines, dict(sorted(losses.items())), path, capture.read_definitions
     )

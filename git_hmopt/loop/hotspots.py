@@ -128,7 +128,7 @@ def _told(capture: Opened, ranking: Ranking, limit: int, places: Mapping[str, Pl
         for one in ranking.ranked[:limit]
     )
     ranker = ranking.ranked[0].ranker if ranking.ranked else "none"
-    sampled = samples_named(capture, event).event if capture.samples else "instructions"
+    sampled = samples_named(capture, event).event if capture.samples else graph.unit
     skipped = {**capture.skipped, **graph.skipped}
     return Hotspots(
         capture.name, capture.format, sampled, graph.unit, graph.total, ranker, ranking.basis, spots, skipped

@@ -124,12 +124,12 @@ def _costs(calls: pl.DataFrame, *by: str) -> Iterator[tuple[int, ...]]:
 
 
 def from_self_counts(counts: SelfCounts) -> CallGraph:
-    """Return the graph of an exact self profile, in instructions; it knows no callers."""
+    """Return the graph of an exact self profile, in its unit; it knows no callers."""
     self_cost: Counter[str] = Counter()
     for symbol, instructions in zip(counts.symbol, counts.instructions, strict=True):
         self_cost[symbol] += instructions
     return CallGraph(
-        unit="instructions",
+        unit=counts.unit,
         total=sum(counts.instructions),
         self_cost=dict(sorted(self_cost.items())),
         inclusive_cost=None,

@@ -14,6 +14,8 @@ Stack = tuple[str, ...]
 
 # `;` parts frames and a line break ends a stack: neither can stand in a name.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
+# A number after a blank at the end of a name would be read as the first of two weights.
+_NUMBERED = re.compile(r"\s(?=\d+(?:\.\d*)?$)")
 # Collapsers mark kernel, inlined and jitted frames and threads' waits, when they are told to; graphs drop the marks.
 _ANNOTATION = re.compile(r"_\[[kijw]\]$")
 
@@ -57,6 +59,6 @@ def _lines(costs: Mapping[Stack, Iterable[int]]) -> str:
 
 
 def _foldable(label: str) -> str:
-    name = _CONTROL.sub(" ", label).replace(";", ":").strip() or UNKNOWN
+    name = _NUMBERED.sub("_", _CONTROL.sub(" ", label).replace(";", ":").strip()) or UNKNOWN
     # A line that begins with it is a comment to most readers.
     return f"[{name}]" if name.startswith("#") else name

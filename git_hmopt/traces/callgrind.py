@@ -3,7 +3,8 @@
 
 One file holds two views: what every function cost in which context, and what every source line cost. Contexts are in
 it when callgrind ran with `--separate-callers`: it then names a function `leaf'caller'caller's caller`. Executions of
-a line need instruction addresses (`--dump-instr=yes`).
+a line need instruction addresses (`--dump-instr=yes`). Other programs write the format, too, and count no instructions
+(`Ir`): then the first event that they name is meant, and the unit is its name.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ NOT_A_LINE = "line that is no callgrind line"
 BAD_COST = "cost line that cannot be read"
 NO_FUNCTION = "cost line outside a function"
 NO_ADDRESS = "line without instruction addresses: executions unknown"
+NO_INSTRUCTIONS = "line of a file that counts no instructions: executions unknown"
 NO_TOTALS = "file without its totals: cut short"
-OTHER_TOTAL = "instructions missing from the file's own total"
+OTHER_TOTAL = "cost missing from the file's own total"
 
 _NAME = re.compile(r"(?P<key>fn|cfn|fl|fi|fe|cfi|cfl|ob|cob)=\s*(?:\((?P<id>\d+)\))?\s*(?P<name>.*)")
 _SPACE = {"fn": "fn", "cfn": "fn", "ob": "ob", "cob": "ob"}
 _RECURSION = re.compile(r"\d+")
+_LONGEST_NUMBER = 100
+_MOST_EVENTS = 100
 
 
 class Callgrind:
@@ -77,8 +81,8 @@ class _Cost:
     file: str
     line: int
     address: int | None
-    instructions: int
-    """Of the event that was asked for, or of the first when every event was."""
+    main: int
+    """Of the event that is meant."""
     costs: tuple[int, ...]
 
 
@@ -87,11 +91,10 @@ class _Reader:
     """Follows names, compressed or not, and positions, relative or not."""
 
     skipped: Counter[str] = field(default_factory=Counter)
-    wanted: str | None = EVENT
-    """The event that has to be there; None for whatever there is."""
     positions: tuple[str, ...] = ("line",)
     events: tuple[str, ...] = ()
     event: int | None = None
+    """Which of the events is meant: instructions, or the first where there are none."""
     total: int | None = None
     _names: dict[tuple[str, str], str] = field(default_factory=dict)
     _now: dict[str, str] = field(default_factory=dict)
@@ -129,18 +132,27 @@ class _Reader:
             self.positions = tuple(value.split())
             self._at = [0] * len(self.positions)
         elif key == "events":
-            self.events = tuple(value.split())
-            wanted = self.wanted or next(iter(self.events), EVENT)
-            if wanted not in self.events:
+            before, self.events = self.events, tuple(value.split())
+            if before not in ((), self.events):
                 raise TraceFormatError(
-                    f"this callgrind file counts {' '.join(self.events) or 'nothing'}, not {wanted}",
+                    f"this callgrind file counts {' '.join(before)[:60]} in one part and other events in another",
+                    next_step="give each part as a file of its own",
+                )
+            if len(self.events) > _MOST_EVENTS:
+                raise TraceFormatError(
+                    f"this callgrind file counts {len(self.events)} events: more than {_MOST_EVENTS}"
+                )
+            if not self.events:
+                raise TraceFormatError(
+                    "this callgrind file counts nothing: its line of events is empty",
                     next_step="run callgrind with its default events",
                 )
-            self.event = self.events.index(wanted)
+            self.event = self.events.index(EVENT) if EVENT in self.events else 0
         elif key == "totals":
             words = value.split()
             column = self.event or 0
-            self.total = int(words[column]) if len(words) > column and words[column].isdecimal() else None
+            total = words[column] if len(words) > column else ""
+            self.total = int(total) if total.isdecimal() and len(total) < _LONGEST_NUMBER else None
         elif not (colon and key.replace(" ", "").isalpha()) and not text.startswith(("#", "jump=", "jcnd=")):
             self.skipped[NOT_A_LINE] += 1
 
@@ -159,7 +171,7 @@ class _Reader:
             return None
         self._at = places
         # Costs that are left out at the end are 0 (format specification).
-        instructions = costs[self.event or 0] if len(costs) > (self.event or 0) else 0
+        main = costs[self.event or 0] if len(costs) > (self.event or 0) else 0
         if inclusive or not any(costs):
             return None
         if "fn" not in self._now:
@@ -172,7 +184,7 @@ class _Reader:
             self._now.get("fl", UNKNOWN),
             place.get("line", 0),
             place.get("instr"),
-            instructions,
+            main,
             tuple(costs),
         )
 
@@ -194,7 +206,7 @@ def _costs(lines: Iterable[bytes], reader: _Reader) -> Iterator[_Cost]:
         if cost is not None:
             if reader.event is None:
                 break
-            found += cost.instructions
+            found += cost.main
             yield cost
     if reader.event is None:
         raise TraceFormatError("this is no callgrind file: no 'events:' line stands before the costs")
@@ -210,18 +222,15 @@ def parse_events(lines: Iterable[bytes]) -> list[Samples]:
     The unit of `Ir` is instructions, that of the others their names. Without `--separate-callers` a context is the
     function alone. Raises TraceFormatError for another format.
     """
-    reader = _Reader(wanted=None)
+    reader = _Reader()
     weights: dict[tuple[str, str], list[int]] = {}
     for cost in _costs(lines, reader):
         summed = weights.setdefault((cost.context, cost.object), [0] * len(reader.events))
         for index, value in enumerate(cost.costs[: len(summed)]):
             summed[index] += value
     tables = [_of_event(weights, index) for index in range(len(reader.events))]
-    tables[reader.events.index(EVENT) if EVENT in reader.events else 0].skipped.update(reader.skipped)
-    return [
-        rows.table(event=event, unit="instructions" if event == EVENT else event)
-        for rows, event in zip(tables, reader.events, strict=True)
-    ]
+    tables[reader.event or 0].skipped.update(reader.skipped)
+    return [rows.table(event=event, unit=_unit(event)) for rows, event in zip(tables, reader.events, strict=True)]
 
 
 def _of_event(weights: Mapping[tuple[str, str], list[int]], index: int) -> SampleRows:
@@ -236,37 +245,37 @@ def _of_event(weights: Mapping[tuple[str, str], list[int]], index: int) -> Sampl
     return rows
 
 
+def _unit(event: str) -> str:
+    return "instructions" if event == EVENT else event
+
+
 def parse_stacks(lines: Iterable[bytes]) -> Samples:
-    """Return the table of `Ir`, as `parse_events` reads it. Raises TraceFormatError when it was not counted."""
-    tables = {table.event: table for table in parse_events(lines)}
-    if EVENT not in tables:
-        raise TraceFormatError(
-            f"this callgrind file counts {' '.join(tables) or 'nothing'}, not {EVENT}",
-            next_step="run callgrind with its default events",
-        )
-    return tables[EVENT]
+    """Return the table of `Ir`, or of the first event where it was not counted, as `parse_events` reads it."""
+    tables = parse_events(lines)
+    return next((table for table in tables if table.event == EVENT), tables[0])
 
 
 def parse_lines(lines: Iterable[bytes]) -> SelfCounts:
     """Return one row for each line of a function, inlined lines under the function they are inlined in.
 
     `executions` are those of the line's most executed instruction; 0, and counted as skipped, where the file has no
-    instruction addresses. Raises TraceFormatError for another format.
+    instruction addresses or counts no instructions. Raises TraceFormatError for another format.
     """
     reader = _Reader()
     total: Counter[tuple[str, str, int]] = Counter()
     executed: dict[tuple[str, str, int], Counter[tuple[str, int]]] = {}
     for cost in _costs(lines, reader):
-        if not cost.instructions:
+        if not cost.main:
             continue
         key = (_symbol(_functions(cost.context)[0]), cost.file, cost.line)
-        total[key] += cost.instructions
-        if cost.address is not None:
+        total[key] += cost.main
+        if cost.address is not None and reader.events[reader.event or 0] == EVENT:
             # One instruction has a cost line for each context it ran in.
-            executed.setdefault(key, Counter())[(cost.object, cost.address)] += cost.instructions
+            executed.setdefault(key, Counter())[(cost.object, cost.address)] += cost.main
+    event = reader.events[reader.event or 0]
     unaddressed = total.keys() - executed.keys()
     if unaddressed:
-        reader.skipped[NO_ADDRESS] += len(unaddressed)
+        reader.skipped[NO_ADDRESS if event == EVENT else NO_INSTRUCTIONS] += len(unaddressed)
     keys = sorted(total, key=lambda key: (-total[key], key))
     return SelfCounts(
         symbol=tuple(symbol for symbol, _, _ in keys),
@@ -275,6 +284,7 @@ def parse_lines(lines: Iterable[bytes]) -> SelfCounts:
         instructions=tuple(total[key] for key in keys),
         executions=tuple(max(executed[key].values()) if key in executed else 0 for key in keys),
         skipped=dict(sorted(reader.skipped.items())),
+        unit=_unit(event),
     )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import NoReturn
 
-from git_hmopt.traces.source import Source
+from git_hmopt.traces.source import Source, read_at_most
 from git_hmopt.traces.tables import TraceFormatError
 
 MOST_BYTES = 96 << 20
@@ -15,8 +15,8 @@ MOST_BYTES = 96 << 20
 def json_of(source: Source) -> object:
     """Return the document. Raises TraceFormatError when it is no JSON, or too large or too deep to be read."""
     with source.open() as stream:
-        text = stream.read(MOST_BYTES + 1)
-    if len(text) > MOST_BYTES:
+        text = read_at_most(stream, MOST_BYTES)
+    if text is None:
         raise TraceFormatError(f"{source.path}: a JSON document of more than {MOST_BYTES >> 20} MiB is not read")
     try:
         document: object = json.loads(text, parse_constant=_no_number)

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from git_hmopt.traces.capture import Capture, Losses
-from git_hmopt.traces.source import Source
+from git_hmopt.traces.source import Source, read_at_most
 from git_hmopt.traces.stacks import SampleRows, unit_of
 from git_hmopt.traces.tables import UNKNOWN, Frame, Samples, TraceFormatError
 
@@ -34,7 +34,8 @@ UNKNOWN_SYMBOL = "frame whose symbol is not in the report"
 
 _MOST_JSON = 1 << 29
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_EVENT = re.compile(r"Event: (?P<name>.*?)(?: \(type \d+ id \d+\))?\s*")
+_EVENT = re.compile(r"Event: (?P<name>.*?)(?: \(type \d+ id \d+\))?")
+_TOTAL = re.compile(r"[0-9]{1,20} *")
 _ROW = re.compile(r"\s*\d+\.\d\d%\s")
 _COLUMNS = ("Heating", "Diff", "count", "comm", "pid", "tid", "dso", "func", "vaddr")
 
@@ -76,9 +77,10 @@ def parse(stream: BinaryIO) -> list[Samples]:
     start = stream.read(1 << 16)
     if start.lstrip()[:1] not in (b"{", b"<") or TITLE in start[:4096]:
         return parse_text(_lines(start, stream))
-    data = start + stream.read(_MOST_JSON - len(start))
-    if stream.read(1):
+    rest = read_at_most(stream, _MOST_JSON - len(start))
+    if rest is None:
         raise TraceFormatError(f"a report of hiperf of more than {_MOST_JSON >> 20} MiB")
+    data = start + rest
     return parse_json(data if data.lstrip()[:1] == b"{" else _record_data(data))
 
 
@@ -209,7 +211,7 @@ def parse_text(lines: Iterable[bytes]) -> list[Samples]:
     is_report = ended = False
     for raw in lines:
         text = _COLOUR.sub("", raw.decode(errors="replace")).rstrip("\r\n")
-        match = _EVENT.fullmatch(text)
+        match = _EVENT.fullmatch(text.rstrip())
         if text.startswith(TITLE.decode()):
             is_report = True
         elif match and is_report:
@@ -227,7 +229,7 @@ def parse_text(lines: Iterable[bytes]) -> list[Samples]:
 
 def _line(block: _Block, text: str) -> None:
     name, _, number = text.partition(": ")
-    if name in ("Event Count", "Time in ns") and number.strip().isdecimal():
+    if name in ("Event Count", "Time in ns") and _TOTAL.fullmatch(number):
         block.total, block.in_ns = int(number), name == "Time in ns"
     elif text.startswith("Heating"):
         block.columns = [(word[0], word.start()) for word in re.finditer(r"\S+", text) if word[0] in _COLUMNS]

@@ -60,7 +60,7 @@ class Kernel:
     def add_tgids(self, text: str, losses: Losses) -> None:
         """Add the lines `tid tgid` of saved_tgids."""
         for tid, tgid in _numbered(text, losses):
-            if tgid.isdecimal() and int(tgid) < _MOST_PID:
+            if tgid.isdecimal() and len(tgid) <= 10 and int(tgid) < _MOST_PID:
                 self.tgids[tid] = int(tgid)
             else:
                 losses[BAD_THREAD] += 1

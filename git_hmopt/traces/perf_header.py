@@ -174,7 +174,8 @@ def _file_header(stream: BinaryIO, head: bytes, order: str, losses: Losses) -> H
 
 def read_at(stream: BinaryIO, offset: int, size: int) -> bytes:
     """Return at most `size` bytes from `offset`; none where the file does not reach."""
-    if offset > 1 << 62:
+    # Some file systems refuse to go further than their files may be long.
+    if offset > stream.seek(0, 2):
         return b""
     stream.seek(offset)
     return stream.read(size)

@@ -36,17 +36,18 @@ OTHER_RECORD = "record that is no sample"
 NO_PERIOD = "sample without a period"
 EMPTY = "empty file"
 
-# comm may hold blanks and digits, so it is matched lazily and all that follows it strictly.
+# comm may hold blanks and digits, so it is matched lazily and all that follows it strictly; it and the blanks after it
+# are bounded, since each length of the one is tried with each of the other.
 _HEADER = re.compile(
-    r"\s*(?P<comm>\S.*?)\s+(?P<pid>-?\d+)(?:/(?P<tid>-?\d+))?\s+(?:\[(?P<cpu>\d+)\]\s+)?"
-    r"(?:(?P<sec>\d+)\.(?P<frac>\d{1,9}):\s+)?"
-    r"(?:(?P<record>PERF_RECORD_\w+)|(?:(?P<period>\d+)\s+)?(?P<event>\S+):(?:\s+|$))(?P<rest>.*)"
+    r"\s*(?P<comm>\S.{0,200}?)\s{1,100}(?P<pid>-?\d{1,20})(?:/(?P<tid>-?\d{1,20}))?\s+(?:\[(?P<cpu>\d{1,20})\]\s+)?"
+    r"(?:(?P<sec>\d{1,20})\.(?P<frac>\d{1,9}):\s+)?"
+    r"(?:(?P<record>PERF_RECORD_\w+)|(?:(?P<period>\d{1,20})\s+)?(?P<event>\S+):(?:\s+|$))(?P<rest>.*)"
 )
 _FRAME = re.compile(r"\s*(?P<ip>[0-9a-f]+)\s+(?P<symbol>.+) \((?P<object>.*)\)\s*")
 _DELETED = " (deleted))"
 _OFFSET = re.compile(r"\+0x[0-9a-f]+$")
-_CHUNKS = re.compile(r"Processed \d+ events and lost (\d+) chunks")
-_LOST = re.compile(r"\s*lost (\d+)")
+_CHUNKS = re.compile(r"Processed \d+ events and lost (\d{1,18}) chunks")
+_LOST = re.compile(r"\s*lost (\d{1,18})")
 _LOOKED_AT = 200
 
 

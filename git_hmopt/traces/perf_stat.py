@@ -36,11 +36,13 @@ _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _VARIANCE = re.compile(r"\(\s*\+-\s*[\d.]+%\s*\)")
 _COVERAGE = re.compile(r"\(\s*([\d.]+)%\s*\)\s*$")
 _TOTAL = re.compile(r"\s*([\d.,]+)(?:\s+\+-\s+[\d.]+)?\s+seconds (time elapsed|user|sys)\b.*")
+_SECONDS = re.compile(r"\d{1,9}(?:\.\d*)?")
 _TIME = re.compile(r"\d+\.\d{9}")
-_CPU = re.compile(r"CPU(\d+)")
+_CPU = re.compile(r"CPU(\d{1,5})")
 _UNKNOWN = {"<not supported>": NOT_SUPPORTED, "<not counted>": NOT_COUNTED}
 _PLACEHOLDER = {"<not supported>": "<not-supported>", "<not counted>": "<not-counted>"}
 _LOOKED_AT = 40
+_MOST_CELLS = 64
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,9 @@ def parse(lines: Iterable[bytes], losses: Losses) -> Iterator[tuple[object, ...]
         total = _TOTAL.fullmatch(text)
         if total:
             seconds = _nanoseconds(total[1].replace(",", ""))
+            if seconds is None:
+                losses[DAMAGED] += 1
+                continue
             word = {"time elapsed": ELAPSED}.get(total[2], total[2])
             yield None, "proc", word, seconds, None, None, None, f"phase=C value={seconds} unit=ns"
             continue
@@ -138,9 +143,12 @@ def _row(counter: _Counter, duration: int | None) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _nanoseconds(seconds: str) -> int:
+def _nanoseconds(seconds: str) -> int | None:
+    """Return a time in ns; None where it is no number, or one of more than 31 years."""
+    if not _SECONDS.fullmatch(seconds):
+        return None
     whole, _, fraction = seconds.partition(".")
-    return int(whole or 0) * 10**9 + int(fraction[:9].ljust(9, "0"))
+    return int(whole) * 10**9 + int(fraction[:9].ljust(9, "0"))
 
 
 def _counter(text: str, losses: Losses) -> _Counter | None:
@@ -212,7 +220,8 @@ def _separator(text: str) -> str | None:
     """Return the separator of `perf stat -x`: a line of it has at least four."""
     if "#" in text or "|" in text:
         return None
-    return next((one for one in ",;\t" if text.count(one) >= 4 and " " not in text.strip().split(one)[2]), None)
+    cells = {one: text.strip().split(one) for one in ",;\t"}
+    return next((one for one, parts in cells.items() if 4 < len(parts) < _MOST_CELLS and " " not in parts[2]), None)
 
 
 def _separated(text: str, separator: str) -> _Counter | None:

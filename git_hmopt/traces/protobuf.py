@@ -27,7 +27,7 @@ class Field(NamedTuple):
     @property
     def signed(self) -> int:
         """Return the value of an int32 or int64, which are written as 64 bits."""
-        return self.value - (1 << 64) if self.value >> 63 else self.value
+        return signed(self.value)
 
 
 def fields(content: bytes | mmap, begin: int, end: int) -> Iterator[Field]:
@@ -55,6 +55,53 @@ def fields(content: bytes | mmap, begin: int, end: int) -> Iterator[Field]:
             at += size
         else:
             raise WireError(f"wire type {kind} at byte {at}")
+
+
+def listed(content: bytes) -> list[tuple[int, int, bytes | None]]:
+    """Return number, value and bytes of every field of a small message: `fields`, for what there are millions of."""
+    found: list[tuple[int, int, bytes | None]] = []
+    at, end = 0, len(content)
+    while at < end - 1:
+        key, value = content[at], content[at + 1]
+        if key > 0x7F or value > 0x7F or key < 8 or key & 7 not in (_VARINT, _BYTES):
+            break
+        at += 2
+        if key & 7 == _VARINT:
+            found.append((key >> 3, value, None))
+        elif value > end - at:
+            raise WireError(f"{value} bytes at byte {at}, of {end - at}")
+        else:
+            found.append((key >> 3, 0, content[at : at + value]))
+            at += value
+    # From the first number of more than a byte on, the slow way.
+    for one in fields(content, at, end):
+        found.append((one.number, one.value, content[one.begin : one.end] if one.is_bytes else None))
+    return found
+
+
+def packed(content: bytes) -> list[int]:
+    """Return the numbers of a packed repeated field, as 64 bits each. Raises WireError where one does not end."""
+    if content.isascii():
+        return list(content)
+    found, at = [], 0
+    while at < len(content):
+        value, at = _varint(content, at, len(content))
+        found.append(value)
+    return found
+
+
+def varint(value: int) -> bytes:
+    """Return a number as it is written."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def signed(value: int) -> int:
+    """Return the int64 that 64 bits are."""
+    return value - (1 << 64) if value >> 63 else value
 
 
 def flat(content: bytes, begin: int, end: int) -> tuple[dict[int, int], dict[int, tuple[int, int]]]:

@@ -26,8 +26,8 @@ _PROVEN = SymbolFiles(dated=False)
 """The files of captures that are parsed by their kind may be copies."""
 _BUNDLED = {one.name: one for one in FORMATS}
 _KINDS = (
-    "callgrind", f"callgrind{LINES}", "d3-json", "flamegraph-svg", "folded", "hiperf-report", "perf-data",
-    "perf-script", "self-counts", "speedscope", "symbols",
+    "callgrind", f"callgrind{LINES}", "d3-json", "flamegraph-svg", "folded", "gecko", "hiperf-proto",
+    "hiperf-report", "perf-data", "perf-script", "pprof", "self-counts", "speedscope", "symbols",
 )  # fmt: skip
 
 
@@ -89,8 +89,13 @@ def parse(kind: str, path: Path, symbols: SymbolFiles = _PROVEN) -> Table:
         lines = capture.read_lines(losses)
         return _with_rest(lines, losses, [lines])
     except TraceFormatError as error:
-        what = error.what if str(path) in error.what else f"{path}: {error.what}"
-        raise TraceFormatError(what, next_step=error.next_step) from error
+        raise naming(str(path), error) from error
+
+
+def naming(capture: str, error: TraceFormatError) -> TraceFormatError:
+    """Return an error that names the capture it is of; parsers of texts know their lines only."""
+    what = error.what if capture in error.what else f"{capture}: {error.what}"
+    return TraceFormatError(what, next_step=error.next_step)
 
 
 def _with_rest(table: Sampled, losses: Losses, tables: Sequence[Table]) -> Sampled:

@@ -12,7 +12,9 @@ import contextlib
 import errno
 import gzip
 import io
+import shutil
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections import Counter
@@ -76,6 +78,17 @@ class Source:
             return pieces
 
 
+def read_at_most(stream: BinaryIO, most: int) -> bytes | None:
+    """Return all that is left of a stream, None when that is more than `most` bytes; room is taken as it is needed."""
+    pieces: list[bytes] = []
+    while piece := stream.read(_PIECE):
+        most -= len(piece)
+        if most < 0:
+            return None
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
 def lines_of(stream: BinaryIO, losses: Counter[str]) -> Iterator[bytes]:
     """Yield lines with their ends; of one that is longer than LONGEST_LINE nothing, and it is counted."""
     while line := stream.readline(LONGEST_LINE):
@@ -107,12 +120,20 @@ def _unwrapped(raw: BinaryIO, path: Path) -> BinaryIO:
             _drop_line(buffered, path)
             continue
         if wrapper == "zip":
-            stream = stream if stream.seekable() else io.BufferedReader(io.BytesIO(stream.read()))
+            stream = stream if stream.seekable() else _on_disk(stream)
             if _files_of(stream, path) > 1:
                 # A directory that was packed: for the formats that consist of several files.
                 return stream
         stream = io.BufferedReader(_Bounded(_opened(wrapper, stream, path), path), _PIECE)
     raise TraceFormatError(f"{path}: more than {_MOST_WRAPPERS} wrappers, one in another")
+
+
+def _on_disk(stream: BinaryIO) -> BinaryIO:
+    """Return what is left of a stream as a file without a name: a zip is read from its end, and may be large."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 # it is gone with the last who reads it
+    shutil.copyfileobj(stream, file, _PIECE)
+    file.seek(0)
+    return cast("BinaryIO", file)
 
 
 def _drop_line(stream: io.BufferedReader, path: Path) -> None:

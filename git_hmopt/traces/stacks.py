@@ -34,6 +34,11 @@ class SampleRows:
         self._stacks: dict[tuple[int, ...], int] = {}
         self._columns: dict[str, list[int | None]] = {name: [] for name in SAMPLES}
 
+    @property
+    def distinct(self) -> int:
+        """Return how many stacks there are that differ."""
+        return len(self._stacks)
+
     def intern(self, frame: Frame) -> int:
         """Return the frame's index, giving it one when it is new."""
         return self._frames.setdefault(frame, len(self._frames))

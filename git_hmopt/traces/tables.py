@@ -137,7 +137,10 @@ def first_event(tables: Sequence[Samples]) -> Samples:
 
 @dataclass(frozen=True)
 class SelfCounts:
-    """Exact counts by source line: instructions executed there, and how often its most executed one ran."""
+    """Exact counts by source line: instructions executed there, and how often its most executed one ran.
+
+    A file of another program may count something else in place of instructions: `unit` says what.
+    """
 
     symbol: tuple[str, ...]
     file: tuple[str | None, ...]
@@ -145,6 +148,7 @@ class SelfCounts:
     instructions: tuple[int, ...]
     executions: tuple[int, ...]
     skipped: Mapping[str, int]
+    unit: str = "instructions"
 
     def __post_init__(self) -> None:
         _same_length(self, ("symbol", "file", "line", "instructions", "executions"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import mmap
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -18,6 +17,7 @@ from git_hmopt.traces.mapped import mapped
 from git_hmopt.traces.source import Source
 from git_hmopt.traces.tables import TraceFormatError
 from git_hmopt.traces.trace_cmd_header import MAGIC, Contents, CpuPages, contents
+from git_hmopt.traces.trace_cmd_packed import PackError, Unpacker
 
 CUT_PAGES = "bytes of pages that lie beyond the end of the capture"
 BAD_CHUNK = "chunks of compressed pages that are damaged"
@@ -26,7 +26,6 @@ _OPTION_CLOCK, _OPTION_UNAME = 4, 5
 _NO_TIME = ("counter", "x86-tsc")
 _MOST_BYTES = 4 << 20
 """Of pages that are decoded at once, of all CPUs."""
-_MOST_CHUNK = 64 << 20
 
 
 class TraceCmd:
@@ -80,7 +79,10 @@ def _streams(content: mmap.mmap, found: Contents, losses: Losses) -> Iterator[It
 
 def _one_cpu(content: mmap.mmap, found: Contents, one: CpuPages, most: int, losses: Losses) -> Iterator[pl.DataFrame]:
     layout = replace(found.layout, size=one.page)
-    pieces = _chunks(content, one, losses) if one.is_compressed else _slices(content, one, most)
+    if one.is_compressed and found.unpacker is not None:
+        pieces = _chunks(content, one, found.unpacker, losses)
+    else:
+        pieces = _slices(content, one, most)
     for data in pieces:
         records = ring_buffer.linux_records(data, cpu=one.cpu, layout=layout, losses=losses)
         yield events(records, found.kernel, losses)
@@ -92,20 +94,21 @@ def _slices(content: mmap.mmap, one: CpuPages, most: int) -> Iterator[bytes]:
         yield content[at : min(at + most, end)]
 
 
-def _chunks(content: mmap.mmap, one: CpuPages, losses: Losses) -> Iterator[bytes]:
+def _chunks(content: mmap.mmap, one: CpuPages, unpacker: Unpacker, losses: Losses) -> Iterator[bytes]:
     """Yield pages that were compressed some at a time: u32 chunks { u32 size compressed, u32 size, bytes }."""
-    at, end = one.begin, one.begin + one.size
+    # trace-cmd does not count the number of chunks into the size of what it counts.
+    at, end = one.begin, min(one.begin + one.size + 4, len(content))
     count = int.from_bytes(content[at : at + 4], "little")
     at += 4
     for _ in range(count):
         compressed, size = (int.from_bytes(content[place : place + 4], "little") for place in (at, at + 4))
         at += 8
-        if at + compressed > end or size > _MOST_CHUNK:
+        if at + compressed > end:
             losses[BAD_CHUNK] += 1
             return
         try:
-            yield zlib.decompressobj().decompress(content[at : at + compressed], size)
-        except zlib.error:
+            yield unpacker.unpack(content[at : at + compressed], size)
+        except PackError:
             losses[BAD_CHUNK] += 1
         at += compressed
 

@@ -17,13 +17,14 @@ Version 7 has the same texts in sections, whose places options tell:
     an option of pages: u64 offset | name\0 | clock\0 | u32 page | u32 CPUs { u32 CPU, u64 offset, u64 size }
     the last option: u64 offset of further options
 
+A description is a place in the section of strings, and says in words what the id says already.
+
 (trace-cmd, Documentation/trace-cmd/trace-cmd.dat.v6.5.txt and trace-cmd.dat.v7.5.txt.)
 """
 
 from __future__ import annotations
 
 import mmap
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -32,14 +33,16 @@ from git_hmopt.traces.capture import Losses
 from git_hmopt.traces.kernel_events import Kernel
 from git_hmopt.traces.ring_buffer import PageLayout
 from git_hmopt.traces.tables import TraceFormatError
+from git_hmopt.traces.trace_cmd_packed import ALGORITHMS, MOST_AT_ONCE, PackError, Unpacker
 
 MAGIC = b"\x17\x08\x44tracing"
 SHARED_PAGES = "CPUs whose pages are those of another, too"
 _OPTION_BUFFER, _OPTION_CPUS = 3, 8
 _HEADER, _FTRACE, _EVENTS, _SYMBOLS, _COMMS = 16, 17, 18, 19, 21
 _MOST_CPUS = 4096
-_MOST_SECTION = 256 << 20
-_MOST_GROWTH = 1000
+_MOST_OPTIONS = 100_000
+_MOST_EVENTS = 1 << 16
+"""Events have numbers of 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Contents:
     options: list[tuple[int, bytes]] = field(default_factory=list)
     clock: str = ""
     """Of version 7, whose option of pages names it."""
+    unpacker: Unpacker | None = None
+    """Of version 7, for what is compressed."""
 
 
 class _Reader:
@@ -163,12 +168,19 @@ def _read_header(reader: _Reader, found: Contents, losses: Losses) -> None:
 
 
 def _read_ftrace(reader: _Reader, found: Contents, losses: Losses) -> None:
-    for _ in range(reader.number(4)):
+    for _ in range(_count(reader, "events")):
         found.kernel.add_formats(reader.text(reader.number(8)), losses)
 
 
+def _count(reader: _Reader, what: str) -> int:
+    count = reader.number(4)
+    if count > _MOST_EVENTS:
+        raise TraceFormatError(f"{reader.name}: a trace of {count} {what}")
+    return count
+
+
 def _read_events(reader: _Reader, found: Contents, losses: Losses) -> None:
-    for _ in range(reader.number(4)):
+    for _ in range(_count(reader, "systems of events")):
         reader.word()
         _read_ftrace(reader, found, losses)
 
@@ -211,23 +223,13 @@ def _check_number(reader: _Reader, found: Contents) -> None:
 def _read_version_7(reader: _Reader, found: Contents, losses: Losses) -> None:
     compression = reader.word()
     reader.word()
-    if compression not in ("none", "zlib"):
+    if compression not in ALGORITHMS:
         raise TraceFormatError(
             f"{reader.name}: compressed with {compression[:16]}, which is not read here",
             next_step="record with --compression none, or: trace-cmd convert --compression none -i FILE -o OTHER",
         )
-    seen: set[int] = set()
-    place = reader.number(8)
-    while place and place not in seen:
-        seen.add(place)
-        section = _section(reader, place)
-        place = 0
-        while section.at < len(section.content):
-            number, value = section.number(2), section.take(section.number(4))
-            if number == 0:
-                place = int.from_bytes(value[:8], "little")
-                break
-            found.options.append((number, value))
+    found.unpacker = Unpacker(compression, reader.name, len(reader.content))
+    found.options = list(_chained(reader, found.unpacker))
     read: set[int] = set()
     for number, value in found.options:
         # There is one section of each kind but of pages; more would be the same bytes over and over.
@@ -236,11 +238,32 @@ def _read_version_7(reader: _Reader, found: Contents, losses: Losses) -> None:
         read.add(number)
 
 
+def _chained(reader: _Reader, unpacker: Unpacker) -> Iterator[tuple[int, bytes]]:
+    """Yield the options of all sections of them; the last of each tells where the next section is."""
+    seen: set[int] = set()
+    count = 0
+    place = reader.number(8)
+    while place and place not in seen:
+        seen.add(place)
+        section = _section(reader, place, unpacker)
+        place = 0
+        while section.at < len(section.content):
+            number, value = section.number(2), section.take(section.number(4))
+            count += 1
+            if count > _MOST_OPTIONS:
+                raise TraceFormatError(f"{reader.name}: more than {_MOST_OPTIONS} options")
+            if number == 0:
+                place = int.from_bytes(value[:8], "little")
+                break
+            yield number, value
+
+
 def _read_option(reader: _Reader, number: int, value: bytes, found: Contents, losses: Losses) -> None:
     if number == _OPTION_BUFFER:
         _read_buffer(reader, _Reader(value, reader.name), found)
     elif number in (_HEADER, _FTRACE, _EVENTS, _SYMBOLS, _COMMS) and len(value) >= 8:
-        section = _section(reader, int.from_bytes(value[:8], "little"))
+        assert found.unpacker is not None
+        section = _section(reader, int.from_bytes(value[:8], "little"), found.unpacker)
         if number == _HEADER:
             _read_header(section, found, losses)
         elif number == _FTRACE:
@@ -267,7 +290,7 @@ def _read_buffer(reader: _Reader, option: _Reader, found: Contents) -> None:
         found.cpus.append(CpuPages(cpu & 0x7FFF, begin, size, page, is_compressed))
 
 
-def _section(reader: _Reader, place: int) -> _Reader:
+def _section(reader: _Reader, place: int, unpacker: Unpacker) -> _Reader:
     """Return a reader of what a section holds."""
     header = _Reader(reader.content, reader.name, place)
     header.take(2)
@@ -277,9 +300,9 @@ def _section(reader: _Reader, place: int) -> _Reader:
     if not is_compressed:
         return _Reader(header.take(size), reader.name)
     packed, size = header.number(4), header.number(4)
-    if size > min(_MOST_SECTION, _MOST_GROWTH * packed + 4096):
+    if size > MOST_AT_ONCE:
         raise TraceFormatError(f"{reader.name}: a section that unpacks from {packed} to {size} bytes")
     try:
-        return _Reader(zlib.decompressobj().decompress(header.take(packed), max(1, size)), reader.name)
-    except zlib.error as error:
+        return _Reader(unpacker.unpack(header.take(packed), size), reader.name)
+    except PackError as error:
         raise TraceFormatError(f"{reader.name}: a damaged section at byte {place}: {error}") from error

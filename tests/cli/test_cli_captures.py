@@ -71,7 +71,7 @@ def test_captures_become_part_of_a_run(ran: tuple[Project, str]) -> None:
     assert [(one["name"], one["format"], one["new"], one["samples"]) for one in kept] == [
         ("stacks.folded", "folded", True, 4), ("graph.svg.gz", "flamegraph-svg", True, 1),
     ]  # fmt: skip
-    assert kept[0]["skipped"] == {"line without a whole weight": 1}
+    assert kept[0]["skipped"] == {"line without a weight": 1}
     for one, file in zip(kept, files, strict=True):
         data = Path(file).read_bytes()
         assert one["artifact"] == hashlib.sha256(data).hexdigest()
@@ -137,7 +137,7 @@ def test_standard_input_is_a_capture(ran: tuple[Project, str]) -> None:
     lines = done.stdout.decode().splitlines()
     assert lines[1] == f"  standard-input: folded, {len(FOLDED)} bytes"
     assert lines[3].startswith("    4 samples, hotspots: ")
-    assert lines[4] == "    not used: 1 x line without a whole weight"
+    assert lines[4] == "    not used: 1 x line without a weight"
 
 
 def test_all_are_taken_or_none(ran: tuple[Project, str]) -> None:
@@ -301,7 +301,7 @@ def test_the_screen(project: Project) -> None:
         "  score %  self %  total %  function  defined in  known from",
         "  -------  ------  -------  --------  ----------  ----------",
         "     60.0    60.0     60.0  step      unknown     unresolved",
-        "  not used: 1 x line without a whole weight",
+        "  not used: 1 x line without a weight",
         "structure: approximate: no build was found, files are read as text",
     ]
 

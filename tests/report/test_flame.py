@@ -71,7 +71,7 @@ def test_the_page_says_what_it_shows_and_what_is_missing() -> None:
     page = flame_graph(parsed(TREE.replace("60", "600000") + "main;thin 1\nbad line\n"), title="a & b")
     assert "<h1>a &amp; b</h1>" in page
     assert "<p>600,041 samples of folded</p>" in page
-    assert "<p>not used: 1 x line without a whole weight</p>" in page
+    assert "<p>not used: 1 x line without a weight</p>" in page
     # turn, rest and thin: two hundred-thousandths are no tenth of a pixel.
     assert "<p>3 frames are too narrow to be drawn</p>" in page
     assert "step (600,000 samples, 99.99%)" in page and "thin" not in page

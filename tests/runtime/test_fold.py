@@ -47,6 +47,12 @@ def test_two_costs_of_names_that_become_one_are_added() -> None:
     assert folded_pairs({("a;b",): (1, 2), ("a:b",): (3, 0), ("c",): (0, 5)}) == "a:b 4 2\nc 0 5\n"
 
 
+def test_a_name_that_ends_in_a_number_is_no_difference() -> None:
+    text = folded(samples((("main", "Thread 5"), 3), (("main", "level 1.5"), 4)))
+    assert text == "main;Thread_5 3\nmain;level_1.5 4\n"
+    assert format_folded.parse(text.encode().splitlines(keepends=True)).weight == (3, 4)
+
+
 @given(st.lists(st.tuples(st.lists(st.text(max_size=8), min_size=1, max_size=4).map(tuple), st.integers(1, 99))))
 def test_what_is_written_is_read_back(stacks: list[tuple[tuple[str, ...], int]]) -> None:
     text = folded(samples(*stacks))

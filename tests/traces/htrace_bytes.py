@@ -6,31 +6,25 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
+from tests.traces.wire import varint
+
 BOOT, REAL, MONOTONIC = 5_000_000_000, 1_700_000_000_000_000_000, 4_000_000_000
 
 
 def number(field: int, value: int) -> bytes:
     """Return a varint field; nothing for 0, as proto3 has it."""
-    return _varint(field << 3) + _varint(value & (1 << 64) - 1) if value else b""
+    return varint(field << 3) + varint(value & (1 << 64) - 1) if value else b""
 
 
 def double(field: int, value: float) -> bytes:
     """Return a field of 64 bits."""
-    return _varint(field << 3 | 1) + struct.pack("<d", value)
+    return varint(field << 3 | 1) + struct.pack("<d", value)
 
 
 def message(field: int, *parts: bytes | str) -> bytes:
     """Return a field of bytes: a text, or a message of parts."""
     body = b"".join(part.encode() if isinstance(part, str) else part for part in parts)
-    return _varint(field << 3 | 2) + _varint(len(body)) + body
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes((*out, value))
+    return varint(field << 3 | 2) + varint(len(body)) + body
 
 
 def packet(name: str, data: bytes, *, clock: int = 7, ts: int = BOOT) -> bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+
+import zstandard
 
 PAGE = 4096
 HEADER_PAGE = (
@@ -101,10 +103,14 @@ def trace_cmd(
     return bytes(out) + bytes(-len(out) % PAGE) + b"".join(pages.get(cpu, b"") for cpu in range(count))
 
 
+PACKERS: dict[str, Callable[[bytes], bytes]] = {"zlib": zlib.compress, "zstd": zstandard.ZstdCompressor().compress}
+
+
 def trace_cmd_7(
-    formats: str, pages: Mapping[int, bytes], *, symbols: str = "", comms: str = "", packed: bool = False
+    formats: str, pages: Mapping[int, bytes], *, symbols: str = "", comms: str = "", packed: str = "none"
 ) -> bytes:
-    """Return a trace-cmd file of version 7; `packed` with zlib."""
+    """Return a trace-cmd file of version 7, `packed` with zlib or zstd."""
+    pack = PACKERS.get(packed)
     texts = [f"name:{one}" for one in formats.split("name:")[1:]]
     ftrace = [one for one in texts if "\nID: 5\n" in one]
     others = [one for one in texts if one not in ftrace]
@@ -117,29 +123,33 @@ def trace_cmd_7(
         21: _sized(comms, "<Q"),
     }  # fmt: skip
     out = bytearray(b"\x17\x08\x44tracing7\0" + struct.pack("<BBI", 0, 8, PAGE))
-    out += (b"zlib\0001.0\0" if packed else b"none\0\0") + bytes(8)
+    out += packed.encode() + (b"\0001.0\0" if pack else b"\0\0") + bytes(8)
     options_at = len(out) - 8
     options = b""
     for kind, body in bodies.items():
         options += struct.pack("<HIQ", kind, 8, len(out))
-        held = struct.pack("<II", len(zlib.compress(body)), len(body)) + zlib.compress(body) if packed else body
-        out += struct.pack("<HHIQ", kind, int(packed), 0, len(held)) + held
+        held = _chunk(body, pack) if pack else body
+        out += struct.pack("<HHIQ", kind, int(pack is not None), 0, len(held)) + held
     buffer = len(out)
     places = b""
-    out += struct.pack("<HHIQ", 3, int(packed), 0, 0)
+    out += struct.pack("<HHIQ", 3, int(pack is not None), 0, 0)
     out += bytes(-len(out) % PAGE)
     for cpu, data in sorted(pages.items()):
         pieces = [data[at : at + 3 * PAGE] for at in range(0, len(data), 3 * PAGE)]
-        chunks = b"".join(struct.pack("<II", len(zlib.compress(one)), len(one)) + zlib.compress(one) for one in pieces)
-        held = struct.pack("<I", len(pieces)) + chunks if packed else data
-        places += struct.pack("<IQQ", cpu, len(out), len(held))
+        held = struct.pack("<I", len(pieces)) + b"".join(_chunk(one, pack) for one in pieces) if pack else data
+        places += struct.pack("<IQQ", cpu, len(out), len(held) - 4 if pack else len(held))
         out += held
     option = struct.pack("<Q", buffer) + b"\0local\0" + struct.pack("<II", PAGE, len(pages)) + places
     options += struct.pack("<HII", 8, 4, len(pages)) + struct.pack("<HI", 3, len(option)) + option
     options += struct.pack("<HIQ", 0, 8, 0)
     struct.pack_into("<Q", out, options_at, len(out))
-    held = struct.pack("<II", len(zlib.compress(options)), len(options)) + zlib.compress(options) if packed else options
-    return bytes(out + struct.pack("<HHIQ", 0, int(packed), 0, len(held)) + held)
+    held = _chunk(options, pack) if pack else options
+    return bytes(out + struct.pack("<HHIQ", 0, int(pack is not None), 0, len(held)) + held)
+
+
+def _chunk(data: bytes, pack: Callable[[bytes], bytes]) -> bytes:
+    held = pack(data)
+    return struct.pack("<II", len(held), len(data)) + held
 
 
 def _sized(text: str, size: str) -> bytes:

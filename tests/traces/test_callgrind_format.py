@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from git_hmopt.runtime.call_graph import from_self_counts
 from git_hmopt.traces import callgrind
 from git_hmopt.traces.callgrind import parse_events, parse_lines, parse_stacks
 from git_hmopt.traces.registry import kinds, parse
@@ -88,8 +89,8 @@ def lines(table: SelfCounts) -> dict[tuple[str, str | None, int | None], tuple[i
         (b"", "no 'events:' line"),
         (b"hmopt-symbols 1\nmain\tmain.c\t1\n", "no 'events:' line"),
         (b"fn=main\n1 5\n", "no 'events:' line"),
-        (b"events: Dr Dw\nfn=main\n1 5 5\n", "counts Dr Dw, not Ir; run callgrind with its default events"),
-        (b"events:\n", "counts nothing, not Ir"),
+        (b"events: Ir\nfn=f\n1 5\nevents: Ir Dr\n2 5 1\n", "counts Ir in one part and other events in another"),
+        (b"events:\n", "counts nothing: .*; run callgrind with its default events"),
     ],
 )
 def test_another_format_is_refused(data: bytes, said: str) -> None:
@@ -159,6 +160,19 @@ def test_lines_without_addresses_have_no_executions_and_say_so() -> None:
     table = parse_lines(io.BytesIO(PLAIN))
     assert lines(table) == {("main", "file1.f", 15): (14, 0), ("main", "file1.f", 16): (12, 0)}
     assert table.skipped == {callgrind.NO_ADDRESS: 2, callgrind.NO_TOTALS: 1}
+
+
+OTHER_EVENTS = b"positions: instr line\nevents: Time Mem\nfl=a.php\nfn=main\n0x10 3 50 7\n0x12 4 0 9\ntotals: 50 16\n"
+
+
+def test_a_file_that_counts_no_instructions_is_in_the_unit_of_its_first_event() -> None:
+    table = parse_stacks(io.BytesIO(OTHER_EVENTS))
+    assert (table.event, table.unit, costs(table), table.skipped) == ("Time", "Time", {("main",): 50}, {})
+    counts = parse_lines(io.BytesIO(OTHER_EVENTS))
+    assert (counts.unit, lines(counts)) == ("Time", {("main", "a.php", 3): (50, 0)})
+    # What an address cost is no number of executions when it is no instruction that was counted.
+    assert counts.skipped == {callgrind.NO_INSTRUCTIONS: 1}
+    assert from_self_counts(counts).unit == "Time"
 
 
 def test_levels_of_recursion_are_one_function() -> None:

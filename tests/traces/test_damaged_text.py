@@ -15,7 +15,18 @@ from git_hmopt.traces import registry, source
 from git_hmopt.traces.capture import Losses
 from git_hmopt.traces.source import Source
 from git_hmopt.traces.tables import TraceFormatError
+from tests.traces.corpus_reading import stand
+from tests.traces.test_hiperf_report import TEXT as HIPERF
 
+PERF_STAT = b"""
+ Performance counter stats for 'make -j2':
+
+          1,234.56 msec cpu-clock                 #    1.981 CPUs utilized           (66.67%)
+
+       0.623124500 seconds time elapsed
+
+CPU0,6000,,instructions,100,66.67,1.50,insn per cycle
+"""
 TEXTS = {
     "perf-script": b"app 7/8 [001] 1.000000001: 5 cycles: \n\t 1234 leaf+0x1 (/bin/app)\n\t 5678 main (/bin/app)\n\n"
     * 3,
@@ -49,6 +60,19 @@ def test_damage_gives_a_result_or_one_error(tmp_path: Path, name: str, data: st.
     assert all(count > 0 for count in losses.values())
     for table in tables:
         assert call_graph.from_samples(table).total == table.total()
+
+
+LONG = {"blanks": b" " * 300_000, "tabs": b"\t" * 300_000, "words": b" a" * 150_000, "digits": b"9" * 5000}
+"""Of a run that is tried at every length with every other one nobody sees the end; int() takes 4300 digits."""
+
+
+@pytest.mark.parametrize("run", LONG)
+@pytest.mark.parametrize("name", [*TEXTS, "perf-stat", "hiperf-report"])
+def test_a_long_run_anywhere_in_a_line_is_read_like_any_other(tmp_path: Path, name: str, run: str) -> None:
+    text = {**TEXTS, "perf-stat": PERF_STAT, "hiperf-report": HIPERF.encode()}[name]
+    places = [at for at in range(0, len(text), max(1, len(text) // 20)) if at]
+    for at in places:
+        stand(name, text[:at] + LONG[run] + text[at:], tmp_path / "capture")
 
 
 def test_a_line_without_an_end_is_counted_and_not_kept(tmp_path: Path) -> None:

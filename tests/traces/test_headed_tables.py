@@ -10,6 +10,7 @@ import pytest
 
 from git_hmopt.errors import AdapterError, MeasurementError
 from git_hmopt.traces import folded, headed, registry, self_counts, symbols
+from git_hmopt.traces.stacks import OUT_OF_RANGE
 from git_hmopt.traces.tables import Samples, SelfCounts, Symbols, TraceFormatError
 
 COUNTS = "hmopt-self-counts 1\nsort_r\tlib/sort.c\t212\t640\t80\nmemcpy\t\t\t12\t4\nmemset\t?\t0\t3\t1\n"
@@ -101,11 +102,32 @@ def test_folded_stacks_run_from_root_to_leaf() -> None:
 
 
 def test_bad_folded_lines_are_counted() -> None:
-    table = folded.parse(lines("main 1\nmain;cut\nmain;part 1.5\n 7\n"))
-    assert (len(table), table.skipped) == (1, {folded.NO_WEIGHT: 2, folded.NO_STACK: 1})
+    table = folded.parse(lines("main 1\nmain;cut\nmain;part 1e5\nmain;minus -1\nmain;dots 1.2.3\n 7\n 7.5\n"))
+    assert (len(table), table.skipped) == (1, {folded.NO_WEIGHT: 4, folded.NO_STACK: 2})
     assert folded.parse([]).skipped == {folded.EMPTY: 1}
     with pytest.raises(TraceFormatError, match="no folded stacks: none of 2 lines"):
         folded.parse(lines("just\nwords\n"))
+
+
+def test_decimal_weights_are_counted_in_the_smallest_part_of_any() -> None:
+    table = folded.parse(lines("main 1.5\nmain;run 2\nmain;half 0.250\nmain;dot 3.\n"))
+    assert (table.weight, table.unit, table.skipped) == ((150, 200, 25, 300), "0.01 samples", {})
+    table = folded.parse(lines("main 1.0\nmain;run 2.00\n"))
+    assert (table.weight, table.unit) == ((1, 2), "samples")
+    table = folded.parse(lines("main 0.12345678\nmain;run 0.9999995\nmain;large 9223372036854775807.5\n"))
+    assert (table.weight, table.unit) == ((123_457, 1_000_000), "0.000001 samples")
+    assert table.skipped == {folded.ROUNDED: 2, OUT_OF_RANGE: 1}
+    assert folded.FORMAT.recognise(b"main;run 1.5\nmain 0.25\n", "any")
+
+
+def test_differences_are_told_from_stacks_and_what_to_do_instead() -> None:
+    text = "main;run 1 2\nmain;run;leaf 3 4.5\nmain 0 7\n"
+    assert folded.FORMAT.recognise(text.encode(), "any")
+    with pytest.raises(TraceFormatError, match=r"differences of two captures.*; give both .*git hmopt compare BEFORE"):
+        folded.parse(lines(text))
+    # One name that ends in a number makes no difference, nor do names alone.
+    assert folded.parse(lines(text + "main;other 7\n")).weight[-1] == 70
+    assert len(folded.parse(lines("nginx 12 7\nsh 13 5\n"))) == 2
 
 
 def test_a_table_refuses_columns_of_different_length() -> None:

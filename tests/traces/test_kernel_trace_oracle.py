@@ -118,14 +118,37 @@ def _segments(content: bytes) -> dict[int, bytes]:
     return found
 
 
-@pytest.mark.skipif(shutil.which("trace-cmd") is None, reason="trace-cmd is not installed")
+needs_trace_cmd = pytest.mark.skipif(shutil.which("trace-cmd") is None, reason="trace-cmd is not installed")
+
+
+@needs_trace_cmd
 @pytest.mark.parametrize("write", [raw_traces.trace_cmd, raw_traces.trace_cmd_7], ids=["6", "7"])
 def test_a_trace_cmd_file_reads_as_trace_cmd_reports_it(write: Callable[..., bytes], tmp_path: Path) -> None:
+    _assert_as_reported(_dat(write, tmp_path / "trace.dat"))
+
+
+@needs_trace_cmd
+@pytest.mark.parametrize("compression", ["none", "zlib", "zstd"])
+def test_what_trace_cmd_converts_to_version_7_reads_as_it_reports_it(compression: str, tmp_path: Path) -> None:
+    six, seven = _dat(raw_traces.trace_cmd, tmp_path / "6.dat"), tmp_path / "7.dat"
+    convert = ["trace-cmd", "convert", "--file-version", "7", "--compression", compression, "-i"]
+    done = subprocess.run([*convert, str(six), "-o", str(seven)], capture_output=True, text=True, check=False)
+    if "is not supported" in done.stderr + done.stdout:
+        pytest.skip(f"this trace-cmd was built without {compression}")
+    assert done.returncode == 0, done.stderr
+    assert (compression == "none") == (seven.stat().st_size > six.stat().st_size // 2)
+    _assert_as_reported(seven)
+
+
+def _dat(write: Callable[..., bytes], path: Path) -> Path:
     segments = _segments(gzip.decompress(PAGES.read_bytes()))
-    path = tmp_path / "trace.dat"
     pages = {kind - 4: data for kind, data in segments.items() if 4 <= kind < 30}
     formats, comms, symbols = (segments[kind].decode() for kind in (1, 2, 32))
     path.write_bytes(write(formats, pages, comms=comms, symbols=symbols))
+    return path
+
+
+def _assert_as_reported(path: Path) -> None:
     report = subprocess.run(["trace-cmd", "report", "-N", "-t", path], capture_output=True, text=True, check=True)
     theirs = _lines(report.stdout, _REPORT)
     frame, losses = _events(trace_cmd.FORMAT, path)

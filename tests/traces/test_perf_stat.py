@@ -142,6 +142,13 @@ def test_every_form_that_perf_prints_here_has_all_its_counters(tmp_path: Path, o
     assert counters.totals([table])["page-faults"] >= 0
 
 
+def test_times_that_are_none_are_counted(tmp_path: Path) -> None:
+    lines = "1,234,567,890,123 seconds time elapsed", "1.2.3 seconds user", ", seconds sys"
+    table, losses = read(tmp_path, TEXT + "".join(f" {line}\n" for line in lines))
+    assert losses[perf_stat.DAMAGED] == 3
+    assert table.filter(pl.col("name") == "elapsed")["dur_ns"].to_list() == [623_124_500]
+
+
 def test_what_has_no_counters_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "words"
     path.write_text("just words\n\x00\x01\n")

@@ -15,7 +15,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from git_hmopt.traces import event_formats, event_text, hitrace_raw, ring_buffer, trace_cmd, trace_cmd_header
+from git_hmopt.traces import (
+    event_formats,
+    event_text,
+    hitrace_raw,
+    ring_buffer,
+    trace_cmd,
+    trace_cmd_header,
+    trace_cmd_packed,
+)
 from git_hmopt.traces.capture import EVENTS, Capture, Format
 from git_hmopt.traces.source import Source
 from git_hmopt.traces.tables import TraceFormatError
@@ -222,12 +230,12 @@ def test_two_cpus_of_a_trace_cmd_file_are_merged_by_time(tmp_path: Path) -> None
 
 PAGES = {0: linux_page(5, [_idle(1, 1)] * 3) * 7, 1: linux_page(6, [_idle(1, 2)] * 3)}
 VERSION_7 = raw_traces.trace_cmd_7(IDLE, PAGES)
-PACKED = raw_traces.trace_cmd_7(IDLE, PAGES, packed=True)
+PACKED, ZSTD = (raw_traces.trace_cmd_7(IDLE, PAGES, packed=algorithm) for algorithm in ("zlib", "zstd"))
 
 
 def test_version_7_packed_or_not_reads_as_version_6(tmp_path: Path) -> None:
     expected = _read(trace_cmd.FORMAT, raw_traces.trace_cmd(IDLE, PAGES), tmp_path / "6.dat")[0]
-    for content in (VERSION_7, PACKED):
+    for content in (VERSION_7, PACKED, ZSTD):
         frame, losses, capture = _read(trace_cmd.FORMAT, content, tmp_path / "7.dat")
         assert frame.sort("ts_ns", "cpu").equals(expected.sort("ts_ns", "cpu"))
         assert losses == Counter()
@@ -254,10 +262,42 @@ def test_pages_that_two_cpus_claim_are_read_once(tmp_path: Path) -> None:
 
 
 def test_a_compression_that_is_not_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TraceFormatError, match="compressed with zstd") as error:
-        _read(trace_cmd.FORMAT, VERSION_7.replace(b"none\0", b"zstd\0", 1), tmp_path / "a.dat")
+    with pytest.raises(TraceFormatError, match="compressed with lzma") as error:
+        _read(trace_cmd.FORMAT, VERSION_7.replace(b"none\0", b"lzma\0", 1), tmp_path / "a.dat")
     assert error.value.next_step is not None
     assert "--compression none" in error.value.next_step
+
+
+@pytest.mark.parametrize("algorithm", raw_traces.PACKERS)
+def test_chunks_that_unpack_without_end_are_refused(
+    algorithm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace_cmd_packed, "_FREE", 1 << 20)
+    monkeypatch.setattr(trace_cmd_packed, "_MOST_GROWTH", 10)
+    bomb = raw_traces.trace_cmd_7(IDLE, {0: linux_page(5, [_idle(1, 1)]) * 2000}, packed=algorithm)
+    assert len(bomb) < 1 << 18
+    with pytest.raises(TraceFormatError, match="more than 10 times its size: a bomb"):
+        _read(trace_cmd.FORMAT, bomb, tmp_path / "a.dat")
+
+
+@pytest.mark.parametrize("whole", [PACKED, ZSTD], ids=["zlib", "zstd"])
+def test_a_damaged_section_is_one_error_and_a_damaged_chunk_is_counted(whole: bytes, tmp_path: Path) -> None:
+    begin = b"\x78\x9c" if whole is PACKED else b"\x28\xb5\x2f\xfd"
+    first, last = whole.index(begin), whole.index(begin, whole.rindex(b"\3\0\1\0\0\0\0\0"))
+    with pytest.raises(TraceFormatError, match="a damaged section at byte"):
+        _read(trace_cmd.FORMAT, whole[:first] + b"\xff\xff" + whole[first + 2 :], tmp_path / "a.dat")
+    frame, losses, _ = _read(trace_cmd.FORMAT, whole[:last] + b"\xff\xff" + whole[last + 2 :], tmp_path / "a.dat")
+    assert losses == Counter({trace_cmd.BAD_CHUNK: 1})
+    assert 0 < len(frame) < 24
+
+
+def test_a_section_or_chunk_that_claims_to_be_huge_is_not_made(tmp_path: Path) -> None:
+    at = ZSTD.index(b"\x28\xb5\x2f\xfd") - 4
+    with pytest.raises(TraceFormatError, match=r"a section that unpacks from .* to 4294967295 bytes"):
+        _read(trace_cmd.FORMAT, ZSTD[:at] + b"\xff" * 4 + ZSTD[at + 4 :], tmp_path / "a.dat")
+    at = ZSTD.index(b"\x28\xb5\x2f\xfd", ZSTD.rindex(b"\3\0\1\0\0\0\0\0")) - 4
+    _, losses, _ = _read(trace_cmd.FORMAT, ZSTD[:at] + b"\xff" * 4 + ZSTD[at + 4 :], tmp_path / "a.dat")
+    assert losses == Counter({trace_cmd.BAD_CHUNK: 1})
 
 
 @pytest.mark.parametrize(
@@ -299,6 +339,7 @@ WHOLE: list[tuple[Format, bytes]] = [
     (trace_cmd.FORMAT, TRACE_CMD),
     (trace_cmd.FORMAT, VERSION_7),
     (trace_cmd.FORMAT, PACKED),
+    (trace_cmd.FORMAT, ZSTD),
 ]
 
 
@@ -317,9 +358,9 @@ def test_damaged_raw_traces_yield_events_or_one_error(tmp_path: Path, data: st.D
     except TraceFormatError:
         return
     # Each record has a header of four bytes at least, so there are not more events than that; zlib packs 1032 in one.
-    assert len(frame) <= (len(content) // 4 + 1) * (1032 if whole is PACKED else 1)
+    assert len(frame) <= (len(content) // 4 + 1) * (1032 if whole in (PACKED, ZSTD) else 1)
     assert all(count > 0 for count in losses.values())
-    assert frame["args"].str.len_bytes().sum() <= 100 * len(content) + 4096 or whole is PACKED
+    assert frame["args"].str.len_bytes().sum() <= 100 * len(content) + 4096 or whole in (PACKED, ZSTD)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ BEGINNINGS = {
     "perf-script": b"# header\nmain 7/7 [001] 1.000001: 5 cycles: \n\t 1234 leaf+0x1 (/bin/main)\n\n",
     "perf-stat": b"\n Performance counter stats for 'true':\n\n   1,234      cycles\n",
     "folded": b"main;leaf 3\nmain 1\n",
+    "pprof": b"\x0a\x04\x08\x01\x10\x02\x12\x06\x0a\x01\x01\x12\x01\x05\x32\x00\x32\x04work\x32\x02ms",
 }
 
 
@@ -36,7 +37,9 @@ def test_every_format_knows_its_own(tmp_path: Path, name: str) -> None:
     assert recognise(path)[0] is found
 
 
-@pytest.mark.parametrize("data", [b"", b"\x7fELF\x02\x01\x01", b"just words\nand more\n", b"PERFFILE", b"{}", b"\n"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x7fELF\x02\x01\x01", b"just words\nand more\n", b"PERFFILE", b"{}", b"\n", b"\n\0\0junk"]
+)
 def test_what_is_no_capture_is_taken_for_none(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "capture"
     path.write_bytes(data)
@@ -65,6 +68,7 @@ def test_what_is_no_capture_is_taken_for_none(tmp_path: Path, data: bytes) -> No
         ("procfs/stat", "proc"),
         ("inferno_example-perf-stacks.svg", "flamegraph-svg"),
         ("speedscope_simple.speedscope.json", "speedscope"),
+        ("speedscope_simple.prof", "pprof"),
     ],
 )
 def test_other_peoples_captures_are_recognised(capture: str, name: str) -> None:

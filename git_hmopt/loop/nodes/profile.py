@@ -149,6 +149,7 @@ def with_lines(one: SelfCounts, two: SelfCounts) -> SelfCounts:
         instructions=(*costs.instructions, *(0 for _ in new)),
         executions=(*costs.executions, *(lines.executions[index] for index in new)),
         skipped={**lines.skipped, **costs.skipped},
+        unit=costs.unit,
     )
 
 
