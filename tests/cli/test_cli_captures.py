@@ -630,7 +630,7 @@ def test_what_captures_have_is_counted(project: Project) -> None:
     assert (graph["functions"], graph["calls"], graph["threads"], graph["start_ns"]) == (4, 3, None, None)
     assert [one["symbol"] for one in graph["ranked"]["self"]][:2] == ["step", "crc32c_update"]
     assert set(graph["ranked"]) == {"self", "funcrank"}
-    assert samples["losses"] == {"line without a whole weight": 1}
+    assert samples["losses"] == {"line without a weight": 1}
     join = answer["join"]
     # No build is here: the text of files names two functions, and there is no graph.
     assert (join["hot"], join["in_structure"], join["in_text"]) == (4, 0, 2)
