@@ -43,7 +43,9 @@ class Kpis:
 
     def one(self, name: str, who: str = "all") -> Reading | str:
         """Return a number, or why it is not known."""
-        found = next((one for one in self._records if (one.name, one.who) == (name, who)), None)
+        named = [one for one in self._records if (one.name, one.who) == (name, who)]
+        # Of several captures the first that knows it.
+        found = next((one for one in named if one.value is not None), next(iter(named), None))
         shown = name if who == "all" else f"{name} of {who}"
         if found is None:
             return f"no capture tells {shown}"
