@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from git_hmopt.evidence import taxonomy
+from git_hmopt.evidence.contexts import context_notes
 from git_hmopt.evidence.families import family_of
 from git_hmopt.evidence.graph import around
 from git_hmopt.evidence.risks import risk_notes
@@ -186,7 +187,7 @@ def _hotspot(
         runtime=_runtime(join.pcg, item.symbol),
         line_counts=_line_counts(join.counts, function),
         attempts=tuple(join.attempts.get(item.symbol, ())),
-        risks=_risks(item.symbol, source, blob),
+        risks=(*_risks(item.symbol, source, blob), *_risks_around(join, function)),
         strategies=strategies,
         templates=templates,
     )
@@ -209,6 +210,12 @@ def _risks(symbol: str, source: SourceAnchor | None, blob: tuple[str, bytes] | N
         return ()
     file_text = blob[1].decode(errors="replace")
     return risk_notes(source_name(symbol), source.text, first_line=source.first_line, file_text=file_text)
+
+
+def _risks_around(join: _Join, function: FunctionNode | None) -> tuple[str, ...]:
+    if join.structure is None or function is None:
+        return ()
+    return context_notes(join.structure, function, join.read)
 
 
 def _static(function: FunctionNode, unit: UnitNode | None, structure: Structure | None) -> tuple[Neighbour, ...]:
