@@ -60,15 +60,15 @@ FAMILIES: tuple[Family, ...] = (
         "functions that take or wait for a spinlock, mutex or rwsem",
         r"_*(?:pv_|native_)*queued_(?:spin|read|write)_lock_slowpath|(?:do|__|_)_?raw_(?:spin|read|write)_(?:try)?lock\w*"
         r"|__mutex_lock\w*|mutex_spin_on_owner|mutex_optimistic_spin|osq_lock"
-        r"|rwsem_(?:down_\w+_slowpath|spin_on_owner|optimistic_spin)|percpu_rwsem_wait|__down(?:_\w+)?",
+        r"|rwsem_(?:down_\w+_slowpath|spin_on_owner|optimistic_spin)|percpu_rwsem_wait|__down(?:_(?:common|interruptible|killable|timeout|read|write)\w*)?",
         below=True,
     ),
     _family(
         names.RECLAIM,
         "functions of page reclaim and compaction",
         r"shrink_(?:node|lruvec|slab|zones|many|one|list|(?:in)?active_list|page_list|folio_list)\w*|do_shrink_slab"
-        r"|kswapd\w*|balance_pgdat|(?:do_)?try_to_free_(?:mem_cgroup_)?pages|evict_folios"
-        r"|(?:__alloc_pages|__perform)_(?:direct_)?(?:reclaim|compact)|compact_(?:zone|node)\w*|kcompactd\w*"
+        r"|kswapd(?:_\w*(?:sleep|node))?|balance_pgdat|(?:do_)?try_to_free_(?:mem_cgroup_)?pages|evict_folios"
+        r"|(?:__alloc_pages|__perform)_(?:direct_)?(?:reclaim|compact)|compact_(?:zone|node)\w*|kcompactd(?:_do_work)?"
         r"|isolate_(?:migratepages|lru|freepages)\w*",
         below=True,
     ),
@@ -83,18 +83,19 @@ FAMILIES: tuple[Family, ...] = (
     _family(
         names.ALLOCATION,
         "functions that allocate and free memory",
-        r"_*(?:kmem_cache_(?:alloc|free)|k[mzc]alloc|slab_(?:alloc|free)|vmalloc|vzalloc)\w*|kfree(?:_sensitive)?|k?vfree"
+        r"_*(?:kmem_cache_(?:alloc|free)|k[mzc]alloc|slab_(?:alloc|free))\w*|_*v[mz]alloc(?!_(?:to|info|init|dump|nr)_?)\w*|kfree(?:_sensitive)?|k?vfree"
         r"|get_page_from_freelist|rmqueue\w*|_*alloc_(?:frozen_)?pages\w*|_*free_(?:frozen_)?pages\w*|free_unref_\w+"
-        r"|__free_one_page|free_pcppages_bulk|clear_(?:huge_)?page\w*|pcpu_alloc\w*",
+        r"|__free_one_page|free_pcppages_bulk|clear_(?:huge_)?page(?:_(?:erms|orig|rep))?|pcpu_alloc\w*",
         below=True,
     ),
     # Everything runs below a system call, so that only the entry's own cost is overhead.
     _family(
         names.SYSCALL_OVERHEAD,
         "the entry and exit of system calls and copies from and to user memory",
-        r"entry_SYS\w+|do_syscall_64|(?:do_)?el0_svc\w*|el0t_64_sync\w*|invoke_syscall|syscall_(?:enter|exit|return|trace)_\w+"
-        r"|exit_to_user_mode\w*|_*(?:arch_|raw_)*copy_(?:from|to)_user\w*|copy_user_\w+|rep_movs_alternative"
-        r"|_*(?:get|put)_user_\w+|strn(?:cpy|len)\w*_user",
+        r"entry_SYS\w+|do_syscall_64|(?:do_)?el0_svc\w*|el0t_64_sync\w*|invoke_syscall"
+        r"|syscall_(?:enter_from|exit_to|exit_work|return_via|trace)\w*|exit_to_user_mode\w*"
+        r"|_*(?:arch_|raw_)*copy_(?:from|to)_user(?:_nofault|_nmi)?|copy_user_(?:generic|enhanced|fast)\w*|rep_movs_alternative"
+        r"|_*(?:get|put)_user_(?:nocheck_)?[1248]|strn(?:cpy_from|len)_user",
         below=False,
     ),
 )

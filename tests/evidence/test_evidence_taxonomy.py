@@ -82,6 +82,8 @@ def test_a_symbol_is_of_its_family(symbol: str, name: str) -> None:
 @pytest.mark.parametrize(
     "symbol",
     ["_raw_spin_unlock_irqrestore", "shrink_dentry_list", "kfree_skb", "my_kmalloc_test", "mutex_unlock", "sort_r",
+     "get_user_pages_fast", "put_user_ns", "copy_to_user_state", "copy_user_large_folio", "clear_page_dirty_for_io",
+     "vmalloc_to_page", "kswapd_run", "__down_trylock_console_sem", "syscall_enter_register", "get_user_ifreq",
      "copy_page", "irqsoff", "lockref_get", "", "é"],
 )  # fmt: skip
 def test_look_alikes_are_of_no_family(symbol: str) -> None:
