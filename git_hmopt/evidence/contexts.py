@@ -95,12 +95,13 @@ class _Asked:
 
 
 def _held_notes(asked: _Asked, symbol: str) -> Iterator[str]:
-    callers = asked.callers(symbol)
+    callers, known = asked.callers(symbol), len(asked.structure.callers(symbol))
+    looked_at = f"the first {len(callers)} of {known} callers" if known > len(callers) else f"{known} callers"
     for held in _HELD:
         found = _holding(asked, symbol, callers, held)
         if found:
             shown = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
-            whose = "all its callers" if len(found) == len(callers) else f"{len(found)} of {len(callers)} callers"
+            whose = "all its callers" if len(found) == known else f"{len(found)} of {looked_at}"
             yield f"called with {held.name}: by {whose}, as their text reads ({shown}): {held.consequence}"
 
 

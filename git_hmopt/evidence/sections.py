@@ -180,8 +180,8 @@ def _template(one: Template) -> str:
     example = "\n".join(f"    {line}" for line in one.example.rstrip("\n").split("\n"))
     return (
         f"{one.name} (against {one.bottleneck}): {_oneline(one.what_to_try)}\n"
-        f"  only if: {_oneline('; '.join(one.preconditions))}\n"
-        f"  risks: {_oneline('; '.join(one.risks))}\n"
+        f"  only if: {_oneline(' '.join(one.preconditions))}\n"
+        f"  risks: {_oneline(' '.join(one.risks))}\n"
         f"  shape:\n{example}\n"
         f"  source: {_oneline(one.source)}"
     )

@@ -86,6 +86,12 @@ def test_what_is_held_two_calls_away_and_by_some_only(tree: Tree) -> None:
     )
 
 
+def test_callers_that_were_not_looked_at_are_counted(tree: Tree) -> None:
+    quiet = [f"int f{number:02}(void) {{ return hot({number}); }}" for number in range(40)]
+    [note] = notes(tree, "int a(void)\n{\n\tmutex_lock(&l);\n\treturn hot(1);\n}", *quiet)
+    assert note.startswith("called with a mutex: by 1 of the first 32 of 41 callers, as their text reads (a): ")
+
+
 def test_a_function_that_calls_itself_ends(tree: Tree) -> None:
     assert notes(tree, "int a(int x)\n{\n\treturn x ? hot(x) : a(x - 1);\n}") == ()
 

@@ -155,7 +155,7 @@ def with_templates(*templates: Template) -> EvidencePack:
 def test_what_to_try_is_shown_once_with_what_must_hold_and_what_it_may_break() -> None:
     prompt = render(with_templates(TEMPLATE), max_tokens=4000)
     assert prompt.left_out == ()
-    assert prompt.text.count("only if: It is long.; Safe.") == prompt.text.count("risks: Races.") == 1
+    assert prompt.text.count("only if: It is long. Safe.") == prompt.text.count("risks: Races.") == 1
     assert "templates: shorter (told under # 1)" in prompt.text
     # No line of an example poses as a heading.
     assert "\n# 9." not in prompt.text and "\n    # 9. forged" in prompt.text
