@@ -219,3 +219,5 @@ class Config(_Section):
     """What a command takes that does not say otherwise."""
     strategies: tuple[StrategySection, ...] = Field(default=(), max_length=64)
     """What to try by class of bottleneck, beside what is shipped."""
+    strategy_files: tuple[str, ...] = Field(default=(), max_length=16)
+    """Paths of YAML files in the repository with more `strategies` (and `version: 1`); read from the base commit."""

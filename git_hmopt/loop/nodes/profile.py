@@ -12,7 +12,6 @@ from git_hmopt.adapters import ProfileResult
 from git_hmopt.agents.playbook.registry import by_class
 from git_hmopt.errors import MeasurementError, MissingProgramError, StoreError
 from git_hmopt.evidence.pack import build_pack
-from git_hmopt.evidence.strategies import extended, shipped, templates_of
 from git_hmopt.evidence.structure import Location
 from git_hmopt.loop.baseline import reused_profile
 from git_hmopt.loop.bench import Bench
@@ -250,7 +249,7 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
             (*profile.artifacts, *kpis),
             SELECTED,
             strategies=by_class(),
-            templates=extended(templates_of(bench.config.strategies), shipped()),
+            templates=bench.templates,
             kpis=[one for found in kpis.values() for one in found],
             structure=structure,
         )
