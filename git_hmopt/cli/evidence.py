@@ -2,8 +2,9 @@
 """Print an evidence pack of a run: what was known about its hotspots before a decision was taken.
 
 Source text, callers and callees as they are written and as they were measured, counts of lines, what was tried before
-and what came of it, risks, and the strategies that serve. With --tokens it is cut as a model's prompt is: the bytes of
-the text are never more than that, and its last line says what was left out.
+and what came of it, risks, the strategies that serve, and templates of what else to try: when, and what it may break.
+With --tokens it is cut as a model's prompt is: the bytes of the text are never more than that, and its last line says
+what was left out.
 """
 
 from __future__ import annotations

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from git_hmopt.config.document import Document, JsonValue, KeyPath, describe, nearest_line, parse_document, refuse
 from git_hmopt.config.explain import Model, unknown, validate
-from git_hmopt.config.schema import AdapterSection, Config, OnBuildSection, Workload
+from git_hmopt.config.schema import AdapterSection, Config, OnBuildSection, StrategySection, Workload
 from git_hmopt.config.slots import slot_problem, slots
 from git_hmopt.errors import ConfigError
 
@@ -97,6 +97,7 @@ def _wrong_references(loaded: LoadedConfig) -> Iterator[tuple[KeyPath, str]]:
     yield from _unknown_builds(config, ("tests",), config.tests)
     if config.defaults.workload is not None and config.defaults.workload not in config.workloads:
         yield _missing(("defaults", "workload"), config.defaults.workload, config.workloads, "workload")
+    yield from repeated_strategies(config.strategies, loaded.lines)
     for name, workload in config.workloads.items():
         at: KeyPath = ("workloads", name)
         yield from _unknown_builds(config, (*at, "measure"), workload.measure)
@@ -104,6 +105,19 @@ def _wrong_references(loaded: LoadedConfig) -> Iterator[tuple[KeyPath, str]]:
         if workload.objective.metric not in workload.measure:
             yield _missing((*at, "objective", "metric"), workload.objective.metric, workload.measure, "metric")
         yield from _unknown_guards(config, at, workload)
+
+
+def repeated_strategies(
+    strategies: Sequence[StrategySection], lines: Mapping[KeyPath, int]
+) -> Iterator[tuple[KeyPath, str]]:
+    """Yield where a strategy's name stands that another one before it has, and what to say of it."""
+    first: dict[str, int] = {}
+    for index, one in enumerate(strategies):
+        path: KeyPath = ("strategies", index, "name")
+        line = nearest_line(lines, path)
+        if one.name in first:
+            yield path, f"'{one.name}' stands here and on line {first[one.name]}, expected each name once"
+        first.setdefault(one.name, line)
 
 
 def _unknown_builds(

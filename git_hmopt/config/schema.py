@@ -5,9 +5,33 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from git_hmopt.records.bottleneck import BottleneckClass
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+def _one_line(text: str) -> str:
+    return _plain(text, "one line of plain text", also="")
+
+
+def _lines(text: str) -> str:
+    return _plain(text, "lines of plain text", also="\n\t")
+
+
+def _plain(text: str, expected: str, *, also: str) -> str:
+    """Refuse what a terminal or a prompt would take for more than text: control and format characters."""
+    wrong = next((one for one in text if not one.isprintable() and one not in also), None)
+    if wrong is not None:
+        raise ValueError(f"holds the character U+{ord(wrong):04X}, expected {expected}")
+    if not text.strip():
+        raise ValueError(f"is empty, expected {expected}")
+    return text
+
+
+Line = Annotated[str, StringConstraints(max_length=400), AfterValidator(_one_line)]
+Lines = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_lines)]
 
 
 class _Section(BaseModel):
@@ -144,6 +168,25 @@ class Budget(_Section):
     """Seconds at most; what runs then is killed."""
 
 
+class StrategySection(_Section):
+    """What to try against a class of bottleneck: shown with a hotspot's evidence, to people and to models."""
+
+    name: Name
+    """A name of your own; that of a shipped one replaces it."""
+    bottleneck: BottleneckClass
+    """The class it serves."""
+    what_to_try: Line
+    """The change, in one line."""
+    preconditions: tuple[Line, ...] = Field(min_length=1, max_length=8)
+    """What must hold before it is tried."""
+    risks: tuple[Line, ...] = Field(min_length=1, max_length=8)
+    """What it may break."""
+    example: Lines
+    """The shape of the edit, as lines of a diff."""
+    source: Line
+    """Where it is described: a paper, a file of the kernel's Documentation."""
+
+
 class Defaults(_Section):
     """What `git hmopt optimize` takes when neither its flags nor the person's own settings say otherwise."""
 
@@ -174,3 +217,7 @@ class Config(_Section):
     """Hard limits of one run; a person's own settings stand above it."""
     defaults: Defaults = Defaults()
     """What a command takes that does not say otherwise."""
+    strategies: tuple[StrategySection, ...] = Field(default=(), max_length=64)
+    """What to try by class of bottleneck, beside what is shipped."""
+    strategy_files: tuple[str, ...] = Field(default=(), max_length=16)
+    """Paths of YAML files in the repository with more `strategies` (and `version: 1`); read from the base commit."""

@@ -13,10 +13,15 @@ from git_hmopt.records.evidence import Neighbour
 from git_hmopt.store.graph import name_of
 
 
+def identity(structure: Structure, function: FunctionNode) -> str:
+    """Return how the graph calls a function: with its file in front where it is static."""
+    static = symbol_of(function.file, function.symbol, static=True)
+    return static if structure.places(static) else function.symbol
+
+
 def around(structure: Structure, function: FunctionNode) -> Iterator[Neighbour]:
     """Yield a function's callers in any unit, the tables it is called through, and the knobs that it hangs on."""
-    static = symbol_of(function.file, function.symbol, static=True)
-    symbol = static if structure.places(static) else function.symbol
+    symbol = identity(structure, function)
     for link in structure.links(symbol, Direction.IN, (Relation.CALL_STATIC,)):
         yield Neighbour(symbol=name_of(link.source), relation="caller", file=link.file, line=link.line)
     for field, callers in structure.callers_through(symbol).items():

@@ -9,15 +9,30 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from git_hmopt.evidence import taxonomy
+from git_hmopt.evidence.contexts import context_notes
+from git_hmopt.evidence.families import family_of
 from git_hmopt.evidence.graph import around
 from git_hmopt.evidence.risks import risk_notes
+from git_hmopt.evidence.rule import Bottleneck
 from git_hmopt.evidence.sections import sections_of
+from git_hmopt.evidence.strategies import serving
 from git_hmopt.evidence.structure import FunctionNode, Location, UnitNode, function_of, source_name
 from git_hmopt.psg.queries import Structure
 from git_hmopt.records.base import decimal_text
-from git_hmopt.records.evidence import Attempt, EvidencePack, HotspotEvidence, LineCount, Neighbour, SourceAnchor
+from git_hmopt.records.evidence import (
+    Attempt,
+    BottleneckNote,
+    EvidencePack,
+    HotspotEvidence,
+    LineCount,
+    Neighbour,
+    SourceAnchor,
+    Template,
+    UndecidedNote,
+)
 from git_hmopt.records.run import HotspotRecord, Objective
 from git_hmopt.runtime.call_graph import CallGraph
+from git_hmopt.runtime.kpi import Kpi
 from git_hmopt.runtime.ranking import Ranked
 from git_hmopt.traces.tables import SelfCounts
 
@@ -80,12 +95,15 @@ def build_pack(
     limit: int = 8,
     *,
     strategies: Mapping[str, Sequence[str]],
+    templates: Sequence[Template] = (),
+    kpis: Sequence[Kpi] = (),
     structure: Structure | None = None,
 ) -> EvidencePack:
     """Return the pack of the `limit` best ranked symbols; the same inputs give the same bytes.
 
-    `attempts` is by symbol, oldest first; `strategies` by bottleneck class; with a `structure` graph a hotspot's
-    callers are those of the whole build. Paths are relative to the tree's root, in
+    `attempts` is by symbol, oldest first; `strategies` by bottleneck class; `templates` are what a hotspot of a class
+    is shown to try; `kpis` are those of the run's captures; with a `structure` graph a hotspot's callers are those of
+    the whole build. Paths are relative to the tree's root, in
     `self_counts` too. What cannot be resolved is in the pack as unknown (null), with the reason in its sections.
     """
     join = _Join(
@@ -98,18 +116,39 @@ def build_pack(
         artifacts=tuple(sorted(set(artifacts))),
         structure=structure,
     )
-    bottleneck = taxonomy.classify(ranked, lambda caller, callee: _linked(join, caller, callee))
-    serving = tuple(strategies.get(bottleneck.name, ()))
+    survey = taxonomy.survey(ranked, lambda caller, callee: _linked(join, caller, callee), graph=pcg, kpis=kpis)
+    first = survey.found[0]
+    named = tuple(strategies.get(first.name, ()))
     return EvidencePack(
         run=run,
         workload=workload,
         commit=commit,
         tree=tree,
         objective=objective,
-        bottleneck=bottleneck.name,
-        bottleneck_reason=bottleneck.reason,
-        hotspots=tuple(_hotspot(join, item, serving) for item in ranked[:limit]),
+        bottleneck=first.name,
+        bottleneck_reason=first.reason,
+        bottlenecks=tuple(note for one in survey.found if (note := _note(one)) is not None),
+        undecided=tuple(UndecidedNote(name=one.name, reason=one.reason) for one in survey.undecided),
+        hotspots=tuple(
+            # A function that waits for a lock is no loop, whatever the rest of the profile is.
+            _hotspot(join, item, named, serving(templates, family_of(item.symbol) or first.name))
+            for item in ranked[:limit]
+        ),
         artifacts=join.artifacts,
+    )
+
+
+def _note(found: Bottleneck) -> BottleneckNote | None:
+    if found.rule is None:
+        return None
+    return BottleneckNote(
+        name=found.name,
+        reason=found.reason,
+        share=None if found.share is None else decimal_text(found.share),
+        condition=found.rule.condition,
+        threshold=found.rule.threshold,
+        why=found.rule.why,
+        evidence=found.evidence,
     )
 
 
@@ -123,7 +162,9 @@ def _linked(join: _Join, caller: str, callee: str) -> bool:
     )
 
 
-def _hotspot(join: _Join, item: Ranked, strategies: tuple[str, ...]) -> HotspotEvidence:
+def _hotspot(
+    join: _Join, item: Ranked, strategies: tuple[str, ...], templates: tuple[Template, ...]
+) -> HotspotEvidence:
     location, function = join.definition(item.symbol)
     path = function.file if function else location.file if location else None
     blob = join.read(path) if path else None
@@ -146,8 +187,9 @@ def _hotspot(join: _Join, item: Ranked, strategies: tuple[str, ...]) -> HotspotE
         runtime=_runtime(join.pcg, item.symbol),
         line_counts=_line_counts(join.counts, function),
         attempts=tuple(join.attempts.get(item.symbol, ())),
-        risks=_risks(item.symbol, source, blob),
+        risks=(*_risks(item.symbol, source, blob), *_risks_around(join, function)),
         strategies=strategies,
+        templates=templates,
     )
     return evidence.model_copy(update={"sections": sections_of(evidence)})
 
@@ -168,6 +210,12 @@ def _risks(symbol: str, source: SourceAnchor | None, blob: tuple[str, bytes] | N
         return ()
     file_text = blob[1].decode(errors="replace")
     return risk_notes(source_name(symbol), source.text, first_line=source.first_line, file_text=file_text)
+
+
+def _risks_around(join: _Join, function: FunctionNode | None) -> tuple[str, ...]:
+    if join.structure is None or function is None:
+        return ()
+    return context_notes(join.structure, function, join.read)
 
 
 def _static(function: FunctionNode, unit: UnitNode | None, structure: Structure | None) -> tuple[Neighbour, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from git_hmopt.errors import ConfigError
 from git_hmopt.evidence.sections import full_text
-from git_hmopt.records.evidence import EvidencePack, HotspotEvidence
+from git_hmopt.records.evidence import EvidencePack, HotspotEvidence, Section, Template
 
 SMALLEST = 500
 """The smallest budget, tokens: below it not even the header says anything."""
@@ -63,18 +63,22 @@ def render(pack: EvidencePack, *, max_tokens: int | None = None) -> Prompt:
     page = _Page(budget - _FOOTER_BYTES - len(head.encode()))
     missing = [] if head == whole_head else ["header shortened"]
     missing += _headings(page, pack)
+    texts = _all_texts(page, pack)
     for index in page.headings:
-        _fill(page, index, pack.hotspots[index], pack.priority_fields)
-    left_out = (*missing, *_left_out(page, pack))
+        _fill(page, index, _section_names(pack.hotspots[index], pack.priority_fields), texts[index])
+    left_out = (*missing, *_left_out(page, pack, texts))
     return Prompt(head + _body(page, pack) + _footer(len(left_out), budget), left_out)
 
 
 def _header(pack: EvidencePack) -> str:
     goal = pack.objective
+    also = "".join(f"also {one.name}: {' '.join(one.reason.split())}\n" for one in pack.bottlenecks[1:])
+    names = ", ".join(one.name for one in pack.undecided)
     return (
         f"run {pack.run}, workload {pack.workload}, commit {pack.commit}\n"
         f"objective: {goal.metric} ({goal.kind}), {goal.direction} is better, margin {goal.margin}\n"
         f"bottleneck: {pack.bottleneck}: {pack.bottleneck_reason}\n"
+        f"{also}" + (f"nothing measured decides about: {names}\n" if names else "")
     )
 
 
@@ -98,16 +102,31 @@ def _section_names(evidence: HotspotEvidence, priority: tuple[str, ...]) -> list
     return [name for name in priority if name in own] + [name for name in own if name not in priority]
 
 
-def _texts(evidence: HotspotEvidence, name: str) -> dict[str, str]:
-    section = next(section for section in evidence.sections if section.name == name)
-    full = full_text(name, evidence)
+_Texts = dict[str, dict[str, str]]
+"""Every section's texts by level."""
+
+
+def _all_texts(page: _Page, pack: EvidencePack) -> dict[int, _Texts]:
+    """Return the texts of every hotspot that is named; templates that stood under one before it are not repeated."""
+    found: dict[int, _Texts] = {}
+    first: dict[tuple[Template, ...], int] = {}
+    for index in page.headings:
+        evidence = pack.hotspots[index]
+        found[index] = {section.name: _texts(evidence, section) for section in evidence.sections}
+        number = first.setdefault(evidence.templates, index) + 1
+        if number <= index and "templates" in found[index]:
+            short = f"{found[index]['templates']['short'].rstrip()} (told under # {number})\n"
+            found[index]["templates"] = dict.fromkeys(_LEVELS, short)
+    return found
+
+
+def _texts(evidence: HotspotEvidence, section: Section) -> dict[str, str]:
+    full = full_text(section.name, evidence)
     texts = {"short": section.short, "medium": section.medium, "full": section.medium if full is None else full}
-    return {level: f"{name}: {text}\n" for level, text in texts.items()}
+    return {level: f"{section.name}: {text}\n" for level, text in texts.items()}
 
 
-def _fill(page: _Page, index: int, evidence: HotspotEvidence, priority: tuple[str, ...]) -> None:
-    names = _section_names(evidence, priority)
-    texts = {name: _texts(evidence, name) for name in names}
+def _fill(page: _Page, index: int, names: list[str], texts: _Texts) -> None:
     for name in names:
         page.put((index, name), "short", texts[name]["short"])
     for name in names:
@@ -116,14 +135,14 @@ def _fill(page: _Page, index: int, evidence: HotspotEvidence, priority: tuple[st
                 break
 
 
-def _left_out(page: _Page, pack: EvidencePack) -> Iterator[str]:
+def _left_out(page: _Page, pack: EvidencePack, texts: dict[int, _Texts]) -> Iterator[str]:
     for index in page.headings:
         evidence = pack.hotspots[index]
         for name in _section_names(evidence, pack.priority_fields):
             what = f"{evidence.hotspot.symbol}: {name}"
             if (index, name) not in page.chosen:
                 yield what
-            elif page.chosen[index, name][1] != _texts(evidence, name)["full"]:
+            elif page.chosen[index, name][1] != texts[index][name]["full"]:
                 yield f"{what} shortened to {page.chosen[index, name][0]}"
 
 

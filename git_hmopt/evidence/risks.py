@@ -56,20 +56,20 @@ def risk_notes(symbol: str, text: str, *, first_line: int, file_text: str) -> tu
 
     `file_text` is the whole file, where EXPORT_SYMBOL stands outside the function.
     """
-    code = _code_only(text)
+    code = code_only(text)
     notes = [
         f"{name}: {shown}" for name, pattern in _BODY_RULES if (shown := _places(pattern, code, first_line)) is not None
     ]
     marks = _SECTION.findall(code.split("{", 1)[0])
     if marks:
         notes.append(f"special section: {', '.join(dict.fromkeys(marks))}: it may call and be called only from alike")
-    exported = re.search(rf"\b(EXPORT_SYMBOL\w*)\s*\(\s*{re.escape(symbol)}\b", _code_only(file_text))
+    exported = re.search(rf"\b(EXPORT_SYMBOL\w*)\s*\(\s*{re.escape(symbol)}\b", code_only(file_text))
     if exported:
         notes.append(f"exported: {exported[1]}: modules depend on its signature and behaviour")
     return tuple(notes)
 
 
-def _code_only(text: str) -> str:
+def code_only(text: str) -> str:
     """Blank out comments and literals, keeping every newline so that lines still count."""
     return _NOT_CODE.sub(lambda match: " " + "\n" * match[0].count("\n"), text)
 

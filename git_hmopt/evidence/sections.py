@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from git_hmopt.records.evidence import Attempt, HotspotEvidence, Neighbour, Section
+from git_hmopt.records.evidence import Attempt, HotspotEvidence, Neighbour, Section, Template
 
 _MEDIUM = 5
 """How many entries a medium text holds."""
@@ -18,6 +18,8 @@ def sections_of(evidence: HotspotEvidence) -> tuple[Section, ...]:
     return tuple(
         Section(name=name, short=_oneline(short(evidence)), medium=medium(evidence))
         for name, (short, medium, _) in _TEXTS.items()
+        # Packs of version 1 know none, and where no template serves there is nothing to say.
+        if name != "templates" or evidence.templates
     )
 
 
@@ -161,6 +163,30 @@ def _strategies_short(evidence: HotspotEvidence) -> str:
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "") or "none"
 
 
+def _templates_short(evidence: HotspotEvidence) -> str:
+    return ", ".join(one.name for one in evidence.templates)
+
+
+def _templates_medium(evidence: HotspotEvidence) -> str:
+    return "\n".join(f"{one.name}: {_oneline(one.what_to_try)}" for one in evidence.templates)
+
+
+def _templates_full(evidence: HotspotEvidence) -> str:
+    return "\n".join(_template(one) for one in evidence.templates)
+
+
+def _template(one: Template) -> str:
+    # Indented, so that no line of an example stands where a heading or a section's name does.
+    example = "\n".join(f"    {line}" for line in one.example.rstrip("\n").split("\n"))
+    return (
+        f"{one.name} (against {one.bottleneck}): {_oneline(one.what_to_try)}\n"
+        f"  only if: {_oneline(' '.join(one.preconditions))}\n"
+        f"  risks: {_oneline(' '.join(one.risks))}\n"
+        f"  shape:\n{example}\n"
+        f"  source: {_oneline(one.source)}"
+    )
+
+
 _Text = Callable[[HotspotEvidence], str]
 _TEXTS: Mapping[str, tuple[_Text, _Text, _Text]] = MappingProxyType(
     {
@@ -175,5 +201,6 @@ _TEXTS: Mapping[str, tuple[_Text, _Text, _Text]] = MappingProxyType(
         ),
         "risks": (_risks_short, _risks_full, _risks_full),
         "strategies": (_strategies_short, _strategies, _strategies),
+        "templates": (_templates_short, _templates_medium, _templates_full),
     }
 )

@@ -42,6 +42,7 @@ from git_hmopt.measure.layouts import derived_seed
 from git_hmopt.process.runner import Limits, run
 from git_hmopt.process.sandbox import sandbox_missing
 from git_hmopt.records.base import decimal_text
+from git_hmopt.records.evidence import Template
 from git_hmopt.records.run import Objective
 from git_hmopt.records.words import Oid, RunId, Seed
 from git_hmopt.store.artifacts import ArtifactStore
@@ -95,6 +96,8 @@ class Bench:
         self.config = with_settings(loaded.config, plan.settings)
         self._proposer = proposer
         self.log = log
+        self.templates: tuple[Template, ...] = ()
+        """What a hotspot of a class is shown to try; a check shows none."""
         self.notes: tuple[str, ...] = ()
         """What a reader of the run must know of how it was set up."""
         self.journal = Journal(repository)

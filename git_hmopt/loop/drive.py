@@ -30,6 +30,7 @@ from git_hmopt.loop.outcome import Outcome
 from git_hmopt.loop.plan import RunPlan
 from git_hmopt.loop.proposers import kept, make_proposer
 from git_hmopt.loop.state import CheckpointRecord, RunState
+from git_hmopt.loop.strategies import run_templates
 from git_hmopt.process.runner import kill_live
 from git_hmopt.records.run import RepositoryState, RunRecord
 from git_hmopt.records.words import Oid, RunId, RunStatus, best_ref, new_run_id, utc_now
@@ -246,6 +247,7 @@ def _bench(repository: Repository, plan: RunPlan, loaded: LoadedConfig, local_ro
     proposer: Proposer = make_proposer(plan.proposer, repository, base, _patches(repository, run))
     places = LocalOverlays(repository, base, plan.origin, local_root)
     bench = Bench(repository, plan, loaded, proposer, log=log, places=places)
+    bench.templates = run_templates(repository, Oid(plan.base_commit), loaded)
     bench.notes = (*bench.notes, *notes_on(loaded, local_root), *dict.fromkeys(places.notes))
     return bench
 

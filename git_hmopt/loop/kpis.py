@@ -13,6 +13,7 @@ from git_hmopt.loop.book import Book
 from git_hmopt.loop.captures import READ
 from git_hmopt.records.words import RunId
 from git_hmopt.runtime import recorded
+from git_hmopt.runtime.kpi import Kpi
 from git_hmopt.runtime.kpis import Kpis, kpis
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import Journal
@@ -75,6 +76,12 @@ def _of_run(repository: Repository, run: RunId) -> Told:
             next_step=f"where it was stored: git hmopt ingest artifacts --run {run} FILE, and push",
         )
     raise _no_events(", ".join(others) or f"run {run}")
+
+
+def recorded_kpis(book: Book) -> dict[str, tuple[Kpi, ...]]:
+    """Return the KPIs that are recorded of a run's captures, by the captures' sha256; the newest capture first."""
+    kept = [entry.operation.data for entry in book.entries if entry.operation.op == KPIS]
+    return {data["kpis"]["capture"]: recorded.read(data).kpis.records for data in reversed(kept) if _names_one(data)}
 
 
 def _names_one(data: Mapping[str, Any]) -> bool:

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The evidence pack: what a proposer is shown about one run's hotspots. Read forever; version 1."""
+"""The evidence pack: what a proposer is shown about one run's hotspots. Read forever; version 2.
+
+Version 1 had one bottleneck and no templates; it is read, and written again as it was.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from git_hmopt.records.base import Decimal, Record
 from git_hmopt.records.run import HotspotRecord, Objective
@@ -56,6 +59,43 @@ class Section(Record):
     medium: str
 
 
+class Template(Record):
+    """What to try against a bottleneck class: words for a person or a model, to be held against the code."""
+
+    name: str
+    bottleneck: str
+    what_to_try: str
+    preconditions: tuple[str, ...]
+    risks: tuple[str, ...]
+    example: str = Field(description="the shape of the edit, as lines of a diff")
+    source: str
+
+
+class BottleneckNote(Record):
+    """A rule of the taxonomy that holds."""
+
+    name: str
+    reason: str
+    share: Decimal | None = Field(
+        description="of the profile, or of the capture's time, that it explains, 0..1; null where the rule cannot tell"
+    )
+    condition: str
+    threshold: str
+    why: str = Field(description="where the threshold comes from")
+    evidence: tuple[str, ...]
+
+
+class UndecidedNote(Record):
+    """A class that nothing here could decide, and why."""
+
+    name: str
+    reason: str
+
+
+def _empty(value: object) -> bool:
+    return not value
+
+
 class HotspotEvidence(Record):
     """All that is known about one hotspot."""
 
@@ -67,13 +107,15 @@ class HotspotEvidence(Record):
     attempts: tuple[Attempt, ...] = ()
     risks: tuple[str, ...] = ()
     strategies: tuple[str, ...] = ()
+    # Left out where there is none, so that packs of version 1 are still written as the same bytes.
+    templates: tuple[Template, ...] = Field(default=(), exclude_if=_empty)
     sections: tuple[Section, ...] = ()
 
 
 class EvidencePack(Record):
     """What the proposer gets for one iteration of one run."""
 
-    v: Literal[1] = 1
+    v: Literal[1, 2] = 2
     run: str
     workload: str
     commit: str
@@ -81,7 +123,20 @@ class EvidencePack(Record):
     objective: Objective
     bottleneck: str
     bottleneck_reason: str
+    bottlenecks: tuple[BottleneckNote, ...] = Field(
+        default=(), exclude_if=_empty, description="every rule that holds, what explains most first"
+    )
+    undecided: tuple[UndecidedNote, ...] = Field(default=(), exclude_if=_empty)
     hotspots: tuple[HotspotEvidence, ...]
     artifacts: tuple[str, ...]
     max_prompt_tokens: int = 8000
-    priority_fields: tuple[str, ...] = ("source", "line_counts", "runtime", "static", "attempts", "risks", "strategies")
+    priority_fields: tuple[str, ...] = (
+        "source", "line_counts", "runtime", "static", "attempts", "risks", "strategies", "templates",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _of_its_version(self) -> Self:
+        newer = self.bottlenecks or self.undecided or any(one.templates for one in self.hotspots)
+        if self.v == 1 and newer:
+            raise ValueError("a pack of version 1 has no bottlenecks, undecided or templates")
+        return self

@@ -14,6 +14,12 @@ from typing import Any
 
 import pytest
 
+from git_hmopt.evidence.kpi_rules import of_kpis
+from git_hmopt.loop.book import Book
+from git_hmopt.loop.kpis import recorded_kpis
+from git_hmopt.records.words import RunId
+from git_hmopt.store.journal import Journal
+from git_hmopt.store.repository import Repository
 from tests.cli.conftest import TwoRuns
 from tests.loop.project import Project, make_project
 from tests.loop.recorded import Recorded, run_names
@@ -532,6 +538,17 @@ def test_kpis_are_recorded_once(ran: tuple[Project, str]) -> None:
     assert answered(project, "ingest", "artifacts", "--run", run, file)["captures"][0]["new"] is False
     assert project.git("rev-parse", Recorded(project, run).journal) == head
     assert (project.hmopt("sql", count).stdout, len(Recorded(project, run).named("capture.kpis"))) == (rows, 1)
+
+
+def test_what_is_recorded_decides_about_classes(ran: tuple[Project, str]) -> None:
+    project, run = ran
+    text = trace(run_us=2000)
+    answered(project, "ingest", "artifacts", "--run", run, write(project, "trace.ftrace", text))
+    found = recorded_kpis(Book(Journal(Repository.open(project.root)), RunId(run)))
+    assert list(found) == [hashlib.sha256(text.encode()).hexdigest()]
+    [kpis] = found.values()
+    undecided = {one.name for one in of_kpis(kpis).undecided}
+    assert "scheduler-latency" not in undecided and "memory-bound" in undecided
 
 
 def test_a_capture_of_before_gets_its_kpis(ran: tuple[Project, str], tmp_path: Path) -> None:

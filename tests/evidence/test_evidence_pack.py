@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,14 +12,16 @@ from typing import Any
 
 import pytest
 
-from git_hmopt.evidence import taxonomy
 from git_hmopt.evidence.pack import build_pack
+from git_hmopt.evidence.sections import full_text
 from git_hmopt.evidence.structure import Location, function_of, source_name
 from git_hmopt.psg.compile_database import CompileCommand
 from git_hmopt.psg.unit import parse_unit
-from git_hmopt.records.evidence import Attempt, EvidencePack, HotspotEvidence
+from git_hmopt.records import bottleneck
+from git_hmopt.records.evidence import Attempt, EvidencePack, HotspotEvidence, Template
 from git_hmopt.records.run import Objective
 from git_hmopt.runtime import call_graph, ranking
+from git_hmopt.runtime.kpi import Kpi
 from git_hmopt.traces import folded, self_counts
 
 SOURCE = """\
@@ -45,7 +48,8 @@ int digest(const char *text, int (*step)(int))
 EXPORT_SYMBOL_GPL(digest);
 """
 PATH = "lib/digest.c"
-GOLDEN = Path(__file__).parent / "golden" / "evidence-pack-v1.json"
+GOLDEN = Path(__file__).parent / "golden" / "evidence-pack-v2.json"
+FIRST = GOLDEN.with_name("evidence-pack-v1.json")
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,17 @@ COUNTS = (
 ATTEMPT = Attempt(
     run="20260101-digest-abc123", iteration=2, strategy="branch-hints", verdict="no-change", reason="flat"
 )
+TEMPLATES = (
+    Template(
+        name="inline-it", bottleneck="call-overhead", what_to_try="Inline the callee.",
+        preconditions=("It is small.",), risks=("Text grows.",), source="coding-style",
+        example="-   static int mix(\n+   static __always_inline int mix(\n",
+    ),
+    Template(
+        name="hold-it-shorter", bottleneck="lock-contention", what_to_try="Shorten the section.",
+        preconditions=("It is long.",), risks=("Races.",), example="-   lock\n", source="locking",
+    ),
+)  # fmt: skip
 
 
 def pack(**changed: Any) -> EvidencePack:
@@ -139,8 +154,9 @@ def pack(**changed: Any) -> EvidencePack:
         "artifacts": ["b" * 64, "a" * 64, "b" * 64],
         # The golden pack holds these names; which strategies there are is the playbook's to say.
         "strategies": {
-            taxonomy.CALL_OVERHEAD: ("forced-inline", "devirtualise", "specialise-constant", "outline-cold"),
+            bottleneck.CALL_OVERHEAD: ("forced-inline", "devirtualise", "specialise-constant", "outline-cold"),
         },
+        "templates": TEMPLATES,
     }
     return build_pack(**{**arguments, **changed})
 
@@ -155,6 +171,16 @@ def test_the_pack_is_the_golden_bytes() -> None:
 
 def test_the_golden_pack_is_still_read() -> None:
     assert EvidencePack.model_validate_json(GOLDEN.read_text()) == pack()
+
+
+def test_a_pack_of_the_first_version_is_still_read_and_written_as_it_was() -> None:
+    read = EvidencePack.model_validate_json(FIRST.read_text())
+    assert (read.v, read.bottlenecks, read.canonical() + "\n") == (1, (), FIRST.read_text())
+    # What it says is in the newer one, too.
+    now = json.loads(pack().canonical())
+    assert {**json.loads(FIRST.read_text()), "v": 2, "priority_fields": now["priority_fields"]}.items() <= {
+        **now, "hotspots": json.loads(FIRST.read_text())["hotspots"]
+    }.items()  # fmt: skip
 
 
 def test_equal_inputs_in_another_order_give_equal_bytes() -> None:
@@ -204,10 +230,33 @@ def test_attempts_risks_and_strategies_belong_to_their_hotspot() -> None:
     assert hotspot(found, "mix").attempts == ()
     assert hotspot(found, "mix").risks == ("locks: spin_lock (line 7), spin_unlock (line 9)",)
     assert hotspot(found, "digest").risks[0].startswith("exported: EXPORT_SYMBOL_GPL")
-    assert found.bottleneck == taxonomy.CALL_OVERHEAD
+    assert found.bottleneck == bottleneck.CALL_OVERHEAD
     assert hotspot(found, "digest").strategies[0] == "forced-inline"
-    mine = pack(strategies={taxonomy.CALL_OVERHEAD: ("only-this",)})
+    mine = pack(strategies={bottleneck.CALL_OVERHEAD: ("only-this",)})
     assert hotspot(mine, "mix").strategies == ("only-this",)
+
+
+def test_every_rule_that_holds_is_kept_with_its_numbers() -> None:
+    found = pack(kpis=(Kpi("memory_kills", "system", "all", "2", "1", 2, "kills"),))
+    assert [(one.name, one.share) for one in found.bottlenecks] == [("call-overhead", "0.85"), ("reclaim", None)]
+    assert (found.bottleneck, found.bottleneck_reason) == (found.bottlenecks[0].name, found.bottlenecks[0].reason)
+    assert found.bottlenecks[1].evidence == ("memory_kills 2 1 (n=2)",)
+    assert all(one.condition and one.threshold and one.why for one in found.bottlenecks)
+    undecided = {one.name: one.reason for one in found.undecided}
+    assert "reclaim" not in undecided and undecided["io-wait"].startswith("no capture tells pressure_full of io")
+
+
+def test_a_hotspot_is_shown_what_serves_its_own_class() -> None:
+    graph = call_graph.from_samples(folded.parse([b"main;digest 90\n", b"main;osq_lock 10\n"]))
+    found = pack(pcg=graph, ranked=ranking.rank_by_self(graph))
+    assert (found.bottleneck, hotspot(found, "digest").templates) == ("cpu-bound-loop", ())
+    assert hotspot(found, "osq_lock").templates == (TEMPLATES[1],)
+    assert {section.name for section in hotspot(found, "digest").sections} >= {"strategies", "risks"}
+    full = full_text("templates", hotspot(pack(), "mix"))
+    assert full == (
+        "inline-it (against call-overhead): Inline the callee.\n  only if: It is small.\n  risks: Text grows.\n"
+        "  shape:\n    -   static int mix(\n    +   static __always_inline int mix(\n  source: coding-style"
+    )
 
 
 def test_what_cannot_be_resolved_is_null_and_said() -> None:
@@ -253,7 +302,7 @@ def test_the_limit_holds_and_a_unit_is_parsed_once() -> None:
 
 def test_nothing_ranked_is_an_empty_pack_with_a_reason() -> None:
     found = pack(ranked=(), pcg=None)
-    assert (found.hotspots, found.bottleneck) == ((), taxonomy.UNKNOWN)
+    assert (found.hotspots, found.bottleneck) == ((), bottleneck.UNKNOWN)
     assert found.bottleneck_reason == "no ranked symbol has a measured self cost"
 
 

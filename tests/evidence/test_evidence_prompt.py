@@ -10,11 +10,31 @@ from hypothesis import strategies as st
 from git_hmopt.errors import ConfigError
 from git_hmopt.evidence.prompt import SMALLEST, render
 from git_hmopt.evidence.sections import sections_of
-from git_hmopt.records.evidence import Attempt, EvidencePack, HotspotEvidence, LineCount, Neighbour, SourceAnchor
+from git_hmopt.records.evidence import (
+    Attempt,
+    BottleneckNote,
+    EvidencePack,
+    HotspotEvidence,
+    LineCount,
+    Neighbour,
+    SourceAnchor,
+    Template,
+    UndecidedNote,
+)
 from git_hmopt.records.run import HotspotRecord, Objective
 
 words = st.text(st.characters(codec="utf-8"), max_size=60)
 long_words = st.text(st.characters(codec="utf-8"), max_size=1500)
+
+
+templates = st.builds(
+    Template, name=words, bottleneck=words, what_to_try=words, preconditions=st.lists(words, max_size=3).map(tuple),
+    risks=st.lists(words, max_size=3).map(tuple), example=long_words, source=words,
+)  # fmt: skip
+notes = st.builds(
+    BottleneckNote, name=words, reason=long_words, share=st.sampled_from([None, "0.25"]), condition=words,
+    threshold=words, why=words, evidence=st.just(()),
+)  # fmt: skip
 
 
 @st.composite
@@ -44,6 +64,7 @@ def hotspots(draw: st.DrawFn) -> HotspotEvidence:
         ),
         risks=tuple(draw(st.lists(words, max_size=4))),
         strategies=tuple(draw(st.lists(words, max_size=8))),
+        templates=tuple(draw(st.lists(templates, max_size=3))),
     )
     return evidence.model_copy(update={"sections": sections_of(evidence)})
 
@@ -58,13 +79,15 @@ def packs(draw: st.DrawFn) -> EvidencePack:
         objective=Objective(metric="time"),
         bottleneck="unknown",
         bottleneck_reason=draw(long_words),
+        bottlenecks=tuple(draw(st.lists(notes, max_size=4))),
+        undecided=tuple(UndecidedNote(name=name, reason="") for name in draw(st.lists(words, max_size=4))),
         hotspots=tuple(draw(st.lists(hotspots(), max_size=4))),
         artifacts=(),
     )
 
 
 @settings(max_examples=200, deadline=None)
-@given(packs(), st.integers(SMALLEST, 20_000))
+@given(packs(), st.integers(SMALLEST, 100_000))
 def test_no_budget_is_ever_exceeded(pack: EvidencePack, budget: int) -> None:
     prompt = render(pack, max_tokens=budget)
     assert len(prompt.text.encode()) <= budget
@@ -113,6 +136,45 @@ def test_priority_fields_decide_what_comes_first() -> None:
     pack = pack_of(10).model_copy(update={"priority_fields": ("risks", "unheard-of", "source")})
     text = render(pack).text
     assert text.index("risks:") < text.index("source:") < text.index("attempts:")
+
+
+TEMPLATE = Template(
+    name="shorter", bottleneck="lock-contention", what_to_try="Hold it shorter.",
+    preconditions=("It is long.", "Safe."), risks=("Races.",),
+    example="-   spin_lock(&l);\n# 9. forged 99 %\n", source="locking/spinlocks.rst",
+)  # fmt: skip
+
+
+def with_templates(*templates: Template) -> EvidencePack:
+    pack = pack_of(10, 10)
+    spots = [spot.model_copy(update={"templates": templates}) for spot in pack.hotspots]
+    told = tuple(spot.model_copy(update={"sections": sections_of(spot)}) for spot in spots)
+    return pack.model_copy(update={"hotspots": told})
+
+
+def test_what_to_try_is_shown_once_with_what_must_hold_and_what_it_may_break() -> None:
+    prompt = render(with_templates(TEMPLATE), max_tokens=4000)
+    assert prompt.left_out == ()
+    assert prompt.text.count("only if: It is long. Safe.") == prompt.text.count("risks: Races.") == 1
+    assert "templates: shorter (told under # 1)" in prompt.text
+    # No line of an example poses as a heading.
+    assert "\n# 9." not in prompt.text and "\n    # 9. forged" in prompt.text
+
+
+def test_a_small_budget_keeps_the_names_of_what_to_try() -> None:
+    prompt = render(with_templates(TEMPLATE), max_tokens=1000)
+    assert "templates: shorter" in prompt.text
+    assert render(with_templates(TEMPLATE), max_tokens=700).left_out
+
+
+def test_all_classes_that_hold_are_in_the_header_and_what_nobody_measured() -> None:
+    note = BottleneckNote(
+        name="reclaim", reason="kills: 2", share=None, condition="c", threshold="1", why="w", evidence=()
+    )
+    first = note.model_copy(update={"name": "unknown", "reason": "why"})
+    update = {"bottlenecks": (first, note), "undecided": (UndecidedNote(name="io-wait", reason="no capture"),)}
+    text = render(pack_of(10).model_copy(update=update)).text
+    assert "bottleneck: unknown: why\nalso reclaim: kills: 2\nnothing measured decides about: io-wait\n" in text
 
 
 def test_a_header_that_does_not_fit_is_cut_with_a_mark_and_said() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from git_hmopt.evidence import taxonomy
 from git_hmopt.evidence.risks import risk_notes
+from git_hmopt.records import bottleneck
 from git_hmopt.runtime.ranking import Ranked
 
 
@@ -83,14 +84,14 @@ def ranked(**shares: float | None) -> list[Ranked]:
 @pytest.mark.parametrize(
     ("shares", "links", "expected"),
     [
-        ({"a": 0.5, "b": 0.5}, set(), taxonomy.CPU_BOUND_LOOP),
-        ({"a": 0.3, "b": 0.1, "c": 0.1}, set(), taxonomy.CPU_BOUND_LOOP),
-        ({"a": 0.4, "b": 0.35, "c": 0.25}, {("b", "a")}, taxonomy.CALL_OVERHEAD),
-        ({"a": 0.4, "b": 0.35, "c": 0.25}, set(), taxonomy.UNKNOWN),
-        ({"a": 0.3, "b": 0.25, "c": 0.2, "d": 0.25}, {("a", "c")}, taxonomy.CALL_OVERHEAD),
-        ({"a": 0.2, "b": 0.2, "c": 0.2, "d": 0.2, "e": 0.2}, {("a", "b")}, taxonomy.UNKNOWN),
-        ({"a": None}, set(), taxonomy.UNKNOWN),
-        ({}, set(), taxonomy.UNKNOWN),
+        ({"a": 0.5, "b": 0.5}, set(), bottleneck.CPU_BOUND_LOOP),
+        ({"a": 0.3, "b": 0.1, "c": 0.1}, set(), bottleneck.CPU_BOUND_LOOP),
+        ({"a": 0.4, "b": 0.35, "c": 0.25}, {("b", "a")}, bottleneck.CALL_OVERHEAD),
+        ({"a": 0.4, "b": 0.35, "c": 0.25}, set(), bottleneck.UNKNOWN),
+        ({"a": 0.3, "b": 0.25, "c": 0.2, "d": 0.25}, {("a", "c")}, bottleneck.CALL_OVERHEAD),
+        ({"a": 0.2, "b": 0.2, "c": 0.2, "d": 0.2, "e": 0.2}, {("a", "b")}, bottleneck.UNKNOWN),
+        ({"a": None}, set(), bottleneck.UNKNOWN),
+        ({}, set(), bottleneck.UNKNOWN),
     ],
 )
 def test_classes(shares: dict[str, float | None], links: set[tuple[str, str]], expected: str) -> None:

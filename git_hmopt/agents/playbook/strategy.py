@@ -62,7 +62,7 @@ class Strategy(Protocol[Match]):
 
     name: str
     classes: tuple[str, ...]
-    """The bottleneck classes it serves (`evidence.taxonomy`)."""
+    """The bottleneck classes it serves (`records.bottleneck`)."""
     summary: str
     prior: float
     """The share of a hotspot's cost, 0..1, that it is expected to remove; orders what is tried, claims nothing."""

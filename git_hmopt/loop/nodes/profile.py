@@ -16,6 +16,7 @@ from git_hmopt.evidence.structure import Location
 from git_hmopt.loop.baseline import reused_profile
 from git_hmopt.loop.bench import Bench
 from git_hmopt.loop.book import Book
+from git_hmopt.loop.kpis import recorded_kpis
 from git_hmopt.loop.outcome import Outcome
 from git_hmopt.loop.source import source_of
 from git_hmopt.loop.state import RunState
@@ -230,6 +231,7 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
             reason=attempt.reason,
         )
         tried.setdefault(attempt.symbol, []).append(entry)
+    kpis = recorded_kpis(book)
     with structure_at(bench, best) as structure:
         pack = build_pack(
             bench.run,
@@ -244,9 +246,11 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
             profile.time or profile.counts,
             profile.self_counts,
             tried,
-            profile.artifacts,
+            (*profile.artifacts, *kpis),
             SELECTED,
             strategies=by_class(),
+            templates=bench.templates,
+            kpis=[one for found in kpis.values() for one in found],
             structure=structure,
         )
     record = bench.artifacts.put_bytes(
