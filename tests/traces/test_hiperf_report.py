@@ -144,7 +144,7 @@ def test_a_report_that_was_cut_says_so(tmp_path: Path) -> None:
     assert clock.skipped == {hiperf_report.CUT: 1}
 
 
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200)
 @given(st.sampled_from([TEXT, json.dumps(REPORT)]), st.data())
 def test_damage_gives_a_result_or_one_error(text: str, data: st.DataObject) -> None:
     damaged = bytearray(text.encode())

@@ -249,7 +249,7 @@ def test_what_is_hardly_a_beginning_is_one_error(content: bytes, tmp_path: Path)
         _read(content, tmp_path / "a.htrace")
 
 
-@settings(max_examples=400, deadline=2000)
+@settings(max_examples=400)
 @given(st.binary(max_size=60) | st.lists(st.tuples(st.integers(1, 3000), st.integers(0, 2**64 - 1))).map(_encoded))
 def test_the_fast_reader_of_messages_reads_what_the_other_does(content: bytes) -> None:
     numbers: dict[int, int] = {}
@@ -277,7 +277,7 @@ WHOLE = section(
 ) + section(PERF, kind=1)
 
 
-@settings(max_examples=150, deadline=4000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_captures_yield_events_or_one_error(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(WHOLE[: data.draw(st.integers(900, len(WHOLE)))])

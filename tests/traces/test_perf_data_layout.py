@@ -250,7 +250,7 @@ def corpus() -> list[bytes]:
 CORPUS = corpus()
 
 
-@settings(max_examples=100, deadline=5000, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, len(CORPUS) - 1), st.data())
 def test_damaged_files_give_a_result_or_one_error(which: int, data: st.DataObject) -> None:
     damaged = bytearray(CORPUS[which])

@@ -29,7 +29,7 @@ FIELDS = st.one_of(
 MESSAGES = st.lists(st.lists(FIELDS, max_size=6).map(b"".join) | st.binary(max_size=24), max_size=12)
 
 
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=300)
 @given(MESSAGES)
 def test_messages_in_step_are_read_as_one_by_one(contents: list[bytes]) -> None:
     sizes = np.array([len(one) for one in contents], np.int64)
