@@ -39,7 +39,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_damage_gives_a_result_or_one_error(tmp_path: Path, name: str, data: st.DataObject) -> None:
     damaged = bytearray(TEXTS[name])

@@ -138,7 +138,9 @@ def test_a_file_of_many_frames_takes_little_room(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(cut=st.floats(0, 1), at=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=20))
 @pytest.mark.parametrize("name", ["inferno_example-perf-stacks.svg", "flamegraph_example-perf.svg"])
 def test_damage_ends_in_losses_or_one_error(tmp_path: Path, name: str, cut: float, at: list[tuple[float, int]]) -> None:

@@ -145,7 +145,9 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     of_file=st.dictionaries(st.sampled_from(WORDS), ANYTHING, max_size=4),
     of_thread=st.dictionaries(st.sampled_from(WORDS), ANYTHING, max_size=4),
@@ -159,7 +161,9 @@ def test_any_json_ends_in_losses_or_one_error(tmp_path: Path, of_file: Json, of_
     assert all(losses.values())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(content=damaged(json.dumps(ROWS).encode()))
 def test_a_damaged_file_ends_in_losses_or_one_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "damaged.json"

@@ -277,7 +277,7 @@ WHOLE = section(
 ) + section(PERF, kind=1)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_damaged_captures_yield_events_or_one_error(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(WHOLE[: data.draw(st.integers(900, len(WHOLE)))])

@@ -113,7 +113,9 @@ def test_without_debug_information_there_is_no_place(source: Path) -> None:
     assert places(built(source, "-g0", output="plain")) == {}
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_damaged_debug_information_gives_places_or_none(source: Path, tmp_path: Path, data: st.DataObject) -> None:
     path = source / "fuzzed"

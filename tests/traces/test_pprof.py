@@ -154,7 +154,7 @@ def test_what_points_nowhere_is_counted(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(content=damaged(WHOLE + sample([2, 1], [1, 1], label("tid", value=7), label("colour", text="red"))))
 def test_damage_gives_a_result_or_one_error(tmp_path: Path, content: bytes) -> None:
     path = written(tmp_path, content)

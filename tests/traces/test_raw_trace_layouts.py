@@ -343,7 +343,7 @@ WHOLE: list[tuple[Format, bytes]] = [
 ]
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_damaged_raw_traces_yield_events_or_one_error(tmp_path: Path, data: st.DataObject) -> None:
     reader, whole = data.draw(st.sampled_from(WHOLE))

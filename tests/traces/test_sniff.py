@@ -168,7 +168,9 @@ def test_a_format_that_takes_its_word_back_leaves_it_to_the_next(
         open_capture(written(tmp_path, b"dear diary,\n"))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(begin=st.sampled_from(["", *sorted(KNOWN)]), cut=st.integers(0, 300), rest=st.binary(max_size=400))
 def test_any_bytes_are_a_capture_or_one_error(tmp_path: Path, begin: str, cut: int, rest: bytes) -> None:
     data = KNOWN.get(begin, b"")[:cut] + rest

@@ -82,7 +82,9 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(profile=st.dictionaries(st.sampled_from(WORDS), ANYTHING, max_size=8), kind=st.sampled_from(WORDS))
 def test_any_json_ends_in_losses_or_one_error(tmp_path: Path, profile: dict[str, Any], kind: str) -> None:
     for form, document in (
@@ -96,7 +98,9 @@ def test_any_json_ends_in_losses_or_one_error(tmp_path: Path, profile: dict[str,
         assert all(losses.values())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(cut=st.floats(0, 1), at=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=5))
 def test_a_damaged_real_one_ends_in_losses_or_one_error(
     tmp_path: Path, cut: float, at: list[tuple[float, int]]

@@ -168,7 +168,9 @@ WHOLE = ElfWriter(
 ).file()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=damaged(WHOLE))
 def test_damaged_files_give_a_table_or_one_error(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "object"
