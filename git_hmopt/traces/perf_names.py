@@ -204,9 +204,13 @@ class ObjectNames:
     def _of_vmlinux(self, files: Sequence[Elf]) -> _Object | None:
         assert self.reference is not None
         for one in files:
-            with one.opened() as stream:
-                shift = self._shift(elf_address(one, stream, self.reference[0].encode()))
-                table = elf_symbols(one, stream) if shift is not None else None
+            try:
+                with one.opened() as stream:
+                    shift = self._shift(elf_address(one, stream, self.reference[0].encode()))
+                    table = elf_symbols(one, stream) if shift is not None else None
+            except UnusableError as error:
+                self.losses[f"object whose file is {error}"] += 1
+                continue
             if table is not None and shift is not None:
                 return _Object(table, None, _lines(files), shift)
         return None

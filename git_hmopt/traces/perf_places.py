@@ -10,6 +10,7 @@ provably the measured objects (`perf_names`), else by the object and the offset 
 from __future__ import annotations
 
 import bisect
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ TOO_DEEP = "mapping that came too late in a long row of others: earlier samples 
 FORGOTTEN = "process of which it is not kept what its parent had mapped: there is too much of it"
 
 _OF_NO_PROCESS = {HYPERVISOR: "[hypervisor]", GUEST_KERNEL: "[guest.kernel]", GUEST_USER: "[guest]"}
+_BUILD_ID = re.compile(r"[0-9a-f]{8,128}")
 _DEEPEST = 64
 _MOST_COPIED = 4_000_000
 """Mappings, of all processes together, that are put together anew where one epoch stands on too many others."""
@@ -192,7 +194,8 @@ def object_symbols(cursor: Cursor) -> dict[str, ObjectSymbols]:
     found: dict[str, ObjectSymbols] = {}
     for _ in range(cursor.u32()):
         path, _kind, address, offset = cursor.text(), cursor.u32(), cursor.u64(), cursor.u64()
-        build_id = cursor.text().lower()
+        # It becomes a part of paths, so it has to be what it should be.
+        build_id = text if _BUILD_ID.fullmatch(text := cursor.text().lower()) else ""
         rows: list[tuple[int, int, str]] = []
         for _ in range(cursor.u32()):
             start, length = cursor.u64(), cursor.u32()
