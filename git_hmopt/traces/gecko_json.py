@@ -19,7 +19,7 @@ from git_hmopt.traces.capture import Capture, Losses
 from git_hmopt.traces.documents import json_of
 from git_hmopt.traces.source import Source
 from git_hmopt.traces.stacks import SampleRows
-from git_hmopt.traces.tables import UNKNOWN, Frame, Samples, TraceFormatError
+from git_hmopt.traces.tables import UNKNOWN, Frame, Samples, TraceFormatError, unnamed
 from git_hmopt.traces.units import whole
 
 NO_STACK = "sample without a stack"
@@ -294,7 +294,7 @@ class _Stacks:
 
     def _unsymbolised(self, object_: str | None, place: int) -> Frame:
         self.table.losses[UNSYMBOLISED] += 1
-        return Frame(f"{object_}+0x{place:x}", object_) if object_ else Frame(UNKNOWN)
+        return unnamed(object_, place) if object_ else Frame(UNKNOWN)
 
 
 class _Libraries:

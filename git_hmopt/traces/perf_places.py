@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from git_hmopt.traces.perf_header import Cursor
-from git_hmopt.traces.tables import UNKNOWN, Frame
+from git_hmopt.traces.tables import UNKNOWN, Frame, unnamed
 
 KERNEL, USER, HYPERVISOR, GUEST_KERNEL, GUEST_USER = 1, 2, 3, 4, 5
 """perf's cpumode: whose addresses these are (PERF_RECORD_MISC_*)."""
@@ -244,7 +244,7 @@ class Names:
                 return Frame(name, place.object), None
         if self._elsewhere is not None and (name := self._elsewhere.name(place, mode, address)):
             return Frame(name, place.object), None
-        return Frame(f"{place.object}+0x{offset:x}", place.object), UNSYMBOLISED
+        return unnamed(place.object, offset), UNSYMBOLISED
 
     def _kernel(self, address: int) -> Place | None:
         base = self._spaces.kallsyms

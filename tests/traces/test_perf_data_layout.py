@@ -144,6 +144,21 @@ def test_mappings_beyond_all_bounds_are_forgotten_and_never_those_of_another_pro
     assert losses[perf_places.FORGOTTEN] > 0
 
 
+def test_a_long_path_is_not_copied_for_each_of_its_frames() -> None:
+    writer = PerfWriter()
+    writer.mmap(7, 0x400000, 0x100000, 0, "/" + "x" * 60_000)
+    for number in range(2000):
+        writer.sample(number, 7, [USER_CONTEXT, 0x400000 + number])
+    tracemalloc.start()
+    try:
+        (table,), _ = read(writer.file())
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 30 << 20
+    assert (len(table), len(table.frames)) == (2000, 2000)
+
+
 def test_hiperf_symbols_are_found_by_the_address_in_the_object() -> None:
     writer = PerfWriter()
     writer.mmap(7, 0x400000, 0x1000, 0x3000, LIBRARY)
