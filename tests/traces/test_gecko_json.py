@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 import tracemalloc
@@ -119,6 +120,24 @@ def test_what_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
             patch.setattr(gecko_json, name, most)
             with pytest.raises(TraceFormatError, match=f"more than {message}"):
                 read(tmp_path, processed({**every, **chain}))
+
+
+@pytest.mark.parametrize(
+    ("location", "frame"),
+    [
+        ("main (in /bin/app)", Frame("main", "/bin/app")),
+        ("main (in /bin/app) + 12", Frame("main", "/bin/app")),
+        ("a (in b) (in libfoo (1).so)", Frame("a (in b)", "libfoo (1).so")),
+        ("main (in /bin/app) + x", Frame("main (in /bin/app) + x")),
+        ("main (in )", Frame("main (in )")),
+        (" (in" * 100_000, Frame(" (in" * 100_000)),
+    ],
+)
+def test_a_text_names_function_and_library(location: str, frame: Frame, tmp_path: Path) -> None:
+    document = copy.deepcopy(ROWS)
+    document["threads"][0]["stringTable"][0] = location
+    ((table,), _) = read(tmp_path, document)
+    assert frame in table.frames
 
 
 def test_a_long_path_is_not_copied_for_each_of_its_frames(tmp_path: Path) -> None:
