@@ -34,13 +34,14 @@ from git_hmopt.cli.symbols import add_symbols, symbol_files
 from git_hmopt.errors import ExitCode
 from git_hmopt.loop.hotspots import Hotspot, Hotspots, hotspots
 from git_hmopt.report.table import aligned
-from git_hmopt.report.wording import UNKNOWN, fit, plain
+from git_hmopt.report.wording import UNKNOWN, fit, fit_end, plain
 from git_hmopt.runtime.ranking import RankerName
 
 INTERMIXED = True
 """Options may stand between arguments, as with git: `a.svg --ranker self b.svg`."""
 _SYMBOLS = 10
 _WIDTH = 48
+_FILE_WIDTH = 40
 _WINDOW = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?\.\.([0-9]{1,9})(?:\.([0-9]{1,9}))?")
 
 
@@ -109,7 +110,7 @@ def _place(spot: Hotspot) -> str:
     lines = "" if place.first_line is None else f":{place.first_line}"
     if lines and place.last_line not in (None, place.first_line):
         lines += f"-{place.last_line}"
-    return plain(place.file) + lines + (f" and {place.others} more" if place.others else "")
+    return fit_end(place.file, _FILE_WIDTH) + lines + (f" and {place.others} more" if place.others else "")
 
 
 def _share(value: float | None) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
@@ -24,6 +25,7 @@ from git_hmopt.runtime.kpis import Flag, not_compared, regression_flags
 from git_hmopt.store.repository import Repository
 
 _WHO_WIDTH = 32
+_COLUMNS = 96
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +80,7 @@ def _told(
         was, now = flag.baseline.value, flag.kpi.value
         yield f"  worse: {flag.kpi.name} of {fit(flag.kpi.who, _WHO_WIDTH)}: {was} -> {now} {flag.kpi.unit} ({change})"
     for reason, names in unsaid.items():
-        yield f"  not compared, {reason}: {', '.join(names)}"
+        yield from _listed(f"not compared, {reason}", names)
     wide = [one for one in found.records if all_of_them or one.scope in ("system", "frame")]
     shown = [one for one in wide if all_of_them or one.value is not None]
     heads = ("name", "of", "value", "unit", "n", "rule")
@@ -86,12 +88,23 @@ def _told(
         (one.name, fit(one.who, _WHO_WIDTH), one.value or UNKNOWN, one.unit, str(one.n), plain(one.rule))
         for one in shown
     ]
-    yield from (f"  {line}" for line in aligned(heads, rows))
+    if rows:
+        yield from (f"  {line}" for line in aligned(heads, rows))
+    else:
+        yield "  no KPI is told by it" + (" as a whole" if any(one.value is not None for one in found.records) else "")
     if len(shown) < len(wide):
-        yield f"  unknown: {', '.join(one.name for one in wide if one.value is None)}"
+        yield from _listed("unknown", [one.name for one in wide if one.value is None])
     if len(wide) < len(found.records):
         yield f"  and {len(found.records) - len(wide)} of single processes, threads and CPUs (--all)"
     for window in found.windows:
         where = f"{seconds(window.start_ns)}..{seconds(window.end_ns)}"
         yield f"  late frame: {where} s, {window.late_ns / 1e6:.1f} ms late, {plain(window.who)} ({plain(window.rule)})"
     yield from tell_skipped(found.losses)
+
+
+def _listed(head: str, names: Sequence[str]) -> list[str]:
+    """Return names under a head in lines that fit a terminal."""
+    return textwrap.wrap(
+        f"{head}: {', '.join(names)}", _COLUMNS, initial_indent="  ", subsequent_indent="    ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip

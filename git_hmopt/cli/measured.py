@@ -38,7 +38,7 @@ def counted(texts: Sequence[str], *, build: Path | None, symbols: SymbolFiles, l
 
 
 def _told(one: CaptureStatistics) -> Iterator[str]:
-    facts = ", ".join(f"{plain(name)} {fit(value, _WIDTH)}" for name, value in one.facts.items())
+    facts = ", ".join(f"{plain(name)} {fit(value, _WIDTH)}" for name, value in one.facts.items() if value)
     yield f"{plain(one.name)}: {one.format}{f' ({facts})' if facts else ''}"
     if one.events is not None:
         yield from _events(one.events)
@@ -70,7 +70,9 @@ def _events(one: EventStatistics) -> Iterator[str]:
 
 
 def _graph(one: GraphStatistics) -> Iterator[str]:
-    what = f"{one.samples} samples" if one.samples is not None else "exact counts"
+    # Without times nobody knows how many samples a row was put together from.
+    rows = "samples" if one.start_ns is not None else "weighted stacks"
+    what = f"{one.samples} {rows}" if one.samples is not None else "exact counts"
     yield f"  {what} of {plain(one.event)}, {one.cost} {plain(one.unit)}{_span(one.start_ns, one.end_ns)}"
     calls = f"{UNKNOWN}, there are no call stacks" if one.calls is None else str(one.calls)
     threads = UNKNOWN if one.threads is None else str(one.threads)
@@ -94,7 +96,7 @@ def _joined(join: Join, basis: str | None) -> Iterator[str]:
     yield f"structure: {plain(basis) if basis else 'not asked'}"
     parts = [f"{join.in_structure} of {join.hot} hot functions are in the graph"]
     parts += [f"{number} in {where}" for number, where in (
-        (join.in_text, "text alone"), (join.in_debug_information, "debug information"),
+        (join.in_text, "text alone"), (join.in_debug_information, "debug information alone"),
         (len(join.missing), "neither"), (join.ambiguous, "several places"),
     ) if number]  # fmt: skip
     yield f"  {', '.join(parts)}"

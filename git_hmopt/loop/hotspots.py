@@ -87,7 +87,7 @@ def hotspots(
         found = ", ".join(f"'{one.name}' ({one.format})" for one in captures)
         raise MeasurementError(f"nothing to rank: no samples and no counts are in {found}")
     ranked = [(one, _ranking(one, ranker, event, window)) for one in costly]
-    tables = [one.lines for one in captures if one.lines is not None]
+    tables = [_below(one.lines, root) for one in captures if one.lines is not None]
     chosen = tuple(dict.fromkeys(item.symbol for _, ranking in ranked for item in ranking.ranked[:limit]))
     # Debug information of the measured objects is read for what is shown alone: a kernel's is large.
     tables += [_below(one.definitions(chosen), root) for one in captures if one.definitions is not None]
@@ -145,7 +145,7 @@ def located(symbols: Sequence[str], tables: Sequence[SelfCounts | Symbols], loca
     return {**locate(missing), **found} if missing else found
 
 
-def _below(table: Symbols, root: Path | None) -> Symbols:
+def _below(table: SelfCounts | Symbols, root: Path | None) -> SelfCounts | Symbols:
     """Return places with the files that lie below a directory named from there."""
     if root is None:
         return table

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from git_hmopt.loop.captures import Opened
-from git_hmopt.loop.hotspots import DEBUG_INFORMATION, Locate, located
+from git_hmopt.loop.hotspots import DEBUG_INFORMATION, Locate, located, nowhere
 from git_hmopt.runtime.statistics import (
     EventStatistics,
     GraphStatistics,
@@ -48,6 +48,7 @@ class Join:
     in_text: int
     """Found in files that name them, nothing having been built."""
     in_debug_information: int
+    """Found in neither, and in debug information of a capture or of what it measured."""
     ambiguous: int
     """Of those that are found, the ones with more definitions than one."""
     missing: tuple[str, ...]
@@ -83,7 +84,12 @@ def _of_capture(one: Opened, limit: int) -> CaptureStatistics:
 
 
 def _joined(hot: Sequence[str], captures: Sequence[Opened], locate: Locate) -> Join:
-    places = located(hot, [one.lines for one in captures if one.lines is not None], locate) if hot else {}
+    # The question is what the structure knows: it is asked first, and of everything.
+    places = dict(locate(hot)) if hot else {}
+    rest = [symbol for symbol in hot if symbol not in places]
+    tables = [one.lines for one in captures if one.lines is not None]
+    tables += [one.definitions(rest) for one in captures if one.definitions is not None]
+    places |= located(rest, tables, nowhere)
     by = [places[symbol].resolved_by for symbol in hot if symbol in places]
     return Join(
         hot=len(hot),

@@ -27,6 +27,12 @@ def fit(text: str, width: int) -> str:
     return shown if len(shown) <= width else shown[: width - 1] + "…"
 
 
+def fit_end(text: str, width: int) -> str:
+    """Return the end of `text`, as of a path, in at most `width` characters, with a mark where it was cut."""
+    shown = plain(text)
+    return shown if len(shown) <= width else "…" + shown[-(width - 1) :]
+
+
 def percent(ratio: str) -> str:
     """Return a stored ratio as a percentage with its sign, `-76.5 %`."""
     return f"{_number(float(ratio), _digits(float(ratio)))} %"

@@ -41,7 +41,7 @@ class GraphStatistics:
     event: str
     unit: str
     samples: int | None
-    """None of exact counts, which are no samples."""
+    """Where they have no times, the stacks that a format has put them together to; None of exact counts."""
     cost: int
     stacks: int
     deepest: int

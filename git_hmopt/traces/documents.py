@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from git_hmopt.traces.source import Source, read_at_most
@@ -25,6 +26,16 @@ def json_of(source: Source) -> object:
     except ValueError as error:
         raise TraceFormatError(f"{source.path}: this is no whole JSON document: {error}") from error
     return document
+
+
+def mapping_of(value: object) -> Mapping[str, object]:
+    """Return a part of a document that should be an object; an empty one in the place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def list_of(value: object) -> Sequence[object]:
+    """Return a part of a document that should be an array; an empty one in the place of anything else."""
+    return value if isinstance(value, list) else ()
 
 
 def _no_number(word: str) -> NoReturn:

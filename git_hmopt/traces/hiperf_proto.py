@@ -23,7 +23,7 @@ from git_hmopt.traces.capture import Capture, Losses
 from git_hmopt.traces.mapped import mapped
 from git_hmopt.traces.source import Source
 from git_hmopt.traces.stacks import MOST_WEIGHT, OUT_OF_RANGE, SampleRows, unit_of
-from git_hmopt.traces.tables import SAMPLES, UNKNOWN, Frame, Samples, TraceFormatError
+from git_hmopt.traces.tables import SAMPLES, UNKNOWN, Frame, Samples, TraceFormatError, unnamed
 
 MAGIC = b"HIPERF_PB_"
 
@@ -195,6 +195,7 @@ class _Tables:
         self.rows = SampleRows()
         self.room = _MOST_IN_STACKS
         self._frames: dict[bytes, int] = {}
+        self._names: dict[int, str] = {}
         self._events: dict[int, _Event] = {number: _Event() for number in range(len(found.events))}
 
     def read(self) -> list[Samples]:
@@ -256,13 +257,18 @@ class _Tables:
             self.found.losses[NO_FILE] += 1
             frame = Frame(UNKNOWN)
         elif 0 <= function < len(file.names) // 2:
-            begin, end = file.names[2 * function : 2 * function + 2]
-            frame = Frame(self.found.content[begin:end].decode(errors="replace") or UNKNOWN, file.path)
+            frame = Frame(self._name(*file.names[2 * function : 2 * function + 2]), file.path)
         else:
             self.found.losses[UNSYMBOLISED if function < 0 else NO_FUNCTION] += 1
-            frame = Frame(f"{file.path}+0x{numbers.get(1, 0):x}", file.path)
+            frame = unnamed(file.path, numbers.get(1, 0))
         index = self._frames[content] = self.rows.intern(frame)
         return index
+
+    def _name(self, begin: int, end: int) -> str:
+        """Return a function's name, made once: a long one may be that of any number of frames."""
+        if begin not in self._names:
+            self._names[begin] = self.found.content[begin:end].decode(errors="replace") or UNKNOWN
+        return self._names[begin]
 
     def _of_event(self, number: int, event: _Event) -> Samples:
         return self._table(self._frame(event), self.found.events[number], {})

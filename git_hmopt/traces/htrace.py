@@ -14,22 +14,25 @@ same.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import struct
+import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import BinaryIO, cast
 
 import polars as pl
 
-from git_hmopt.traces import htrace_ftrace, htrace_plugins, protobuf
+from git_hmopt.traces import htrace_ftrace, htrace_plugins, perf_data, protobuf
 from git_hmopt.traces.capture import Capture, Losses
 from git_hmopt.traces.htrace_ftrace import Ftrace
 from git_hmopt.traces.htrace_plugins import Clocks, Packet
 from git_hmopt.traces.kernel_events import merged
 from git_hmopt.traces.mapped import mapped
 from git_hmopt.traces.source import Source
-from git_hmopt.traces.tables import TraceFormatError
+from git_hmopt.traces.tables import Samples, TraceFormatError
 
 CUT_SECTION = "sections cut by the end of the capture"
 NO_LENGTH = "sections whose length was never written"
@@ -37,12 +40,14 @@ CUT_PACKET = "packets cut by the end of their section"
 BAD_PACKET = "packets that are no message"
 UNKNOWN_PLUGIN = "packets of plugins that are not read"
 UNKNOWN_SECTION = "sections of plugins that are not read"
+BAD_PROFILE = "profile of hiperf in the capture that cannot be read"
 NO_SECTION = "bytes that belong to no section"
 
 _MAGIC = b"OHOSPROF"
 _HEADER = 1024
 _PACKETS, _PERF_DATA = 0, 1
 _PERF_MAGIC = b"PERFILE2"
+_PIECE = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -83,21 +88,45 @@ class Htrace:
             with mapped(source) as content:
                 yield from merged(_streams(content, _contents(content, losses), losses))
 
+        profile = perf_data.Readers(source, embedded_profile)
+
+        def read_samples(losses: Losses) -> Sequence[Samples]:
+            try:
+                return profile.samples(losses)
+            except TraceFormatError:
+                # The events are there all the same.
+                losses[BAD_PROFILE] += 1
+                return ()
+
         facts = {f"{name}_ns": str(value) for name, value in clocks.named() if value}
         if duration := int.from_bytes(head[244:252], "little"):
             facts["duration_ns"] = str(duration)
-        return Capture(self.name, read_events=read_events, facts=facts)
+        return Capture(
+            self.name, read_events=read_events, read_samples=read_samples, read_definitions=profile.definitions,
+            facts=facts,
+        )  # fmt: skip
 
 
-def embedded_perf_data(source: Source) -> bytes | None:
-    """Return the perf.data that hiperf recorded into the capture, None when there is none."""
-    with mapped(source) as content:
-        for section in _sections(content, Losses()):
-            if section.kind == _PERF_DATA and content[section.begin : section.begin + 8] == _PERF_MAGIC:
-                return content[section.begin : section.end]
-        packets = _contents(content, Losses()).packets.get("hiperf-plugin", [])
-        data = b"".join(content[packet.begin : packet.end] for packet in packets)
-    return data if data.startswith(_PERF_MAGIC) else None
+@contextlib.contextmanager
+def embedded_profile(source: Source) -> Iterator[BinaryIO | None]:
+    """Give the perf.data that hiperf recorded into the capture, as a file of its own; None when there is none."""
+    with mapped(source) as content, tempfile.TemporaryFile() as copy:
+        for begin, end in _profile(content):
+            for at in range(begin, end, _PIECE):
+                copy.write(content[at : min(at + _PIECE, end)])
+        copy.seek(0)
+        is_profile = copy.read(len(_PERF_MAGIC)) == _PERF_MAGIC
+        copy.seek(0)
+        yield cast("BinaryIO", copy) if is_profile else None
+
+
+def _profile(content: mmap.mmap) -> list[tuple[int, int]]:
+    """Return where hiperf's profile is: a section of its own, or the packets of its plugin."""
+    for section in _sections(content, Losses()):
+        if section.kind == _PERF_DATA and content[section.begin : section.begin + 8] == _PERF_MAGIC:
+            return [(section.begin, section.end)]
+    packets = _packets(content, Losses()).packets.get("hiperf-plugin", [])
+    return [(packet.begin, packet.end) for packet in packets]
 
 
 def _clocks(content: bytes | mmap.mmap, at: int) -> Clocks:
@@ -123,17 +152,22 @@ def _sections(content: mmap.mmap, losses: Losses) -> Iterator[_Section]:
 
 
 def _contents(content: mmap.mmap, losses: Losses) -> _Contents:
+    found = _packets(content, losses)
+    for packet in found.packets.get("ftrace-plugin", []):
+        try:
+            found.ftrace.add(content, packet.begin, packet.end)
+        except protobuf.WireError:
+            losses[BAD_PACKET] += 1
+    return found
+
+
+def _packets(content: mmap.mmap, losses: Losses) -> _Contents:
     found = _Contents(_clocks(content, 0))
     for section in _sections(content, losses):
         if section.kind == _PACKETS:
             _add_packets(content, section, found, losses)
         elif section.kind != _PERF_DATA:
             losses[UNKNOWN_SECTION] += 1
-    for packet in found.packets.get("ftrace-plugin", []):
-        try:
-            found.ftrace.add(content, packet.begin, packet.end)
-        except protobuf.WireError:
-            losses[BAD_PACKET] += 1
     return found
 
 

@@ -124,7 +124,7 @@ def unnamed(raw: bytes, begin: int, end: int) -> str:
     """Print the fields of one event of a kind that is not known here, by their numbers. WireError: it is no message."""
     numbers, places = protobuf.flat(raw, begin, end)
     texts = {key: raw[first:last].decode(errors="replace") for key, (first, last) in places.items()}
-    together = {**{key: str(value - (1 << 64) if value >> 63 else value) for key, value in numbers.items()}, **texts}
+    together = {**{key: str(protobuf.signed(value)) for key, value in numbers.items()}, **texts}
     return " ".join(f"field_{key}={together[key]}" for key in sorted(together))
 
 
@@ -193,7 +193,7 @@ def _caller(fields: Fields, number: int, known: Known) -> pl.Series:
 def _thread_name(fields: Fields, number: int, known: Known) -> pl.Series:
     # A name is left out where a dictionary of the threads' names is written; the tid is always the next field.
     def called(tid: int) -> str:
-        return known.comms.get(tid - (1 << 64) if tid >> 63 else tid, "")
+        return known.comms.get(protobuf.signed(tid), "")
 
     return _or(fields.texts(number), lambda: _each(fields.unsigned(number + 1), called))
 
@@ -205,9 +205,7 @@ def _or(texts: pl.Series, otherwise: Callable[[], pl.Series]) -> pl.Series:
 
 _PRINTED: Mapping[str, Printer] = {
     "b": _of(lambda value: "begin" if value else "end"),
-    "c": lambda fields, number, known: _each(
-        fields.unsigned(number), lambda value: f"{value - (1 << 64) if value >> 63 else value:03d}"
-    ),
+    "c": lambda fields, number, known: _each(fields.unsigned(number), lambda value: f"{protobuf.signed(value):03d}"),
     "d": _decimal,
     "f": _pointed,
     "h": _of(lambda value: "handled" if value else "unhandled"),

@@ -3,8 +3,8 @@
 
 That is the line of a function's declaration; of what is no function in the debug information (assembly), the line of
 the address in .debug_line. DWARF 5, sections 3.3, 6.1.2 (address ranges) and 6.2 (line numbers); versions 2 to 5 are
-read. Units and their attributes are the library's work. Tables whose counts a hostile file could make endless are read
-here, to the end of their bytes.
+read. The attributes of an entry are the library's work. What a hostile file could make endless is read here: tables to
+the end of their bytes, a unit's entries one after the other and kept no longer than they are looked at.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import inspect
 import io
 import posixpath
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, BinaryIO, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 import zstandard
 
@@ -26,13 +27,20 @@ if TYPE_CHECKING:
     from elftools.dwarf.compileunit import CompileUnit
     from elftools.dwarf.die import DIE
 
-_MOST_RANGES = 128 << 20
+_OF_RANGES = ("debug_aranges", "debug_ranges", "debug_rnglists")
+_MOST_IN_RANGES, _MOST_RANGES = 64 << 20, 2_000_000
 _MOST_PROGRAM = 8 << 20
+_MOST_FILES = 20_000
 _MOST_INFLATED = 1 << 30
+"""Bytes of all sections of one file together."""
 _MOST_UNITS = 100_000
-_MOST_ENTRIES = 300_000
+_MOST_ENTRIES = 2_000_000
+"""Of a unit, those in its functions too."""
 _DEEPEST = 8
-"""Of namespaces in one another, and of entries that say where they come from."""
+"""Of entries that say where they come from."""
+_LONGEST = 1 << 16
+"""Bytes of a name."""
+_MOST_LINE = 1 << 31
 _COMPRESSED = 0x800
 _ZLIB, _ZSTD = 1, 2
 _PATH, _DIRECTORY = 1, 2
@@ -89,8 +97,7 @@ class _Bytes:
         return (self.number(8), 8) if size == 0xFFFFFFFF else (size, 4)
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """The addresses of one line, by the number of its file."""
 
     begin: int
@@ -99,8 +106,7 @@ class Row:
     line: int
 
 
-@dataclass(frozen=True)
-class Function:
+class Function(NamedTuple):
     """The addresses of one function, and the unit, file number and line of its declaration."""
 
     begin: int
@@ -110,13 +116,15 @@ class Function:
     line: int
 
 
+Parts = Sequence[bytes]
+"""Of a path, the directory first; empty where a file is not known."""
+
+
 @dataclass
 class LineTables:
     """The lines of one file."""
 
     elf: Elf
-    _programs: dict[int, tuple[list[Row], list[str]]] = field(default_factory=dict)
-    _functions: dict[int, list[Function]] = field(default_factory=dict)
 
     def places(self, addresses: Sequence[int]) -> dict[int, tuple[str, int]]:
         """Return where functions at addresses of the object are defined; those that it does not say are left out."""
@@ -128,26 +136,22 @@ class LineTables:
             return {}
 
     def _places(self, dwarf: _Dwarf, addresses: Sequence[int]) -> dict[int, tuple[str, int]]:
-        found: dict[int, tuple[str, int]] = {}
+        by_unit: dict[int, list[int]] = {}
         for address, unit in dwarf.units_of(addresses).items():
-            if unit not in self._functions:
-                self._functions[unit] = dwarf.functions(unit)
-            function = _function(self._functions[unit], address)
-            if function is not None:
-                _, files = self._program(dwarf, function.unit)
-                place = function.file, function.line
-            else:
-                rows, files = self._program(dwarf, unit)
-                row = _row(rows, address)
-                place = (row.file, row.line) if row is not None else (0, 0)
-            if place[1] and place[0] < len(files) and files[place[0]]:
-                found[address] = files[place[0]], place[1]
-        return found
-
-    def _program(self, dwarf: _Dwarf, unit: int) -> tuple[list[Row], list[str]]:
-        if unit not in self._programs:
-            self._programs[unit] = dwarf.rows(unit)
-        return self._programs[unit]
+            by_unit.setdefault(unit, []).append(address)
+        found: dict[int, tuple[int, int, int]] = {}
+        for unit, own in by_unit.items():
+            functions = dwarf.functions(unit)
+            defined = {address: one for address in own if (one := _function(functions, address)) is not None}
+            found |= {address: (one.unit, one.file, one.line) for address, one in defined.items()}
+            rows = dwarf.rows(unit, [address for address in own if address not in defined])
+            found |= {address: (unit, row.file, row.line) for address, row in rows.items()}
+        files = {unit: dwarf.files(unit) for unit in dict.fromkeys(unit for unit, _, _ in found.values())}
+        return {
+            address: (_path(files[unit][file]), line)
+            for address, (unit, file, line) in found.items()
+            if 0 < line < _MOST_LINE and 0 <= file < len(files[unit]) and files[unit][file]
+        }
 
 
 def _function(functions: Sequence[Function], address: int) -> Function | None:
@@ -155,12 +159,19 @@ def _function(functions: Sequence[Function], address: int) -> Function | None:
     return functions[index] if index >= 0 and address < functions[index].end else None
 
 
-def _row(rows: Sequence[Row], address: int) -> Row | None:
-    """Return the row of an address; of several that begin there the first, as nothing was inlined before it."""
-    index = bisect.bisect_left(rows, address, key=lambda row: row.begin)
-    if index < len(rows) and rows[index].begin == address:
-        return rows[index]
-    return rows[index - 1] if index and address < rows[index - 1].end else None
+def _rows_at(rows: Iterable[Row], addresses: Sequence[int]) -> dict[int, Row]:
+    """Return the row of each address: of several that begin there the first, as nothing was inlined before it."""
+    wanted = sorted(addresses)
+    found: dict[int, Row] = {}
+    for row in rows:
+        for index in range(bisect.bisect_left(wanted, row.begin), len(wanted)):
+            address = wanted[index]
+            if address >= row.end and address != row.begin:
+                break
+            known = found.get(address)
+            if known is None or known.begin < row.begin or known.begin == row.begin < address:
+                found[address] = row
+    return found
 
 
 class _View(io.RawIOBase):
@@ -196,6 +207,22 @@ class _View(io.RawIOBase):
         return size
 
 
+class _Names:
+    """A section of names, of which a reader gets no more than the longest one has."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._left = stream, 0
+
+    def seek(self, offset: int) -> int:
+        self._left = _LONGEST
+        return self._stream.seek(offset)
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
 class _Dwarf:
     """The debug sections of an open file. Every method raises UnusableError for nonsense."""
 
@@ -205,6 +232,8 @@ class _Dwarf:
         from elftools.dwarf.dwarfinfo import DebugSectionDescriptor, DwarfConfig, DWARFInfo
 
         self._elf, self._stream = elf, stream
+        self._inflated: dict[str, bytes] = {}
+        self._room = _MOST_INFLATED
         self._nonsense = (
             DWARFError, ELFError, ConstructError, ValueError, LookupError, ArithmeticError, AttributeError, TypeError,
             NotImplementedError, AssertionError, OSError, RecursionError,
@@ -213,7 +242,11 @@ class _Dwarf:
         # Which sections the library asks for differs by its version.
         for name in list(inspect.signature(DWARFInfo).parameters)[1:]:
             content = self._content(f".{name.removesuffix('_sec')}") if name.startswith("debug_") else None
-            sections[name] = None if content is None else DebugSectionDescriptor(content[0], name, 0, content[1], 0)
+            if content is None or (name.removesuffix("_sec") in _OF_RANGES and content[1] > _MOST_IN_RANGES):
+                sections[name] = None
+                continue
+            stream_of = content[0] if "str_sec" not in name else cast("IO[bytes]", _Names(content[0]))
+            sections[name] = DebugSectionDescriptor(stream_of, name, 0, content[1], 0)
         config = DwarfConfig(elf.order == "<", "x64" if elf.is_64 else "x86", 8 if elf.is_64 else 4)
         self._info = DWARFInfo(config, **sections)
 
@@ -222,18 +255,25 @@ class _Dwarf:
         if section is None or section.kind == NOBITS:
             return None
         if section.flags & _COMPRESSED:
-            data = _inflated(read(self._stream, section.offset, section.size), self._elf)
+            if name not in self._inflated:
+                if section.size > self._room:
+                    raise UnusableError(DAMAGED)
+                self._inflated[name] = _inflated(
+                    read(self._stream, section.offset, section.size), self._elf, self._room
+                )
+                self._room -= len(self._inflated[name])
+            data = self._inflated[name]
             return io.BytesIO(data), len(data)
         return io.BufferedReader(_View(self._stream, section), 1 << 16), section.size
 
     def units_of(self, addresses: Sequence[int]) -> dict[int, int]:
         """Return the offset of the unit that holds each address; those in none are left out."""
         try:
-            ranges = sorted(self._indexed())
+            ranges = sorted(islice(self._indexed(), _MOST_RANGES))
             found = _within(ranges, addresses)
             if len(found) < len(set(addresses)):
                 # Not every compiler writes the index of addresses.
-                ranges = sorted(self._scanned({unit for _, _, unit in ranges}))
+                ranges = sorted(islice(self._scanned({unit for _, _, unit in ranges}), _MOST_RANGES))
                 found |= _within(ranges, [one for one in addresses if one not in found])
         except self._nonsense as error:
             raise UnusableError(DAMAGED) from error
@@ -242,7 +282,7 @@ class _Dwarf:
     def _indexed(self) -> Iterator[tuple[int, int, int]]:
         """Yield begin, end and unit of every range in .debug_aranges."""
         content = self._content(".debug_aranges")
-        if content is None or content[1] > _MOST_RANGES:
+        if content is None or content[1] > _MOST_IN_RANGES:
             return
         table = _Bytes(content[0].read(content[1]), self._elf.order)
         while table.at + 12 <= len(table.data):
@@ -292,17 +332,12 @@ class _Dwarf:
     def functions(self, unit: int) -> list[Function]:
         """Return the functions of a unit that have code, in the order of addresses; none when it is bad."""
         try:
-            found = self._info.get_CU_at(unit)
-            return sorted(self._declared(found, found.get_top_DIE(), 0), key=lambda one: one.begin)
+            return sorted(islice(self._declared(self._info.get_CU_at(unit)), _MOST_RANGES), key=lambda one: one.begin)
         except self._nonsense:
             return []
 
-    def _declared(self, unit: CompileUnit, above: DIE, depth: int) -> Iterator[Function]:
-        for number, entry in enumerate(above.iter_children()):
-            if number >= _MOST_ENTRIES:
-                return
-            if entry.tag == "DW_TAG_namespace" and depth < _DEEPEST:
-                yield from self._declared(unit, entry, depth + 1)
+    def _declared(self, unit: CompileUnit) -> Iterator[Function]:
+        for entry in self._outermost(unit):
             if entry.tag != "DW_TAG_subprogram" or not {"DW_AT_low_pc", "DW_AT_ranges"} & set(entry.attributes):
                 continue
             origin = _declaration(entry)
@@ -310,37 +345,79 @@ class _Dwarf:
                 continue
             line, file = origin.attributes["DW_AT_decl_line"].value, origin.attributes["DW_AT_decl_file"].value
             for begin, end in self._ranges(unit, entry):
-                yield Function(begin, end, origin.cu.cu_offset, file, line)
+                if all(isinstance(one, int) for one in (begin, end, file, line)):
+                    yield Function(begin, end, origin.cu.cu_offset, file, line)
 
-    def rows(self, unit: int) -> tuple[list[Row], list[str]]:
-        """Return the rows of a unit's line program in the order of addresses, and its files; none when it is bad."""
+    def _outermost(self, unit: CompileUnit) -> Iterator[DIE]:
+        """Yield the entries of a unit that lie in no other one but a namespace."""
+        from elftools.dwarf.die import DIE
+
+        top = unit.get_top_DIE()
+        at, end = top.offset + top.size, unit.cu_offset + unit.size
+        # Of each entry that is open whether it is one whose entries count.
+        opened = [True] if top.has_children else []
+        for _ in range(_MOST_ENTRIES):
+            if not opened or at >= end:
+                return
+            # The library would remember each, and go wherever an entry says that the next one is.
+            entry = DIE(unit, top.stream, at)
+            at += entry.size
+            if entry.is_null():
+                opened.pop()
+                continue
+            if opened[-1]:
+                yield entry
+            if not entry.has_children:
+                continue
+            counts = opened[-1] and entry.tag == "DW_TAG_namespace"
+            after = 0 if counts else _sibling(entry)
+            if at <= after < end:
+                at = after
+            else:
+                opened.append(counts)
+
+    def files(self, unit: int) -> list[Parts]:
+        """Return the files of a unit's line program by their numbers; none when it is bad."""
         try:
-            attributes = self._info.get_CU_at(unit).get_top_DIE().attributes
-            if "DW_AT_stmt_list" not in attributes:
-                return [], []
-            directory = attributes["DW_AT_comp_dir"].value if "DW_AT_comp_dir" in attributes else b""
-            table = self._program(attributes["DW_AT_stmt_list"].value)
-            rows, files = _decoded(table, directory, self._string)
+            return self._program(unit).files
         except (UnusableError, *self._nonsense):
-            return [], []
-        return sorted(rows, key=lambda row: row.begin), files
+            return []
 
-    def _program(self, offset: int) -> _Bytes:
+    def rows(self, unit: int, addresses: Sequence[int]) -> dict[int, Row]:
+        """Return the rows of a unit's line program at addresses; none when it is bad."""
+        if not addresses:
+            return {}
+        try:
+            return _rows_at(self._program(unit).rows(), addresses)
+        except (UnusableError, *self._nonsense):
+            return {}
+
+    def _program(self, unit: int) -> _Program:
+        attributes = self._info.get_CU_at(unit).get_top_DIE().attributes
         content = self._content(".debug_line")
-        if content is None:
+        if content is None or "DW_AT_stmt_list" not in attributes:
             raise _ShortError
-        stream, _ = content
+        directory = attributes["DW_AT_comp_dir"].value if "DW_AT_comp_dir" in attributes else b""
+        offset, (stream, _) = attributes["DW_AT_stmt_list"].value, content
         stream.seek(offset)
         head = _Bytes(stream.read(12).ljust(12, b"\0"), self._elf.order)
         size, _ = head.length()
         if size > _MOST_PROGRAM:
             raise _ShortError
         stream.seek(offset)
-        return _Bytes(stream.read(head.at + size), self._elf.order)
+        return _program_of(_Bytes(stream.read(head.at + size), self._elf.order), directory or b"", self._string)
 
     def _string(self, offset: int, of_lines: bool) -> bytes:
         found = self._info.get_string_from_linetable(offset) if of_lines else self._info.get_string_from_table(offset)
         return found or b""
+
+
+def _sibling(entry: DIE) -> int:
+    """Return where the entry after another and all that lie in it says it begins; 0 where it does not."""
+    found = entry.attributes.get("DW_AT_sibling")
+    if found is None or not isinstance(found.value, int):
+        return 0
+    return int(found.value) + (0 if found.form == "DW_FORM_ref_addr" else entry.cu.cu_offset)
 
 
 def _declaration(entry: DIE) -> DIE | None:
@@ -364,8 +441,8 @@ def _within(ranges: Sequence[tuple[int, int, int]], addresses: Sequence[int]) ->
     return found
 
 
-def _inflated(data: bytes, elf: Elf) -> bytes:
-    """Return what a compressed section holds."""
+def _inflated(data: bytes, elf: Elf, most: int) -> bytes:
+    """Return what a compressed section holds. UnusableError when that is more than there is room for."""
     head = _Bytes(data, elf.order)
     try:
         kind = head.number(4)
@@ -373,7 +450,7 @@ def _inflated(data: bytes, elf: Elf) -> bytes:
             head.take(4)
         size = head.number(8 if elf.is_64 else 4)
         head.take(8 if elf.is_64 else 4)
-        if size > _MOST_INFLATED:
+        if size > most:
             raise UnusableError(DAMAGED)
         body = data[head.at :]
         if kind == _ZLIB:
@@ -393,8 +470,25 @@ Strings = Callable[[int, bool], bytes]
 """Returns a string of .debug_line_str, or where the flag is off of .debug_str."""
 
 
-def _decoded(table: _Bytes, directory: bytes, string: Strings) -> tuple[list[Row], list[str]]:
-    """Run one line program (DWARF 5, 6.2.2, 6.2.4 and 6.2.5)."""
+@dataclass(frozen=True)
+class _Program:
+    """A line program (DWARF 5, 6.2.2, 6.2.4 and 6.2.5)."""
+
+    files: list[Parts]
+    table: _Bytes
+    start: int
+    step: int
+    base: int
+    reach: int
+    operands: Sequence[int]
+
+    def rows(self) -> Iterator[Row]:
+        """Run it."""
+        self.table.at = self.start
+        return _run(self.table, self.step, self.base, self.reach, self.operands)
+
+
+def _program_of(table: _Bytes, directory: bytes, string: Strings) -> _Program:
     _, width = table.length()
     version = table.number(2)
     if not 2 <= version <= 5:
@@ -409,35 +503,37 @@ def _decoded(table: _Bytes, directory: bytes, string: Strings) -> tuple[list[Row
     if not reach or not first:
         raise _ShortError
     operands = [0, *table.take(first - 1)]
-    paths = _files_of_5(table, width, string) if version >= 5 else _files_before_5(table)
-    table.at = start
-    rows = list(_run(table, step, base - 256 if base > 127 else base, reach, operands))
-    return rows, [_path(directory, *one) if one else "" for one in paths]
+    files = _files_of_5(table, width, directory, string) if version >= 5 else _files_before_5(table, directory)
+    return _Program(files, table, start, step, base - 256 if base > 127 else base, reach, operands)
 
 
-def _path(*parts: bytes) -> str:
+def _path(parts: Parts) -> str:
     return posixpath.normpath(posixpath.join(*(part.decode(errors="replace") for part in parts)))
 
 
-def _files_before_5(table: _Bytes) -> list[tuple[bytes, ...]]:
-    """Return the parts of every file's path below the unit's directory; numbers begin with 1."""
-    folders: list[bytes] = [b""]
+def _files_before_5(table: _Bytes, directory: bytes) -> list[Parts]:
+    """Return the files of a program; their numbers begin with 1, and 0 is the unit's directory."""
+    folders: list[Parts] = [(directory,)]
     while name := table.text():
-        folders.append(name)
-    files: list[tuple[bytes, ...]] = [()]
+        folders.append((directory, name))
+    files: list[Parts] = [()]
     while name := table.text():
         folder, _, _ = table.uleb(), table.uleb(), table.uleb()
-        files.append((folders[folder], name) if folder < len(folders) else ())
+        files.append((*folders[folder], name) if folder < len(folders) else ())
     return files
 
 
-def _files_of_5(table: _Bytes, width: int, string: Strings) -> list[tuple[bytes, ...]]:
-    folders = [_text_of(entry, _PATH) for entry in _entries(table, width, string)]
-    files: list[tuple[bytes, ...]] = []
+def _files_of_5(table: _Bytes, width: int, directory: bytes, string: Strings) -> list[Parts]:
+    names = [_text_of(entry, _PATH) for entry in _entries(table, width, string)]
+    # The first directory is the unit's own, and the others are below it.
+    top = directory or next(iter(names), b"")
+    folders = [(top, name) if number else (top,) for number, name in enumerate(names)]
+    files: list[Parts] = []
     for entry in _entries(table, width, string):
         folder = entry.get(_DIRECTORY, 0)
-        known = isinstance(folder, int) and folder < len(folders)
-        files.append((folders[folder], _text_of(entry, _PATH)) if known and isinstance(folder, int) else ())
+        name = _text_of(entry, _PATH)
+        known = name and isinstance(folder, int) and folder < len(folders)
+        files.append((*folders[folder], name) if known and isinstance(folder, int) else ())
     return files
 
 
@@ -451,7 +547,7 @@ def _entries(table: _Bytes, width: int, string: Strings) -> Iterator[dict[int, b
     formats = [(table.uleb(), table.uleb()) for _ in range(table.number(1))]
     count = table.uleb()
     # Entries of no bytes would be counted, not read.
-    if count > len(table.data) or (count and not formats):
+    if count > min(_MOST_FILES, len(table.data)) or (count and not formats):
         raise _ShortError
     for _ in range(count):
         yield {kind: _field(table, form, width, string) for kind, form in formats}
@@ -490,6 +586,9 @@ def _run(table: _Bytes, step: int, base: int, reach: int, operands: Sequence[int
             if extended == 1:
                 emits = ends = True
             elif extended == 2:
+                # A number of any length would be added to again and again.
+                if size - 1 not in (4, 8):
+                    raise _ShortError
                 address = table.number(size - 1)
             table.at = after
         elif code == 1:

@@ -85,15 +85,10 @@ class PerfData:
         else:
             with _seekable(source) as stream:
                 facts = _facts(perf_header.read_header(stream, Counter()))
-        named: list[ObjectNames] = []
-
-        def samples(losses: Losses) -> tuple[Samples, ...]:
-            return read_samples(source, losses, named)
-
-        def definitions(symbols: Sequence[str]) -> Symbols:
-            return named[-1].definitions(symbols) if named else Symbols((), (), (), {})
-
-        return Capture(self.name, read_samples=samples, read_definitions=definitions, facts=facts)
+        readers = Readers(source)
+        return Capture(
+            self.name, read_samples=readers.samples, read_definitions=readers.definitions, facts=facts
+        )  # fmt: skip
 
 
 FORMAT = PerfData()
@@ -129,12 +124,29 @@ def _seekable(source: Source) -> Iterator[BinaryIO]:
             yield cast("BinaryIO", copy)
 
 
-def read_samples(source: Source, losses: Losses, named: list[ObjectNames]) -> tuple[Samples, ...]:
-    """Return one table for each event that has samples; what named them goes to `named`."""
-    with _seekable(source) as stream:
-        if source.symbols is None:
-            return samples_of(stream, losses)
-        return samples_of(stream, losses, Finder(source.symbols, source.path.stat().st_mtime_ns), named)
+@dataclass
+class Readers:
+    """Read the samples of a perf.data, and then where functions of them are defined."""
+
+    source: Source
+    opened: Callable[[Source], contextlib.AbstractContextManager[BinaryIO | None]] = _seekable
+    """Gives the perf.data in the source; None when there is none."""
+    _named: list[ObjectNames] = field(default_factory=list)
+    """What named them."""
+
+    def samples(self, losses: Losses) -> tuple[Samples, ...]:
+        """Return one table for each event that has samples."""
+        symbols = self.source.symbols
+        with self.opened(self.source) as stream:
+            if stream is None:
+                return ()
+            if symbols is None:
+                return samples_of(stream, losses)
+            return samples_of(stream, losses, Finder(symbols, self.source.path.stat().st_mtime_ns), self._named)
+
+    def definitions(self, symbols: Sequence[str]) -> Symbols:
+        """Return where functions of the samples are defined."""
+        return self._named[-1].definitions(symbols) if self._named else Symbols((), (), (), {})
 
 
 def samples_of(

@@ -30,7 +30,6 @@ UNPROVEN = "build id of an object: the capture has none, so the file at its path
 NO_TABLE = "object whose file has no symbol table"
 NO_REFERENCE = "kernel whose symbols cannot be moved to where it ran: the capture has no reference symbol"
 OTHER_KERNEL = "kernel without symbols of its build id on this machine"
-_VDSO = "[vdso]"
 _PAGE = 4096
 
 
@@ -205,9 +204,13 @@ class ObjectNames:
     def _of_vmlinux(self, files: Sequence[Elf]) -> _Object | None:
         assert self.reference is not None
         for one in files:
-            with one.opened() as stream:
-                shift = self._shift(elf_address(one, stream, self.reference[0].encode()))
-                table = elf_symbols(one, stream) if shift is not None else None
+            try:
+                with one.opened() as stream:
+                    shift = self._shift(elf_address(one, stream, self.reference[0].encode()))
+                    table = elf_symbols(one, stream) if shift is not None else None
+            except UnusableError as error:
+                self.losses[f"object whose file is {error}"] += 1
+                continue
             if table is not None and shift is not None:
                 return _Object(table, None, _lines(files), shift)
         return None
@@ -252,5 +255,7 @@ def _in_object(elf: Elf, place: Place, address: int) -> int | None:
     if elf.has_code:
         found = next((one for one in code if one.offset <= offset < one.offset + one.size), None)
         return offset - found.offset + found.address if found else None
-    # A file of debug information has no offsets of its own: the only segment of code is what was mapped.
-    return address - place.start + code[0].address // _PAGE * _PAGE if len(code) == 1 else None
+    # A file of debug information has no offsets of its own: the only segment of code is what was mapped, if whole.
+    if len(code) != 1 or place.end - place.start < code[0].memory:
+        return None
+    return address - place.start + code[0].address // _PAGE * _PAGE

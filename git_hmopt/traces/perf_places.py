@@ -2,21 +2,22 @@
 """Which function an address of a process stood in at some time: mappings, and the symbols that hiperf keeps.
 
 A process's mappings come in epochs: a new one begins where a mapping takes the place of another. An epoch stands on the
-one before it and on what a fork took over, so nothing is copied. An exec forgets nothing: the kernel still works for
-the old program then, and stacks lead back into it. What has no symbol in the capture is named out of files that are
+one before it and on what a fork took over, so little is copied. An exec forgets nothing: the kernel still works for the
+old program then, and stacks lead back into it. What has no symbol in the capture is named out of files that are
 provably the measured objects (`perf_names`), else by the object and the offset in it (`/lib/libc.so+0x1f`).
 """
 
 from __future__ import annotations
 
 import bisect
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from git_hmopt.traces.perf_header import Cursor
-from git_hmopt.traces.tables import UNKNOWN, Frame
+from git_hmopt.traces.tables import UNKNOWN, Frame, unnamed
 
 KERNEL, USER, HYPERVISOR, GUEST_KERNEL, GUEST_USER = 1, 2, 3, 4, 5
 """perf's cpumode: whose addresses these are (PERF_RECORD_MISC_*)."""
@@ -25,9 +26,13 @@ KALLSYMS = "[kernel.kallsyms]"
 UNSYMBOLISED = "frame named by object and offset: no symbol"
 UNMAPPED = "frame outside every mapping"
 TOO_DEEP = "mapping that came too late in a long row of others: earlier samples are read by it too"
+FORGOTTEN = "process of which it is not kept what its parent had mapped: there is too much of it"
 
 _OF_NO_PROCESS = {HYPERVISOR: "[hypervisor]", GUEST_KERNEL: "[guest.kernel]", GUEST_USER: "[guest]"}
+_BUILD_ID = re.compile(r"[0-9a-f]{8,128}")
 _DEEPEST = 64
+_MOST_COPIED = 4_000_000
+"""Mappings, of all processes together, that are put together anew where one epoch stands on too many others."""
 
 
 class Place(NamedTuple):
@@ -73,13 +78,30 @@ class Layer:
         return False
 
     def insert(self, place: Place) -> None:
-        """Add a mapping; those of this layer that it touches go."""
+        """Add a mapping; of those of this layer that it touches what is left and right of it stays."""
         first = bisect.bisect_right(self._starts, place.start)
         if first and self._places[first - 1].end > place.start:
             first -= 1
         last = bisect.bisect_left(self._starts, place.end)
-        self._starts[first:last] = [place.start]
-        self._places[first:last] = [place]
+        touched, laid = self._places[first:last], [place]
+        if touched and touched[0].start < place.start:
+            laid.insert(0, touched[0]._replace(end=place.start))
+        if touched and touched[-1].end > place.end:
+            shift = place.end - touched[-1].start
+            laid.append(touched[-1]._replace(start=place.end, offset=touched[-1].offset + shift))
+        self._starts[first:last] = [one.start for one in laid]
+        self._places[first:last] = laid
+
+    def size(self) -> int:
+        """Return how many mappings this epoch and those below it have."""
+        return len(self._places) + (self.below.size() if self.below is not None else 0)
+
+    def flat(self) -> Layer:
+        """Return an epoch of the same mappings that stands on no other."""
+        flat = self.below.flat() if self.below is not None else Layer()
+        for place in self._places:
+            flat.insert(place)
+        return flat
 
 
 @dataclass
@@ -93,6 +115,8 @@ class AddressSpaces:
     reference: tuple[str, int] | None = None
     """The symbol by which the capture says where the kernel ran, and its address then."""
     lost: Counter[str] = field(default_factory=Counter)
+    room: int = field(default_factory=lambda: _MOST_COPIED)
+    """How many more mappings are put together anew."""
 
     def _now(self, pid: int) -> Layer:
         return self.epochs.setdefault(pid, [(0, Layer())])[-1][1]
@@ -117,8 +141,8 @@ class AddressSpaces:
         if known is not None and known.end >= place.end and _bias(known) == _bias(place):
             return
         if layer.overlaps(place):
-            if layer.depth < _DEEPEST:
-                layer = Layer(layer)
+            if (above := self._above(layer)) is not None:
+                layer = above
                 self.epochs[pid].append((time, layer))
             else:
                 self.lost[TOO_DEEP] += 1
@@ -128,9 +152,19 @@ class AddressSpaces:
         """Let a new process have what its parent has."""
         if parent == child:
             return
-        above = self._now(parent)
-        layer = Layer(above) if above.depth < _DEEPEST else above
+        layer = self._above(self._now(parent))
+        if layer is None:
+            # Never the parent's own: what either maps later would be the other's.
+            self.lost[FORGOTTEN] += 1
+            layer = Layer()
         self.epochs.setdefault(child, []).append((time, layer))
+
+    def _above(self, layer: Layer) -> Layer | None:
+        """Return a new epoch that has what another has; None where that is too much to be put together."""
+        if layer.depth < _DEEPEST:
+            return Layer(layer)
+        self.room -= layer.size()
+        return layer.flat() if self.room >= 0 else None
 
 
 def _bias(place: Place) -> tuple[str, int, str, int]:
@@ -160,7 +194,8 @@ def object_symbols(cursor: Cursor) -> dict[str, ObjectSymbols]:
     found: dict[str, ObjectSymbols] = {}
     for _ in range(cursor.u32()):
         path, _kind, address, offset = cursor.text(), cursor.u32(), cursor.u64(), cursor.u64()
-        build_id = cursor.text().lower()
+        # It becomes a part of paths, so it has to be what it should be.
+        build_id = text if _BUILD_ID.fullmatch(text := cursor.text().lower()) else ""
         rows: list[tuple[int, int, str]] = []
         for _ in range(cursor.u32()):
             start, length = cursor.u64(), cursor.u32()
@@ -209,7 +244,7 @@ class Names:
                 return Frame(name, place.object), None
         if self._elsewhere is not None and (name := self._elsewhere.name(place, mode, address)):
             return Frame(name, place.object), None
-        return Frame(f"{place.object}+0x{offset:x}", place.object), UNSYMBOLISED
+        return unnamed(place.object, offset), UNSYMBOLISED
 
     def _kernel(self, address: int) -> Place | None:
         base = self._spaces.kallsyms

@@ -49,6 +49,8 @@ _OFFSET = re.compile(r"\+0x[0-9a-f]+$")
 _CHUNKS = re.compile(r"Processed \d+ events and lost (\d{1,18}) chunks")
 _LOST = re.compile(r"\s*lost (\d{1,18})")
 _LOOKED_AT = 200
+_MOST_LINES = 100_000
+"""Different ones that are remembered as they were read."""
 
 
 class PerfScript:
@@ -108,12 +110,15 @@ class _Event:
 
     def frame(self, text: str) -> int | None:
         """Return the number of a frame's line, None when it is damaged."""
-        if text not in self.frames:
-            frame = _frame(text)
-            self.frames[text] = None if frame is None else self.rows.intern(frame)
-            if frame is not None and frame.symbol == UNKNOWN:
-                self.unresolved.add(self.rows.intern(frame))
-        return self.frames[text]
+        if text in self.frames:
+            return self.frames[text]
+        frame = _frame(text)
+        index = None if frame is None else self.rows.intern(frame)
+        if index is not None and frame is not None and frame.symbol == UNKNOWN:
+            self.unresolved.add(index)
+        if len(self.frames) < _MOST_LINES:
+            self.frames[text] = index
+        return index
 
     def add(self, record: _Record) -> None:
         """Take a whole record."""
@@ -168,8 +173,9 @@ class _Reader:
             pass
         elif text[0] in "\t " and self.open is not None:  # 3
             self._frame(self.open, text)
-            if self.whole and self.open.stack and not self.open.damaged:
-                self.open.event.lines[raw] = self.open.stack[-1]
+            event = self.open.event
+            if self.whole and self.open.stack and not self.open.damaged and len(event.lines) < _MOST_LINES:
+                event.lines[raw] = self.open.stack[-1]
         else:
             self._header(text)
 

@@ -22,7 +22,7 @@ from git_hmopt.traces.capture import Capture, Losses
 from git_hmopt.traces.mapped import mapped
 from git_hmopt.traces.source import Source
 from git_hmopt.traces.stacks import OUT_OF_RANGE, SampleRows
-from git_hmopt.traces.tables import SAMPLES, UNKNOWN, Frame, Samples, Symbols, TraceFormatError
+from git_hmopt.traces.tables import SAMPLES, UNKNOWN, Frame, Samples, Symbols, TraceFormatError, unnamed
 from git_hmopt.traces.units import unit_of
 
 BAD_MESSAGE = "sample, location, function or mapping that cannot be read"
@@ -135,14 +135,18 @@ class _Contents:
     functions: dict[int, _Function] = field(default_factory=dict)
     lines: int = 0
     """Of all locations, with them and functions and mappings."""
+    _texts: dict[int, str] = field(default_factory=dict)
+    """By index, made once: a long one may be the name of any number of functions."""
 
     def text(self, index: int) -> str:
         """Return a name by its index; empty, and counted, where there is none."""
         if not 0 <= index < len(self.strings) // 2:
             self.losses[NO_NAME] += 1
             return ""
-        begin, end = self.strings[2 * index : 2 * index + 2]
-        return self.content[begin:end].decode(errors="replace")
+        if index not in self._texts:
+            begin, end = self.strings[2 * index : 2 * index + 2]
+            self._texts[index] = self.content[begin:end].decode(errors="replace")
+        return self._texts[index]
 
 
 def _contents(content: mmap, source: Source) -> _Contents:
@@ -342,7 +346,7 @@ class _Tables:
             found.losses[UNSYMBOLISED] += 1
             place = location.address - start + offset
             known = object_ != UNKNOWN and place >= 0
-            yield self.rows.intern(Frame(f"{object_}+0x{place:x}" if known else UNKNOWN, object_))
+            yield self.rows.intern(unnamed(object_, place) if known else Frame(UNKNOWN, object_))
 
     def _labels(self, labels: Sequence[bytes]) -> tuple[int, int]:
         """Return process and thread, -1 where they are not told."""

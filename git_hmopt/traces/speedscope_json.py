@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from git_hmopt.traces.capture import Capture, Losses
-from git_hmopt.traces.documents import json_of
+from git_hmopt.traces.documents import json_of, list_of, mapping_of
 from git_hmopt.traces.source import Source
 from git_hmopt.traces.stacks import SampleRows
 from git_hmopt.traces.tables import UNKNOWN, Frame, Samples, TraceFormatError
@@ -81,13 +81,13 @@ FORMAT = Speedscope()
 
 
 def _tables(source: Source, losses: Losses) -> list[Samples]:
-    document = _mapping(json_of(source))
-    profiles = _list(document.get("profiles"))
+    document = mapping_of(json_of(source))
+    profiles = list_of(document.get("profiles"))
     if not profiles:
         raise TraceFormatError(f"{source.path}: this is no speedscope file: it has no profiles")
-    frames = [_frame(one) for one in _list(_mapping(document.get("shared")).get("frames"))]
+    frames = [_frame(one) for one in list_of(mapping_of(document.get("shared")).get("frames"))]
     tables: dict[str, _Table] = {}
-    for number, one in enumerate(map(_mapping, profiles)):
+    for number, one in enumerate(map(mapping_of, profiles)):
         unit, factor = unit_of(str(one.get("unit", "")))
         table = tables.setdefault(unit, _Table(SampleRows(), Losses(), [], factor, unit == "ns"))
         # Profiles of one unit may count it in different parts: seconds here, milliseconds there.
@@ -112,13 +112,13 @@ def _finished(unit: str, table: _Table, losses: Losses) -> Samples:
 
 
 def _frame(value: object) -> Frame:
-    frame = _mapping(value)
+    frame = mapping_of(value)
     return Frame(str(frame.get("name") or UNKNOWN), str(frame.get("file") or UNKNOWN))
 
 
 def _sampled(profile: Mapping[str, object], frames: Sequence[int], table: _Table) -> None:
     """Add the rows of a profile of stacks, root first, each with its weight."""
-    samples, weights = _list(profile.get("samples")), _list(profile.get("weights"))
+    samples, weights = list_of(profile.get("samples")), list_of(profile.get("weights"))
     at = _start(profile, table)
     for number, sample in enumerate(samples):
         try:
@@ -126,7 +126,7 @@ def _sampled(profile: Mapping[str, object], frames: Sequence[int], table: _Table
         except (IndexError, ValueError):
             table.losses[NO_WEIGHT] += 1
             continue
-        stack = [_index(one, frames) for one in _list(sample)]
+        stack = [_index(one, frames) for one in list_of(sample)]
         if None in stack:
             table.losses[NO_FRAME] += 1
         else:
@@ -154,7 +154,7 @@ def _evented(profile: Mapping[str, object], frames: Sequence[int], table: _Table
 
 
 def _events(profile: Mapping[str, object], frames: Sequence[int], table: _Table) -> Iterator[tuple[str, int, int]]:
-    for event in map(_mapping, _list(profile.get("events"))):
+    for event in map(mapping_of, list_of(profile.get("events"))):
         frame = _index(event.get("frame"), frames)
         if event.get("type") not in ("O", "C") or frame is None:
             table.losses[NO_FRAME] += 1
@@ -178,11 +178,3 @@ def _index(value: object, frames: Sequence[int]) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(frames):
         return frames[value]
     return None
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> Sequence[object]:
-    return value if isinstance(value, list) else ()

@@ -131,8 +131,9 @@ class Finder:
         except UnusableError:
             return False
         if self.files.symfs is not None:
-            # A copy of another machine's files: only what was written into them counts.
-            return found.st_mtime_ns <= self.made_ns
+            # A copy of another machine's files: only what was written into them counts. A link may lead to this one's.
+            inside = elf.path.resolve().is_relative_to(self.files.symfs.resolve())
+            return inside and found.st_mtime_ns <= self.made_ns
         same = mapped.inode in (0, found.st_ino) and self.host in ("", os.uname().nodename)
         # The number of an inode is given again to another file, with another generation.
         same = same and (mapped.generation == generation or 0 in (mapped.generation, generation))

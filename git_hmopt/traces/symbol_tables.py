@@ -19,6 +19,8 @@ from git_hmopt.traces.elf import DAMAGED, DYNSYM, NOBITS, SYMTAB, Elf, Section, 
 
 _MOST_SYMBOLS, _MOST_STRINGS = 192 << 20, 1 << 30
 _MOST_TEXT = 256 << 20
+_LONGEST = 1 << 15
+"""Bytes of a name."""
 _PAGE = 4096
 _MOST_NESTED = 64
 
@@ -116,7 +118,7 @@ class _Raw:
 
     def name(self, row: int) -> bytes:
         at = int(self.symbols["name"][row])
-        end = self.strings.find(b"\0", at)
+        end = self.strings.find(b"\0", at, at + _LONGEST)
         return self.strings[at:end] if end >= 0 else b""
 
 

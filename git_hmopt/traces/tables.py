@@ -34,6 +34,19 @@ class Frame:
         return f"[{self.object.rsplit('/', 1)[-1].strip('[]')}]"
 
 
+_LONGEST_OBJECT = 255
+"""Characters of an object's path in the symbol of a frame: a capture has millions of such frames of one object."""
+
+
+def unnamed(object_: str, offset: int) -> Frame:
+    """Return the frame of an instruction whose function is not known: it is called by its object and the offset there.
+
+    Of a path that is longer than any file's name the end stands in the symbol.
+    """
+    called = object_ if len(object_) <= _LONGEST_OBJECT else "…" + object_[1 - _LONGEST_OBJECT :]
+    return Frame(f"{called}+0x{offset:x}", object_)
+
+
 SAMPLES = pl.Schema(
     {
         "ts_ns": pl.Int64(),

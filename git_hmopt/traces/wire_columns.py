@@ -28,7 +28,9 @@ _PAIRS = (
     (np.uint64(0x000000000FFFFFFF), np.uint64(0x0FFFFFFF00000000), np.uint64(4)),
 )
 """What joins groups of seven bits: those that stay, those that move, and by how much."""
-_ONE, _SEVEN, _EIGHT = np.uint64(1), np.uint64(7), 8
+_MOST_FIELDS = 1000
+"""Of a message; an event has a dozen. A step costs the same for one message as for thousands."""
+_ONE, _SEVEN = np.uint64(1), np.uint64(7)
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,16 @@ class Block:
 
 
 def walk(block: Block, begin: Places, end: Places, bad: Mask) -> Iterator[Step]:
-    """Yield the fields of messages in step; those that are no message are marked in `bad`, and end there."""
+    """Yield the fields of messages in step; those that are no message are marked in `bad`, and end there.
+
+    So are those of more fields than a message of the kernel could have.
+    """
     row = np.flatnonzero(begin < end)
     at = begin[row]
     with np.errstate(over="ignore"):
-        while len(row):
+        for _ in range(_MOST_FIELDS):
+            if not len(row):
+                return
             stop = end[row]
             key, at, fine = block.varint(at, stop)
             kind = (key & _SEVEN).astype(np.int64)
@@ -124,6 +131,7 @@ def walk(block: Block, begin: Places, end: Places, bad: Mask) -> Iterator[Step]:
             yield Step(row, number, value, after, at, is_bytes)
             more = at < end[row]
             row, at = row[more], at[more]
+    bad[row] = True
 
 
 def _fixed(

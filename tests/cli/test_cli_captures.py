@@ -656,7 +656,42 @@ def test_what_captures_have_is_counted(project: Project) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "  30 events of 2 names, 100..100.0921 s (0.0921 s)" in done.stdout
     assert re.search(r"^  \d+ KPIs, \d+ unknown$", done.stdout, re.MULTILINE)
+    assert "  4 weighted stacks of folded, 100 samples, at times that are unknown" in done.stdout
     assert "0 of 4 hot functions are in the graph, 2 in text alone, 2 in neither" in done.stdout
+
+
+def test_what_the_source_has_is_counted_though_debug_information_has_it_too(project: Project) -> None:
+    folded = write(project, "s.folded", FOLDED)
+    symbols = write(project, "s.symbols", "hmopt-symbols 1\nstep\tlib/step.c\t7\ncrc32c_update\tlib/crc.c\t1\n")
+    join = answered(project, "analyze", "--runtime", folded, symbols)["join"]
+    # The text of the source has crc32c_update and main; of step only the table of symbols knows.
+    assert (join["hot"], join["in_text"], join["in_debug_information"]) == (4, 2, 1)
+    assert "1 in debug information alone" in project.hmopt("analyze", "--runtime", folded, symbols).stdout
+
+
+CALLGRIND = (
+    "events: Ir\nfl={root}/lib/crc.c\nfn=crc32c_update\n7 90\nfl=/usr/src/libc/string/memcpy.c\nfn=memcpy\n1 10\n"
+)
+
+
+def test_files_of_the_repository_are_told_as_they_are_called_there(project: Project) -> None:
+    profile = write(project, "callgrind.out", CALLGRIND.format(root=project.root))
+    (found,) = answered(project, "hotspots", profile)["hotspots"]
+    assert [one["place"]["file"] for one in found["spots"]] == ["lib/crc.c", "/usr/src/libc/string/memcpy.c"]
+
+
+def test_a_long_path_is_shown_by_its_end(project: Project) -> None:
+    profile = write(project, "callgrind.out", CALLGRIND.format(root="/srv/" + "deep/" * 40))
+    shown = project.hmopt("hotspots", profile).stdout
+    assert re.search(r" …[a-z/]+/lib/crc\.c:7 ", shown)
+    assert max(map(len, shown.splitlines()[1:])) <= 100
+
+
+def test_what_is_unknown_fits_a_terminal_and_no_table_is_drawn_of_nothing(project: Project) -> None:
+    markers = write(project, "m.ftrace", "# tracer: nop\n#\n a-7 [000] .... 1.000000: tracing_mark_write: B|7|x\n")
+    shown = project.hmopt("kpis", markers).stdout
+    assert "  no KPI is told by it\n  unknown: clock_offset, " in shown
+    assert "rule" not in shown and max(map(len, shown.splitlines()[1:])) <= 100
 
 
 def test_hot_functions_join_with_the_structure_of_a_build(tmp_path: Path) -> None:

@@ -98,14 +98,17 @@ class PerfWriter:
         body = self.pack("i", -1) + bytes.fromhex(build_id).ljust(24, b"\0") + name
         return self.pack("IHH", 67, misc, 8 + len(body)) + body
 
-    def files_symbol(self, objects: Iterable[tuple[str, int, int, Sequence[tuple[int, int, str]]]]) -> bytes:
+    def files_symbol(
+        self, objects: Iterable[tuple[str, int, int, Sequence[tuple[int, int, str]]]], *, build_id: str = ""
+    ) -> bytes:
         """Return hiperf's FILES_SYMBOL of (path, text address, text offset, symbols (address, size, name))."""
         listed = list(objects)
         found = self.pack("I", len(listed))
         for path, address, offset, symbols in listed:
             found += (
-                self.text(path) + self.pack("IQQ", 2, address, offset) + self.text("") + self.pack("I", len(symbols))
-            )
+                self.text(path) + self.pack("IQQ", 2, address, offset) + self.text(build_id)
+                + self.pack("I", len(symbols))
+            )  # fmt: skip
             for start, size, name in symbols:
                 found += self.pack("QI", start, size) + self.text(name)
         return found

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,47 @@ def test_what_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
             patch.setattr(gecko_json, name, most)
             with pytest.raises(TraceFormatError, match=f"more than {message}"):
                 read(tmp_path, processed({**every, **chain}))
+
+
+@pytest.mark.parametrize(
+    ("location", "frame"),
+    [
+        ("main (in /bin/app)", Frame("main", "/bin/app")),
+        ("main (in /bin/app) + 12", Frame("main", "/bin/app")),
+        ("a (in b) (in libfoo (1).so)", Frame("a (in b)", "libfoo (1).so")),
+        ("main (in /bin/app) + x", Frame("main (in /bin/app) + x")),
+        ("main (in )", Frame("main (in )")),
+        (" (in" * 100_000, Frame(" (in" * 100_000)),
+    ],
+)
+def test_a_text_names_function_and_library(location: str, frame: Frame, tmp_path: Path) -> None:
+    document = copy.deepcopy(ROWS)
+    document["threads"][0]["stringTable"][0] = location
+    ((table,), _) = read(tmp_path, document)
+    assert frame in table.frames
+
+
+def test_a_long_path_is_not_copied_for_each_of_its_frames(tmp_path: Path) -> None:
+    count, long = 500, "/x" * (1 << 19)
+    profile = processed(
+        {
+            **thread(stack=list(range(count)), time=list(range(count))),
+            "stackTable": columns(frame=list(range(count)), prefix=[None] * count),
+            "frameTable": columns(func=list(range(count))),
+            "funcTable": columns(name=list(range(count)), resource=[0] * count),
+            "resourceTable": columns(lib=[0], name=[0]),
+            "stringArray": [f"0x{one:x}" for one in range(count)],
+        }
+    )
+    profile["libs"] = [{"path": long}]
+    tracemalloc.start()
+    try:
+        ((table,), losses) = read(tmp_path, profile)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 60 << 20
+    assert (len(table), losses[gecko_json.UNSYMBOLISED]) == (count, count)
 
 
 def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,6 +98,21 @@ def test_what_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
             patch.setattr(hiperf_proto, name, most)
             with pytest.raises(TraceFormatError, match=message):
                 read(tmp_path, WHOLE)
+
+
+def test_a_long_name_is_not_copied_for_each_of_its_frames(tmp_path: Path) -> None:
+    long = "x" * (1 << 20)
+    bare = [sample(8, one, 1, frame(0, -1, one)) for one in range(500)]
+    named = [sample(8, one, 1, frame(0, 0, one)) for one in range(500)]
+    tracemalloc.start()
+    try:
+        ((table, *_), _) = read(tmp_path, report(*bare, *named, INFO, file(0, long, long)))
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 60 << 20
+    assert len(table) == 1000
+    assert Frame(f"…{'x' * 254}+0x1f3", long) in table.frames and Frame(long, long) in table.frames
 
 
 def test_what_points_nowhere_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,13 +20,14 @@ from git_hmopt.traces import (
     htrace,
     htrace_ftrace,
     htrace_plugins,
+    perf_data,
     protobuf,
     ring_buffer,
 )
 from git_hmopt.traces.capture import EVENTS
 from git_hmopt.traces.source import Source
 from git_hmopt.traces.tables import TraceFormatError
-from tests.traces.captures import captured
+from tests.traces.captures import captured, samples_of
 from tests.traces.htrace_bytes import (
     BOOT,
     MONOTONIC,
@@ -187,14 +188,32 @@ def test_logs_and_samples_of_other_plugins_are_events_on_the_boot_clock(tmp_path
 PERF = b"PERFILE2" + bytes(range(200))
 
 
+def embedded(path: Path) -> bytes | None:
+    with htrace.embedded_profile(Source(path)) as stream:
+        return None if stream is None else stream.read()
+
+
 def test_the_profile_inside_is_handed_on(tmp_path: Path) -> None:
     path = tmp_path / "a.htrace"
     path.write_bytes(section(packet("process-plugin", b"")) + section(PERF, kind=1))
-    assert htrace.embedded_perf_data(Source(path)) == PERF
+    assert embedded(path) == PERF
     path.write_bytes(section(packet("hiperf-plugin", PERF[:50]) + packet("hiperf-plugin", PERF[50:])))
-    assert htrace.embedded_perf_data(Source(path)) == PERF
+    assert embedded(path) == PERF
     path.write_bytes(section(packet("process-plugin", b"")))
-    assert htrace.embedded_perf_data(Source(path)) is None
+    assert embedded(path) is None
+
+
+def test_the_profile_inside_has_its_samples(tmp_path: Path) -> None:
+    profile = captured("hiperf_fp.compress.data")
+    path = tmp_path / "a.htrace"
+    path.write_bytes(section(packet("process-plugin", b"")) + section(profile.read_bytes(), kind=1))
+    own, theirs = (samples_of(form, one) for form, one in ((htrace.FORMAT, path), (perf_data.FORMAT, profile)))
+    assert own == theirs
+    assert len(own[0][0]) == 25
+    path.write_bytes(section(packet("process-plugin", b"")))
+    assert samples_of(htrace.FORMAT, path) == ([], Counter())
+    path.write_bytes(section(PERF, kind=1))
+    assert samples_of(htrace.FORMAT, path) == ([], Counter({htrace.BAD_PROFILE: 1}))
 
 
 def test_a_capture_of_a_device_holds_the_sections_of_its_tasks() -> None:
@@ -288,9 +307,10 @@ def test_damaged_captures_yield_events_or_one_error(tmp_path: Path, data: st.Dat
         content[at : at + len(piece)] = piece
     try:
         frame, losses = _read(bytes(content), tmp_path / "damaged")
-        embedded = htrace.embedded_perf_data(Source(tmp_path / "damaged"))
+        profile = embedded(tmp_path / "damaged")
+        samples_of(htrace.FORMAT, tmp_path / "damaged")
     except TraceFormatError:
         return
     assert len(frame) <= len(content)
     assert all(count > 0 for count in losses.values())
-    assert embedded is None or len(embedded) <= len(content)
+    assert profile is None or len(profile) <= len(content)

@@ -99,6 +99,66 @@ def test_a_mapping_that_takes_the_place_of_another_counts_from_its_time_on() -> 
     assert [stack[0] for stack in stacks(table)] == [f"/lib/{name}.so+0x4" for name in ("one", "two", "three", "two")]
 
 
+def generations(count: int) -> PerfWriter:
+    """Return a row of processes, each forked by the one before it, and each with a library of its own."""
+    writer = PerfWriter()
+    writer.mmap(1, 0x400000, 0x1000, 0, PROGRAM, time=1)
+    for pid in range(1, count):
+        writer.mmap(pid, 0x500000, 0x1000, 0, f"/lib/{pid}.so", time=2 * pid)
+        writer.fork(pid, pid + 1, time=2 * pid + 1)
+    return writer
+
+
+def test_in_a_long_row_of_forks_each_process_has_its_own_mappings_and_those_before_it() -> None:
+    count = 300
+    writer = generations(count)
+    for pid in range(1, count):
+        writer.sample(10_000 + pid, pid, [USER_CONTEXT, 0x400004, 0x500004])
+    (table,), losses = read(writer.file())
+    assert stacks(table) == [[f"/lib/{pid}.so+0x4", f"{PROGRAM}+0x4"] for pid in range(1, count)]
+    assert set(losses) == {UNSYMBOLISED}
+
+
+def test_a_mapping_that_changes_often_is_read_as_it_was_at_each_time() -> None:
+    writer = PerfWriter()
+    writer.mmap(7, 0x400000, 0x3000, 0, PROGRAM, time=1)
+    for number in range(1, 300):
+        writer.mmap(7, 0x401000, 0x1000, 0, f"/lib/{number}.so", time=10 * number)
+        writer.sample(10 * number + 5, 7, [USER_CONTEXT, 0x401004, 0x402004, 0x400004])
+    (table,), losses = read(writer.file())
+    beside = [f"{PROGRAM}+0x4", f"{PROGRAM}+0x2004"]
+    assert stacks(table) == [[*beside, f"/lib/{number}.so+0x4"] for number in range(1, 300)]
+    assert set(losses) == {UNSYMBOLISED}
+
+
+def test_mappings_beyond_all_bounds_are_forgotten_and_never_those_of_another_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(perf_places, "_MOST_COPIED", 0)
+    count = 70
+    writer = generations(count)
+    for pid in range(1, count):
+        writer.sample(10_000 + pid, pid, [USER_CONTEXT, 0x500004])
+    (table,), losses = read(writer.file())
+    assert stacks(table) == [[f"/lib/{pid}.so+0x4"] for pid in range(1, count)]
+    assert losses[perf_places.FORGOTTEN] > 0
+
+
+def test_a_long_path_is_not_copied_for_each_of_its_frames() -> None:
+    writer = PerfWriter()
+    writer.mmap(7, 0x400000, 0x100000, 0, "/" + "x" * 60_000)
+    for number in range(2000):
+        writer.sample(number, 7, [USER_CONTEXT, 0x400000 + number])
+    tracemalloc.start()
+    try:
+        (table,), _ = read(writer.file())
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 30 << 20
+    assert (len(table), len(table.frames)) == (2000, 2000)
+
+
 def test_hiperf_symbols_are_found_by_the_address_in_the_object() -> None:
     writer = PerfWriter()
     writer.mmap(7, 0x400000, 0x1000, 0x3000, LIBRARY)

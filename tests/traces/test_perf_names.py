@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections import Counter
 from pathlib import Path
@@ -190,6 +191,28 @@ def test_a_path_that_leads_elsewhere_is_not_followed(program: Path, mapped: str)
         assert named(path, SymbolFiles(symfs=program.parent / "root"))[0] == f"{mapped}+0x1010"
 
 
+def test_a_build_id_that_is_none_leads_to_no_file(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    opened: list[Path] = []
+
+    class Watched(symbol_files.Finder):
+        def elf(self, path: Path) -> elf.Elf | str:
+            opened.append(path)
+            return super().elf(path)
+
+    writer = PerfWriter(events=((1, 0),))
+    writer.mmap(7, BASE, 0x1000, 0x1000, "/gone")
+    writer.sample(1, 7, [USER_CONTEXT, BASE + 16])
+    writer.features[192] = writer.files_symbol([("/gone", 0, 0, ())], build_id="../../../../../../x")
+    with io.BytesIO(writer.file()) as stream:
+        perf_data.samples_of(stream, Counter(), Watched(SymbolFiles(symfs=root), 0))
+    assert not [path for path in opened if ".." in path.parts]
+    writer.features[192] = writer.files_symbol([("/gone", 0, 0, ())], build_id=BUILD_ID.upper())
+    with io.BytesIO(writer.file()) as stream:
+        perf_data.samples_of(stream, Counter(), Watched(SymbolFiles(symfs=root), 0))
+    assert root / f"usr/lib/debug/.build-id/{BUILD_ID[:2]}/{BUILD_ID[2:]}.debug" in opened
+
+
 # -- without a build id ---------------------------------------------------------------------------------------------
 
 
@@ -208,6 +231,19 @@ def test_a_file_that_was_touched_since_is_refused(program: Path) -> None:
             os.utime(program, (0, 0))
         os.utime(path, (0, program.stat().st_ctime - 1))
         assert_refused(path, symbol_files.NOT_THE_SAME)
+
+
+def test_a_link_from_another_root_to_this_machines_file_is_refused(program: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "usr/bin").mkdir(parents=True)
+    (root / "usr/bin/real").write_bytes(NAMED.file())
+    (root / "usr/bin/work").symlink_to("real")
+    program.write_bytes(NAMED.file())
+    (root / "usr/bin/host").symlink_to(program)
+    there = SymbolFiles(symfs=root)
+    assert named(capture(program, mapped="/usr/bin/work", build_id=None), there)[0] == "work"
+    path = capture(program, mapped="/usr/bin/host", build_id=None)
+    assert_refused(path, symbol_files.NOT_THE_SAME, there, mapped="/usr/bin/host")
 
 
 def test_another_inode_is_refused(program: Path) -> None:
@@ -307,6 +343,16 @@ def test_a_vmlinux_that_is_given_counts_by_its_build_id(tmp_path: Path) -> None:
     symbol, losses = named(path, given)
     assert symbol == "[kernel.kallsyms]+0x110"
     assert losses[symbol_files.WRONG_BUILD_ID] == 1
+
+
+def test_a_vmlinux_that_is_damaged_hides_no_other_symbols(tmp_path: Path) -> None:
+    path = kernel(tmp_path / "perf.data")
+    damaged = ElfWriter(VMLINUX.symbols, address=TEXT, kind=2, section_patches={(".strtab", 4): 1 << 40})
+    (tmp_path / "vmlinux").write_bytes(damaged.file())
+    (tmp_path / "System.map").write_text(SYSTEM_MAP)
+    given = SymbolFiles(given=(tmp_path / "vmlinux", tmp_path / "System.map"))
+    symbol, losses = named(path, given)
+    assert (symbol, losses[f"object whose file is {elf.DAMAGED}"]) == ("schedule", 1)
 
 
 @pytest.mark.parametrize("build_id", [BUILD_ID, None])

@@ -127,6 +127,14 @@ def test_what_is_not_understood_is_counted_by_reason(text: str, reason: str, cou
     assert set(map(tuple, stacks(table))) == {("main", "middle", "leaf.constprop.0")}
 
 
+def test_lines_that_are_not_remembered_are_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = captured("flamegraph_perf-cycles-instructions-01.txt").read_text()
+    expected = parse(text)
+    monkeypatch.setattr(perf_script, "_MOST_LINES", 2)
+    found = parse(text)
+    assert (stacks(found), found.weight, found.skipped) == (stacks(expected), expected.weight, expected.skipped)
+
+
 def test_an_empty_capture_is_an_empty_table() -> None:
     table = parse("")
     assert (len(table), table.unit, table.skipped) == (0, "samples", {perf_script.EMPTY: 1})

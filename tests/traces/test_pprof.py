@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -117,6 +118,27 @@ def test_what_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
             patch.setattr(pprof, name, most)
             with pytest.raises(TraceFormatError, match=message):
                 read(tmp_path, WHOLE)
+
+
+def test_a_long_name_is_not_copied_for_each_of_its_frames(tmp_path: Path) -> None:
+    long = "x" * (1 << 20)
+    strings = (nested(6, one.encode()) for one in ("", "samples", "count", long))
+    functions = (nested(5, number(1, one), number(2, 3)) for one in range(1, 500))
+    named = (nested(4, number(1, one), number(2, 1), nested(4, number(1, one))) for one in range(1, 500))
+    bare = (nested(4, number(1, one), number(2, 1), number(3, 0x1000 + one)) for one in range(500, 1000))
+    content = b"".join((
+        nested(1, number(1, 1), number(2, 2)), nested(3, number(1, 1), number(2, 0x1000), number(5, 3)),
+        *strings, *functions, *named, *bare, *(sample([one], [1]) for one in range(1, 1000)),
+    ))  # fmt: skip
+    tracemalloc.start()
+    try:
+        ((table,), losses) = read(tmp_path, content)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 60 << 20
+    assert (len(table), losses[pprof.UNSYMBOLISED]) == (999, 500)
+    assert Frame(f"…{'x' * 254}+0x1f5", long) in table.frames and Frame(long, long) in table.frames
 
 
 def test_a_bomb_is_refused(tmp_path: Path) -> None:

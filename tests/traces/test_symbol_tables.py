@@ -125,6 +125,14 @@ def test_absurd_sizes_are_refused(tmp_path: Path, section: str, word: int, value
         table_of(path)
 
 
+def test_a_name_beyond_all_bounds_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "object"
+    path.write_bytes(ElfWriter([Symbol("x" * (1 << 15), AT, 8), Symbol("two", AT + 8, 8)]).file())
+    table = table_of(path)
+    assert table is not None
+    assert [table.find(AT + 1), table.find(AT + 9)] == [("", AT), ("two", AT + 8)]
+
+
 def test_a_number_of_sections_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
     data = bytearray(ElfWriter([Symbol("one", AT, 8)], section_patches={("", SIZE): 1 << 60}).file())
     # No number in the head: then the first section's size is it.

@@ -66,6 +66,14 @@ def test_a_message_that_is_none_ends_there() -> None:
     assert (rows, bad.tolist()) == ([[0]], [False, True, True, True, True])
 
 
+def test_a_message_of_more_fields_than_any_has_is_none() -> None:
+    counts = (3, 1000, 1001, 100_000)
+    end = np.cumsum([2 * count for count in counts]).astype(np.int64)
+    begin, bad = end - np.array([2 * count for count in counts]), np.zeros(len(counts), np.bool_)
+    steps = sum(1 for _ in walk(Block(number(1, 5) * sum(counts)), begin, end, bad))
+    assert (steps, bad.tolist()) == (1000, [False, False, True, True])
+
+
 def test_no_message_has_no_fields() -> None:
     nothing = np.empty(0, np.int64)
     found = fields_of(Block(b""), nothing, nothing, WANTED, np.empty(0, np.bool_))
