@@ -204,8 +204,7 @@ class _Fold:
         self.status, self.reason = data.text("status"), data.maybe_text("reason")
 
     def _floor(self, step: _Step, data: Fields) -> None:
-        floor = data.inner("floor")
-        self.floor = FloorFacts(floor.decimal("value"), floor.texts("sources"))
+        self.floor = facts.read_floor(data)
 
     def _decision(self, step: _Step, data: Fields) -> None:
         step.decision = data.text_map("decision")
