@@ -49,7 +49,7 @@ FILES = sorted(GOLDEN.glob("*.json"))
 
 
 def kind_of(path: Path) -> type[Record]:
-    """Return the record a golden file holds, by its name `<kind>-v<version>.json`; `-with-` names what came to it later."""
+    """Return the record a golden file holds, by its name `<kind>-v<version>[-with-what came later].json`."""
     return KINDS[path.stem.rsplit("-v", 1)[0]]
 
 
