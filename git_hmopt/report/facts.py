@@ -79,6 +79,20 @@ class KpiFacts:
 
 
 @dataclass(frozen=True)
+class WindowFacts:
+    """When a frame was late in a capture, by the capture's clock."""
+
+    capture: str
+    """sha256 of the capture."""
+    name: str
+    start_ns: int
+    end_ns: int
+    late_ns: int
+    who: str
+    rule: str
+
+
+@dataclass(frozen=True)
 class HotspotFacts:
     """A ranked symbol."""
 
@@ -290,6 +304,22 @@ def read_kpi(data: Fields) -> KpiFacts:
         value=data.decimal("value"),
         unit=data.text("unit"),
         n=data.whole("n"),
+    )
+
+
+def read_windows(data: Fields) -> tuple[WindowFacts, ...]:
+    """Read the late frames of a capture's record; MalformedError names the key that is wrong."""
+    return tuple(
+        WindowFacts(
+            capture=data.text("capture"),
+            name=data.text("name"),
+            start_ns=one.whole("start_ns"),
+            end_ns=one.whole("end_ns"),
+            late_ns=one.whole("late_ns"),
+            who=one.text("who"),
+            rule=one.text("rule"),
+        )
+        for one in data.many("windows")
     )
 
 
