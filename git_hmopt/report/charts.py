@@ -51,12 +51,11 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Row:
-    """An interval with its estimate and the points it stands on, all as ratios minus one."""
+    """Points, and the interval with its estimate that stands on them, if any: all as ratios minus one."""
 
     label: str
-    estimate: float
-    low: float
-    high: float
+    estimate: tuple[float, float, float] | None
+    """With the ends of its interval: low, itself, high."""
     points: tuple[float, ...]
     tone: Tone
 
@@ -89,27 +88,30 @@ def intervals(rows: Sequence[Row], floor: float | None, *, ident: str, told: str
         for number, row in enumerate(rows):
             color, place = _TONES[row.tone], -float(number)
             axes.plot(
-                [100 * point for point in row.points], [place - 0.3] * len(row.points), "o",
+                [100 * point for point in row.points], [place - (0.3 if row.estimate else 0)] * len(row.points), "o",
                 markersize=3.2, markerfacecolor="none", markeredgecolor=color, markeredgewidth=0.7, alpha=0.75,
             )  # fmt: skip
-            axes.plot([100 * row.low, 100 * row.high], [place, place], "-", color=color, linewidth=2.2)
-            axes.plot([100 * row.estimate], [place], "D", color=color, markersize=4.5)
+            if row.estimate:
+                low, middle, high = (100 * value for value in row.estimate)
+                axes.plot([low, high], [place, place], "-", color=color, linewidth=2.2)
+                axes.plot([middle], [place], "D", color=color, markersize=4.5)
         axes.set_yticks([-float(number) for number in range(len(rows))], [row.label for row in rows])
         axes.set_ylim(-len(rows) + 0.4, 0.5)
+        axes.locator_params(axis="x", nbins=6)
         axes.set_xlabel("change, %")
 
     return _drawn(draw, height, ident=ident, told=told)
 
 
 def strips(layouts: Sequence[Readings], unit: str, *, ident: str, told: str) -> str:
-    """Return every reading of A and B, a layout beside the other; a bar marks each median."""
+    """Return every reading of A (rings) and B (triangles), a layout beside the other; a bar marks each median."""
 
     def draw(axes: Axes) -> None:
-        for side, name, color, marker in ((-0.17, "A", _A, "o"), (0.17, "B", _B, "^")):
-            values = [one.a if name == "A" else one.b for one in layouts]
+        sides = ((-0.17, [one.a for one in layouts], _A, "o"), (0.17, [one.b for one in layouts], _B, "^"))
+        for side, values, color, marker in sides:
             across = [number + side for number, some in enumerate(values, start=1) for _ in some]
             axes.plot(
-                across, [value for some in values for value in some], marker, label=name,
+                across, [value for some in values for value in some], marker,
                 markersize=3, markerfacecolor="none", markeredgecolor=color, markeredgewidth=0.7,
             )  # fmt: skip
             known = [(number + side, _median(some)) for number, some in enumerate(values, start=1) if some]
@@ -117,12 +119,13 @@ def strips(layouts: Sequence[Readings], unit: str, *, ident: str, told: str) -> 
                 [middle for _, middle in known], [x - 0.13 for x, _ in known], [x + 0.13 for x, _ in known],
                 colors=color, linewidth=2,
             )  # fmt: skip
-        axes.set_xticks(range(1, len(layouts) + 1))
+        # Each tick costs as much as fifty readings.
+        axes.set_xticks(range(1, len(layouts) + 1, 1 + len(layouts) // 9))
+        axes.locator_params(axis="y", nbins=4)
         axes.set_xlabel("layout")
         axes.set_ylabel(unit)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=2, frameon=False, handletextpad=0.1)
 
-    return _drawn(draw, 2.4, ident=ident, told=told)
+    return _drawn(draw, 2.2, ident=ident, told=told)
 
 
 def _median(values: Sequence[float]) -> float:
@@ -144,8 +147,7 @@ def _drawn(draw: Any, height: float, *, ident: str, told: str) -> str:
         warnings.simplefilter("ignore")
         figure = library.figure.Figure(figsize=(_WIDTH, height))
         figure.patch.set_alpha(0)
-        top = 1 - 0.28 / height if height > 2 else 1 - 0.08 / height
-        axes = figure.add_axes((0.11, 0.42 / height, 0.87, top - 0.42 / height))
+        axes = figure.add_axes((0.11, 0.42 / height, 0.87, 1 - 0.5 / height))
         axes.patch.set_alpha(0)
         draw(axes)
         text = io.StringIO()
@@ -159,11 +161,22 @@ def _of_the_page(svg: str, ident: str, told: str) -> str:
     svg = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", svg)
     for stand_in, variable in _VARIABLES.items():
         svg = svg.replace(stand_in, variable)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r'\bid="', f'id="{ident}-', svg)
-    svg = re.sub(r"(href=\"|url\()#", rf"\1#{ident}-", svg)
+    svg = re.sub(r"(?:xlink:)?href=\"#", f'href="#{ident}-', svg).replace("url(#", f"url(#{ident}-")
+    # A marker has its line in its definition; of hundreds of uses each would say it again.
+    svg = re.sub(r'(<use [^>]*)style="([^"]*)"', _filled, svg)
+    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)
+    svg = re.sub(r"\n\s*", " ", svg).replace("> <", "><")
     box = re.search(r'viewBox="([^"]*)"', svg)
     head = f'<svg class="chart" role="img" aria-label="{escape(told)}" viewBox="{box[1] if box else ""}" {_SPACES}>'
     return head + svg.partition(">")[2].strip()
 
 
-_SPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+def _filled(use: re.Match[str]) -> str:
+    """Return a marker's use with its filling alone."""
+    fill = re.search(r"\bfill: ([^;]*)", use[2])
+    return f'{use[1]}fill="{fill[1] if fill else "none"}"'
+
+
+_SPACES = 'xmlns="http://www.w3.org/2000/svg"'

@@ -8,6 +8,7 @@ the file forbids it to load anything.
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -168,28 +169,34 @@ def _nodes(root: _Node) -> Iterator[_Node]:
         pending += node.children.values()
 
 
+def _share(node: _Node, root: _Node) -> float:
+    """Return how wide a frame is on the side where it is wider, 0..1."""
+    return max(node.before / (root.before or 1), node.after / (root.after or 1))
+
+
 def _growth(node: _Node, root: _Node) -> float:
     """Return how much a frame grew, as a share of all that after cost."""
     return (node.after - node.before) / (root.after or 1)
 
 
-def _placed(root: _Node, narrowest: int = _NARROWEST) -> Iterator[_Box]:
-    """Yield every frame of at least one part of `narrowest` on one side, parents before children."""
+def _placed(root: _Node, least: float = 1 / _NARROWEST) -> Iterator[_Box]:
+    """Yield every frame whose share of one side is at least `least`, parents before children."""
     pending = [_Box(root, 0, 0)]
     while pending:
         box = pending.pop()
         yield box
         before, after = box.before_x, box.after_x
         for child in box.node.children.values():
-            if max(child.before / (root.before or 1), child.after / (root.after or 1)) * narrowest >= 1:
+            if _share(child, root) >= least:
                 pending.append(_Box(child, before, after))
             before, after = before + child.before, after + child.after
 
 
 def _part(root: _Node, page: _Page) -> Part:
-    narrowest = _NARROWEST
-    while len(boxes := list(_placed(root, narrowest))) > _MOST:
-        narrowest //= 2
+    # No frame is wider than what it stands on, so the widest ones are whole stacks from below.
+    shares = sorted((_share(node, root) for node in _nodes(root)), reverse=True)
+    least = math.nextafter(shares[_MOST], 2) if len(shares) > _MOST else 0.0
+    boxes = list(_placed(root, max(least, 1 / _NARROWEST)))
     for box in boxes:
         box.node.name = fit(box.node.name, _LONGEST)
     return Part("\n".join(_graph(root, page, boxes)), (*page.facts, *_missing(root, boxes)))

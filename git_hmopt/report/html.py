@@ -96,6 +96,7 @@ def html_report(story: RunStory, read: Read, flames: Flames) -> str:
         "timeline": _timeline(story),
         "kpis": [one for one in story.kpis if one.of == "all"],
         "claims": [_shown_claim(claim, story, artifacts) for claim in _claims(story)],
+        "nulls": _nulls(story),
         "exact": list(_exact(story)),
         "flames": _flames(flames),
         "flames_missing": flames.missing,
@@ -260,8 +261,8 @@ def _verdict_tone(one: Iteration) -> charts.Tone:
 
 
 def _row(label: str, delta: DeltaFacts | NullFacts, tone: charts.Tone) -> charts.Row:
-    values = (float(delta.estimate), float(delta.low), float(delta.high))
-    return charts.Row(label, *values, tuple(map(float, delta.ratios)), tone)
+    middle = (float(delta.low), float(delta.estimate), float(delta.high))
+    return charts.Row(label, middle, tuple(map(float, delta.ratios)), tone)
 
 
 # -- distributions --------------------------------------------------------------------------------------------------
@@ -298,25 +299,33 @@ def _exact(story: RunStory) -> Iterator[tuple[str, DeltaFacts]]:
 def _shown_claim(claim: _Claim, story: RunStory, artifacts: _Artifacts) -> dict[str, Any]:
     delta = claim.delta
     nulls = story.floor.nulls if story.floor and delta.floor is not None else ()
-    labels = _null_labels(nulls)
-    rows = [_row("B / A", delta, claim.tone)]
-    rows += [_row(label, null, "null") for label, null in zip(labels, nulls, strict=True)]
+    points = tuple(float(ratio) for null in nulls for ratio in null.ratios)
+    rows = [_row("B / A", delta, claim.tone), *([charts.Row("nothing", None, points, "null")] if points else [])]
     readings, missing = _readings(claim, artifacts)
     scale = _scale(claim.unit, max((value for one in readings for value in (*one.a, *one.b)), default=0))
     floor = None if delta.floor is None else float(delta.floor)
-    told = (
-        f"{wording.at_confidence(delta)} over {wording.how_measured(delta)}, with {len(nulls)} comparisons of nothing"
-    )
+    told = f"{wording.at_confidence(delta)} over {wording.how_measured(delta)}; points of nothing: {len(points)}"
     return {
         "title": claim.title,
         "delta": delta,
         "missing": missing,
-        "nulls": list(zip(labels, nulls, strict=True)),
-        "chart": Markup(charts.intervals(rows, floor, ident=f"claim-{claim.ident}", told=told)),
+        "chart": Markup(charts.intervals(rows, floor, ident=f"c{claim.ident}", told=told)),
         "strips": Markup(_strips(claim, scale, readings) if readings else ""),
         "scale": scale,
         "layouts": [_layout(one) for one in readings],
     }
+
+
+def _nulls(story: RunStory) -> dict[str, Any]:
+    """Return what comparing nothing with nothing gave on the run's host."""
+    nulls = story.floor.nulls if story.floor else ()
+    labels = _null_labels(nulls)
+    chart = ""
+    if story.floor and nulls:
+        rows = [_row(label, null, "null") for label, null in zip(labels, nulls, strict=True)]
+        told = f"{len(nulls)} comparisons of nothing with nothing; the table below has the numbers"
+        chart = charts.intervals(rows, float(story.floor.value), ident="nulls", told=told)
+    return {"rows": list(zip(labels, nulls, strict=True)), "chart": Markup(chart)}
 
 
 def _null_labels(nulls: Sequence[NullFacts]) -> list[str]:
@@ -363,7 +372,7 @@ def _strips(claim: _Claim, scale: _Scale, readings: Sequence[_Reading]) -> str:
     told = f"{n} readings of A and B over {len(readings)} layouts; the table below has their medians"
     # A unit of the run's own is a text from outside: the page has it, the chart does not.
     unit = scale.unit if claim.unit == "ns" else "value"
-    return charts.strips(several, unit, ident=f"strips-{claim.ident}", told=told)
+    return charts.strips(several, unit, ident=f"s{claim.ident}", told=told)
 
 
 def _layout(one: _Reading) -> dict[str, Any]:

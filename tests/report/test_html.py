@@ -164,7 +164,7 @@ def test_what_is_here_is_shown() -> None:
     assert claims.count("Between layouts 1.1 % (standard deviation), between boots 1.7 %; noise floor 0.40 %") == 4
     assert "Best against base, measured afresh: time -25.0 %" in claims and "medians of 6 layouts" in claims
     assert claims.count("medians of 4 layouts") == 3 and "not stored" in claims and "base against base" in claims
-    assert page.count('class="chart"') == 9
+    assert page.count('class="chart"') == 10
     patches = text_of(page, "patches")
     assert "new(x); /* <script> */" in patches and page.count('class="gi"') >= 3
     risks = text_of(page, "risks")
