@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Charts as SVG without a script, drawn by matplotlib, in the colours of the page they stand in.
 
-Their labels are numbers and words of this file, never texts from a run: those stand beside them, in the page.
+Their labels are numbers and words of this room, and names that `html.py` made safe; other texts of a run stand beside
+them, in the page.
 """
 
 from __future__ import annotations
@@ -103,6 +104,22 @@ def intervals(rows: Sequence[Row], floor: float | None, *, ident: str, told: str
     return _drawn(draw, height, ident=ident, told=told)
 
 
+def changes(rows: Sequence[tuple[str, tuple[float, ...]]], *, ident: str, told: str) -> str:
+    """Return what each of several numbers became, as ratios minus one: a line each, longer for a larger change."""
+
+    def draw(axes: Axes) -> None:
+        axes.axvline(0, color=_INK, linewidth=0.8)
+        for number, (_, values) in enumerate(rows):
+            across = [100 * value for value in values]
+            axes.plot([0, max(across, key=abs)], [-number, -number], "-", color=_A, linewidth=1.2)
+            axes.plot(across, [-number] * len(across), "o", color=_A, markersize=4)
+        axes.set_yticks([-number for number in range(len(rows))], [name for name, _ in rows])
+        axes.set_ylim(-len(rows) + 0.5, 0.5)
+        axes.set_xlabel("change, %")
+
+    return _drawn(draw, 0.24 * len(rows) + 0.55, ident=ident, told=told, left=0.32)
+
+
 def strips(layouts: Sequence[Readings], unit: str, *, ident: str, told: str) -> str:
     """Return every reading of A (rings) and B (triangles), a layout beside the other; a bar marks each median."""
 
@@ -140,14 +157,14 @@ def _floor(axes: Axes, floor: float | None) -> None:
         axes.axvspan(-100 * floor, 100 * floor, color=_RULE, alpha=0.5, linewidth=0)
 
 
-def _drawn(draw: Any, height: float, *, ident: str, told: str) -> str:
+def _drawn(draw: Any, height: float, *, ident: str, told: str, left: float = 0.11) -> str:
     library = _library()
     with library.rc_context(_STYLE), warnings.catch_warnings():
         # A glyph that the font has no width for is still a letter in the page.
         warnings.simplefilter("ignore")
         figure = library.figure.Figure(figsize=(_WIDTH, height))
         figure.patch.set_alpha(0)
-        axes = figure.add_axes((0.11, 0.42 / height, 0.87, 1 - 0.5 / height))
+        axes = figure.add_axes((left, 0.42 / height, 0.98 - left, 1 - 0.5 / height))
         axes.patch.set_alpha(0)
         draw(axes)
         text = io.StringIO()

@@ -42,6 +42,8 @@ _MOST_DIFF = 40_000
 """Bytes of a diff that are shown; highlighted they are four times as many."""
 _MOST_DIFFS = 160_000
 """Of all diffs together."""
+_MOST_KPIS = 20
+_NOT_ASCII = re.compile("[^ -~]")
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
@@ -95,6 +97,7 @@ def html_report(story: RunStory, read: Read, flames: Flames) -> str:
         "numbers": list(_numbers(story)),
         "timeline": _timeline(story),
         "kpis": [one for one in story.kpis if one.of == "all"],
+        "kpi_chart": Markup(_kpi_chart(story)),
         "claims": [_shown_claim(claim, story, artifacts) for claim in _claims(story)],
         "nulls": _nulls(story),
         "exact": list(_exact(story)),
@@ -263,6 +266,25 @@ def _verdict_tone(one: Iteration) -> charts.Tone:
 def _row(label: str, delta: DeltaFacts | NullFacts, tone: charts.Tone) -> charts.Row:
     middle = (float(delta.low), float(delta.estimate), float(delta.high))
     return charts.Row(label, middle, tuple(map(float, delta.ratios)), tone)
+
+
+def _kpi_chart(story: RunStory) -> str:
+    """Draw how the KPIs of later captures lie to those of the first; nothing where there is one capture."""
+    first, *later = dict.fromkeys(one.capture for one in story.kpis) or [""]
+    values = {(one.capture, one.name): float(one.value) for one in story.kpis if one.of == "all"}
+    rows = []
+    for name in dict.fromkeys(one.name for one in story.kpis if one.of == "all"):
+        before = values.get((first, name))
+        found = tuple(values[one, name] / before - 1 for one in later if (one, name) in values) if before else ()
+        if any(found):
+            rows.append((_NOT_ASCII.sub("?", wording.fit(name, 28)), found))
+    if not rows:
+        return ""
+    rows.sort(key=lambda row: -max(map(abs, row[1])))
+    told = (
+        f"Change of {len(rows[:_MOST_KPIS])} KPIs from the first capture to later ones; the table below has all values"
+    )
+    return charts.changes(rows[:_MOST_KPIS], ident="kpis-chart", told=told)
 
 
 # -- distributions --------------------------------------------------------------------------------------------------

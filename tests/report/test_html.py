@@ -199,6 +199,26 @@ def test_damaged_artifacts_are_said_and_nothing_else_is_lost() -> None:
     assert "The evidence pack cannot be read" in text_of(page, "risks")
 
 
+def kpi_data(capture: str, value: str, name: str = "fps_avg") -> dict[str, Any]:
+    tags = {"artifact": capture, "of": "all", "per": "system"}
+    record = MetricRecord(
+        run=RUN, commit=BASE, tree="7" * 40, workload="digest", name=name, value=value, unit="1/s", n=9, tags=tags
+    )
+    return record.model_dump(mode="json")
+
+
+def test_kpis_of_captures_are_charted_against_the_first_and_late_frames_listed() -> None:
+    journal = accepted_run()
+    both = [kpi_data("a" * 64, "60"), kpi_data("b" * 64, "45"), kpi_data("b" * 64, "7", name=f"$x$ {EVIL}")]
+    late = {"start_ns": 5_000_000_000, "end_ns": 5_020_000_000, "late_ns": 3_300_000, "who": "render", "rule": "vsync"}
+    journal.add("ingest", {"metrics": both, "kpis": {"capture": "a" * 64, "name": "one.ftrace", "windows": [late]}})
+    page = page_of(journal)
+    assert "Change of 1 KPIs from the first capture" in page
+    assert "fps_avg 60 1/s 9" in text_of(page, "kpis")
+    assert "one.ftrace render 5.000000 5.020000 3.300 vsync" in text_of(page, "windows")
+    assert 'fill=""' not in page
+
+
 def test_a_long_diff_is_cut_and_said() -> None:
     page = page_of(accepted_run(), lambda sha256: b"+" + b"x" * 99_999 if sha256 == "d" * 64 else stored(sha256))
     assert "60,000 of 100,000 bytes are not shown; all of it: git show 111111111111" in text_of(page, "patches")
