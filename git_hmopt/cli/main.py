@@ -34,7 +34,7 @@ COMMANDS = {
     "sql": "ask the cache with SQL; its tables are documented",
     "show": "tell a run's story on one screen",
     "evidence": "print what was known about a run's hotspots before a decision",
-    "report": "print or write a run's markdown report",
+    "report": "print or write a run's report: markdown, a page, JSON",
     "diff": "hold two runs against each other: what was tried, verdicts, numbers",
     "graph": "ask the structure of the source: callers, implementers, what a knob guards or a diff touches",
     "analyze": "derive a run's hotspots and call graph again from its stored captures",

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from git_hmopt.errors import StoreError, UsageError
 from git_hmopt.loop.book import Book
@@ -81,6 +82,49 @@ def of_run(repository: Repository, run: RunId, symbols: SymbolFiles | None = Non
     if not found:
         raise StoreError(f"run {run} has no capture", next_step=f"add one: git hmopt ingest artifacts --run {run} FILE")
     return found
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """The call stacks of a run: of its base, and of the last best that was profiled."""
+
+    before: tuple[str, Samples] | None
+    after: tuple[str, Samples] | None
+    missing: str
+    """Why one of them is not here."""
+
+
+def stacks_of_run(repository: Repository, run: RunId) -> Stacks:
+    """Return the first event's stacks of a run's first and last profile, or of what was ingested into it."""
+    book = Book(Journal(repository), run)
+    profiles = [entry.operation.data for entry in book.entries if entry.operation.op == "profile.recorded"]
+    if any(entry.operation.op == READ for entry in book.entries) or not profiles:
+        try:
+            found = only(of_run(repository, run))
+        except (StoreError, TraceFormatError) as error:
+            return Stacks(None, None, f"{error.what}.")
+        before = (found.name, found.samples[0]) if found.samples else None
+        return Stacks(before, None, "" if before else "The run's captures hold no call stacks.")
+    artifacts = ArtifactStore.of(repository)
+    before, why = _stacks(artifacts, run, profiles[0])
+    if profiles[-1].get("commit") == profiles[0].get("commit"):
+        return Stacks(before, None, why or "No best but the base was profiled: there is nothing to compare it with.")
+    after, also = _stacks(artifacts, run, profiles[-1])
+    return Stacks(before, after, " ".join(dict.fromkeys(filter(None, (why, also)))))
+
+
+def _stacks(artifacts: ArtifactStore, run: RunId, profile: Mapping[str, Any]) -> tuple[tuple[str, Samples] | None, str]:
+    commit = str(profile.get("commit") or "")[:12]
+    why = f"The profile of {commit} holds no call stacks."
+    for manifest in profile["captures"]:
+        try:
+            found = _profiled(artifacts, run, manifest, SymbolFiles(dated=False))
+        except (StoreError, TraceFormatError) as error:
+            why = f"The profile of {commit}: {error.what}."
+            continue
+        if found.samples:
+            return (f"{manifest['profiler']} ({manifest['kind']}) of {commit}", found.samples[0]), ""
+    return None, why
 
 
 def _profiled(artifacts: ArtifactStore, run: RunId, manifest: Mapping[str, str], symbols: SymbolFiles) -> Opened:

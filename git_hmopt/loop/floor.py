@@ -120,7 +120,7 @@ def _measure(bench: Bench, meter: Meter, base: BuildResult, places: Sequence[str
         )
         if same.estimate is None:
             return None
-        sources.append(floor_source("base against base", "a/a", same.estimate))
+        sources.append(floor_source("base against base", "a/a", same.estimate, same.ratios()))
     for padding in PADDINGS[: bench.config.measure.null_patches]:
         null = _built_null(bench, meter, base, padding, places)
         if null is None:
@@ -142,7 +142,8 @@ def _measure(bench: Bench, meter: Meter, base: BuildResult, places: Sequence[str
         )
         if compared.estimate is None:
             return None
-        sources.append(floor_source(f"{padding} bytes of padding in {path}", "null-patch", compared.estimate))
+        told = f"{padding} bytes of padding in {path}"
+        sources.append(floor_source(told, "null-patch", compared.estimate, compared.ratios()))
     if not sources:
         raise MeasurementError(
             "no noise floor can be measured: layouts are not controlled and no null patch could be built",

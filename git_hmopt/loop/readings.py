@@ -22,7 +22,7 @@ from git_hmopt.measure.gate import (
     guard_from_estimate,
     interval_text,
 )
-from git_hmopt.measure.statistics import Estimate, Level
+from git_hmopt.measure.statistics import Estimate, Level, ratio_texts
 from git_hmopt.records.base import decimal_text
 from git_hmopt.records.run import Objective
 
@@ -45,6 +45,8 @@ class Measured:
     failures: int
     """Runs that gave no reading in any attempt and were left out."""
     layout_controlled: bool
+    ratios: tuple[float, ...] = ()
+    """The points under the interval; readings that were taken by earlier versions have none."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Readings:
                     **{name: getattr(one, name) for name in _PLAIN},
                     **{name: _texts(getattr(one, name)) for name in ("estimate", "base", "candidate")},
                     "bootstrap": [decimal_text(end) for end in one.bootstrap] if one.bootstrap else None,
+                    "ratios": list(ratio_texts(one.ratios)),
                 }
                 for metric, one in self.measured.items()
             },
@@ -93,6 +96,7 @@ class Readings:
                     base=_numbers(Level, one["base"]),
                     candidate=_numbers(Level, one["candidate"]),
                     bootstrap=(float(one["bootstrap"][0]), float(one["bootstrap"][1])) if one["bootstrap"] else None,
+                    ratios=tuple(float(ratio) for ratio in one.get("ratios", ())),
                 )
                 for metric, one in data["measured"].items()
             },
@@ -237,4 +241,5 @@ def _kept(bench: Bench, compared: Comparison) -> Measured | None:
         bootstrap=compared.bootstrap(),
         failures=len(compared.samples.failures),
         layout_controlled=compared.layout_controlled,
+        ratios=compared.ratios(),
     )

@@ -26,9 +26,11 @@ from git_hmopt.measure.statistics import (
     Estimate,
     Level,
     Look,
+    boot_ratios,
     bootstrap_interval,
     estimate_boots,
     estimate_layouts,
+    layout_ratios,
     level,
     looks,
 )
@@ -105,6 +107,14 @@ class Comparison:
     """The readings of the whole looks, on which the estimate stands."""
     stopped: Stopped
     layout_controlled: bool
+
+    def ratios(self) -> tuple[float, ...]:
+        """Return the points under the estimate's interval: layouts, or boots where those are all there is."""
+        if not self.estimate:
+            return ()
+        if not self.layout_controlled:
+            return boot_ratios(self.looked, base=BASE, candidate=CANDIDATE)
+        return layout_ratios(self.looked, base=BASE, candidate=CANDIDATE, paired=self.estimate.paired)
 
     def bootstrap(self) -> tuple[float, float] | None:
         """Return the bootstrap interval over layouts at the estimate's confidence: a cross-check, decides nothing."""

@@ -12,10 +12,10 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from git_hmopt.errors import CorruptRecordError, MeasurementError
-from git_hmopt.measure.statistics import Estimate
+from git_hmopt.measure.statistics import Estimate, ratio_texts
 from git_hmopt.records.base import Decimal, Record, decimal_text
 
 HALF_WIDTH_SHARE = 0.75
@@ -36,6 +36,10 @@ class FloorSource(Record):
     layouts: int
     boots: int
     paired: bool
+    # Left out where there are none, so that what was stored before they were is still written as the same bytes.
+    ratios: tuple[Decimal, ...] = Field(
+        default=(), exclude_if=lambda value: not value, description="as in `records.run.Delta`"
+    )
 
 
 class Floor(Record):
@@ -58,8 +62,8 @@ class Floor(Record):
         return self.canonical()
 
 
-def floor_source(name: str, kind: SourceKind, estimate: Estimate) -> FloorSource:
-    """Return a null comparison as the floor records it."""
+def floor_source(name: str, kind: SourceKind, estimate: Estimate, ratios: Sequence[float] = ()) -> FloorSource:
+    """Return a null comparison as the floor records it, with the points under its interval."""
     return FloorSource(
         name=name,
         kind=kind,
@@ -69,6 +73,7 @@ def floor_source(name: str, kind: SourceKind, estimate: Estimate) -> FloorSource
         layouts=estimate.layouts,
         boots=estimate.boots,
         paired=estimate.paired,
+        ratios=ratio_texts(ratios),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from git_hmopt.measure.floor import Floor
 from git_hmopt.measure.gate import Judgement
-from git_hmopt.measure.statistics import Estimate, exact_estimate
+from git_hmopt.measure.statistics import Estimate, exact_estimate, ratio_texts
 from git_hmopt.records.base import decimal_text
 from git_hmopt.records.run import CheckRecord, Delta, EvaluationRecord
 
@@ -38,8 +38,9 @@ def measured_delta(
     against: Against,
     layout_controlled: bool,
     floor: Floor | None = None,
+    ratios: Sequence[float] = (),
 ) -> Delta:
-    """Return a measured change as it is recorded."""
+    """Return a measured change as it is recorded, with the points under its interval."""
     return Delta(
         metric=metric,
         kind=kind,
@@ -54,6 +55,7 @@ def measured_delta(
         floor=floor.value if floor else None,
         layout_sd=_decimal(estimate.layout_sd),
         boot_sd=_decimal(estimate.boot_sd),
+        ratios=ratio_texts(ratios),
     )
 
 

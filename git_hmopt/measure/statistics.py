@@ -24,6 +24,7 @@ from statistics import fmean, median, stdev
 
 from git_hmopt.errors import MeasurementError
 from git_hmopt.measure.sampling import Samples
+from git_hmopt.records.base import decimal_text
 from git_hmopt.records.words import Seed
 
 Cell = tuple[str, Seed]
@@ -162,6 +163,36 @@ def estimate_boots(
         confidence=confidence,
         standard_error=error,
     )
+
+
+def layout_ratios(
+    samples: Samples, *, base: str = "base", candidate: str = "candidate", paired: bool = True
+) -> tuple[float, ...]:
+    """Return the points under the interval of `estimate_layouts`, a ratio minus one a layout, in order of seeds.
+
+    Unpaired they are the candidate's layouts against base's mean. The mean of their logarithms is the estimate.
+    """
+    centres = {cell: median(values) for cell, values in blocked(samples).items()}
+    of_base, of_candidate = _by_seed(centres, base), _by_seed(centres, candidate)
+    mean = fmean(of_base.values())
+    return tuple(
+        math.expm1(value - (of_base[seed] if paired else mean)) for seed, value in sorted(of_candidate.items())
+    )
+
+
+def boot_ratios(samples: Samples, *, base: str = "base", candidate: str = "candidate") -> tuple[float, ...]:
+    """Return the points under the interval of `estimate_boots`, a ratio minus one a round."""
+    rounds: dict[int, dict[str, float]] = defaultdict(dict)
+    for row in samples.rows:
+        rounds[row.round][row.arm] = row.value
+    return tuple(
+        arms[candidate] / arms[base] - 1 for _, arms in sorted(rounds.items()) if base in arms and candidate in arms
+    )
+
+
+def ratio_texts(ratios: Sequence[float]) -> tuple[str, ...]:
+    """Return points as they are recorded: to a millionth, for they are there to be looked at."""
+    return tuple(decimal_text(round(ratio, 6)) for ratio in ratios)
 
 
 def exact_estimate(base: float, candidate: float) -> Estimate:

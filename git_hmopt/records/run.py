@@ -203,6 +203,12 @@ class Delta(Record):
     floor: Decimal | None = None
     layout_sd: Decimal | None = None
     boot_sd: Decimal | None = None
+    ratios: tuple[Decimal, ...] = Field(
+        default=(),
+        exclude_if=lambda value: not value,
+        description="the points under the interval, as ratios minus one: a layout each, or a boot each where layouts"
+        " are not controlled; of an unpaired comparison the second side's layouts against the first's mean",
+    )
 
 
 class CheckRecord(Record):

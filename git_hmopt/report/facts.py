@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from git_hmopt.report.fields import Fields
+from git_hmopt.report.fields import Fields, MalformedError
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class MetricFacts:
     low: str | None
     high: str | None
     layouts: int | None
+    samples: str | None = None
+    """sha256 of the raw readings."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,20 @@ class KpiFacts:
     value: str
     unit: str
     n: int
+
+
+@dataclass(frozen=True)
+class WindowFacts:
+    """When a frame was late in a capture, by the capture's clock."""
+
+    capture: str
+    """sha256 of the capture."""
+    name: str
+    start_ns: int
+    end_ns: int
+    late_ns: int
+    who: str
+    rule: str
 
 
 @dataclass(frozen=True)
@@ -150,6 +167,8 @@ class DeltaFacts:
     samples: str | None
     confidence: str | None = None
     """Of the interval; None for an exact number, and where it was not recorded."""
+    ratios: tuple[str, ...] = ()
+    """The points under the interval, as ratios minus one; none where they were not recorded."""
 
     @property
     def exact(self) -> bool:
@@ -193,11 +212,27 @@ class MessageFacts:
 
 
 @dataclass(frozen=True)
+class NullFacts:
+    """One comparison of nothing with nothing: ratios minus one, as stored."""
+
+    name: str
+    kind: str
+    estimate: str
+    low: str
+    high: str
+    layouts: int
+    boots: int
+    ratios: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FloorFacts:
     """The measured noise floor, as a ratio, and what it was measured from."""
 
     value: str
     sources: tuple[str, ...]
+    nulls: tuple[NullFacts, ...] = ()
+    """The comparisons themselves, where they were recorded."""
 
 
 def read_run(data: Fields) -> RunFacts:
@@ -248,6 +283,7 @@ def read_metric(data: Fields) -> MetricFacts:
         low=data.maybe_decimal("low"),
         high=data.maybe_decimal("high"),
         layouts=data.maybe_whole("layouts"),
+        samples=data.maybe_text("samples"),
     )
 
 
@@ -268,6 +304,22 @@ def read_kpi(data: Fields) -> KpiFacts:
         value=data.decimal("value"),
         unit=data.text("unit"),
         n=data.whole("n"),
+    )
+
+
+def read_windows(data: Fields) -> tuple[WindowFacts, ...]:
+    """Read the late frames of a capture's record; MalformedError names the key that is wrong."""
+    return tuple(
+        WindowFacts(
+            capture=data.text("capture"),
+            name=data.text("name"),
+            start_ns=one.whole("start_ns"),
+            end_ns=one.whole("end_ns"),
+            late_ns=one.whole("late_ns"),
+            who=one.text("who"),
+            rule=one.text("rule"),
+        )
+        for one in data.many("windows")
     )
 
 
@@ -343,6 +395,7 @@ def read_delta(data: Fields) -> DeltaFacts:
         boot_sd=data.maybe_decimal("boot_sd"),
         samples=data.maybe_text("samples"),
         confidence=data.maybe_decimal("confidence"),
+        ratios=data.decimals("ratios"),
     )
 
 
@@ -363,6 +416,30 @@ def read_evaluation(data: Fields) -> EvaluationFacts:
         baseline=data.text("baseline"),
         best=data.text("best"),
     )
+
+
+def read_floor(data: Fields) -> FloorFacts:
+    """Read what a run recorded of its noise floor; MalformedError names the key that is wrong."""
+    shown = data.inner("floor")
+    text = data.maybe_text("floor_record")
+    try:
+        whole = Fields.of(json.loads(text) if text else {}, "floor_record")
+    except ValueError as error:
+        raise MalformedError("floor_record is no JSON") from error
+    nulls = tuple(
+        NullFacts(
+            name=one.text("name"),
+            kind=one.text("kind"),
+            estimate=one.decimal("estimate"),
+            low=one.decimal("low"),
+            high=one.decimal("high"),
+            layouts=one.whole("layouts"),
+            boots=one.whole("boots"),
+            ratios=one.decimals("ratios"),
+        )
+        for one in whole.many("sources")
+    )
+    return FloorFacts(shown.decimal("value"), shown.texts("sources"), nulls)
 
 
 def read_message(data: Fields) -> MessageFacts:

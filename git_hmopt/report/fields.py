@@ -69,6 +69,15 @@ class Fields:
             raise MalformedError(f"{key} is no list of texts")
         return tuple(value)
 
+    def decimals(self, key: str) -> tuple[str, ...]:
+        found = self.texts(key)
+        try:
+            for one in found:
+                float(one)
+        except ValueError as error:
+            raise MalformedError(f"{key} holds what is no number") from error
+        return found
+
     def text_map(self, key: str) -> dict[str, str]:
         return {name: str(value) for name, value in sorted(self.inner(key).data.items())}
 

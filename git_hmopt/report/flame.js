@@ -1,10 +1,10 @@
-(function () {
+Array.prototype.forEach.call(document.querySelectorAll(".flame"), function (flame) {
   "use strict";
-  var box = document.getElementById("frames");
+  var box = flame.querySelector(".frames");
   var row = Number(box.getAttribute("data-row"));
-  var search = document.getElementById("search");
-  var matched = document.getElementById("matched");
-  var button = document.getElementById("side");
+  var search = flame.querySelector(".search");
+  var matched = flame.querySelector(".matched");
+  var button = flame.querySelector(".side");
   var side = 0;  // 0 is after, 1 is before
 
   var frames = Array.prototype.map.call(box.querySelectorAll("g"), function (group) {
@@ -32,7 +32,7 @@
     frames.forEach(function (frame) {
       var above = frame.level < focus.level && holds(frame, focus);
       var inside = frame.level >= focus.level && holds(focus, frame);
-      var shown = frame.w[side] > 0 && (above || inside);
+      var shown = frame.shown = frame.w[side] > 0 && (above || inside);
       frame.group.style.display = shown ? "" : "none";
       if (!shown) { return; }
       var x = above ? 0 : (frame.x[side] - focus.x[side]) / focus.w[side];
@@ -71,11 +71,51 @@
       : hits.length + " frames, " + (100 * cost / (root.w[side] || 1)).toFixed(2) + " % of all cost";
   }
 
+  // One frame at a time is reached with Tab; from it the arrow keys go on.
+  var current = root;
+
+  function walk(frame) {
+    if (!frame) { return; }
+    current.group.setAttribute("tabindex", "-1");
+    current = frame;
+    current.group.setAttribute("tabindex", "0");
+    current.group.focus();
+  }
+
+  function beside(frame, step) {
+    var level = frames.filter(function (one) { return one.shown && one.level === frame.level; });
+    level.sort(function (one, two) { return one.x[side] - two.x[side]; });
+    return level[level.indexOf(frame) + step];
+  }
+
+  function next(frame, key) {
+    if (key === "ArrowLeft" || key === "ArrowRight") { return beside(frame, key === "ArrowLeft" ? -1 : 1); }
+    var up = key === "ArrowUp";
+    var level = frame.level + (up ? 1 : -1);
+    return frames.filter(function (one) {
+      return one.shown && one.level === level && (up ? holds(frame, one) : holds(one, frame));
+    })[0];
+  }
+
+  function pressed(frame, event) {
+    if (event.key === "Enter" || event.key === " ") {
+      zoom(frame);
+    } else if (event.key.indexOf("Arrow") === 0) {
+      walk(next(frame, event.key));
+    } else {
+      return;
+    }
+    event.preventDefault();
+  }
+
   frames.forEach(function (frame) {
+    frame.group.setAttribute("role", "button");
+    frame.group.setAttribute("tabindex", frame === root ? "0" : "-1");
     frame.group.addEventListener("click", function () { zoom(frame); });
+    frame.group.addEventListener("keydown", function (event) { pressed(frame, event); });
   });
   search.addEventListener("input", find);
-  document.getElementById("reset").addEventListener("click", function () { zoom(root); });
+  flame.querySelector(".reset").addEventListener("click", function () { zoom(root); });
   document.addEventListener("keydown", function (event) { if (event.key === "Escape") { zoom(root); } });
   window.addEventListener("resize", draw);
   if (button) {
@@ -87,4 +127,4 @@
     });
   }
   draw();
-}());
+});

@@ -8,13 +8,15 @@ the file forbids it to load anything.
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
 
+from git_hmopt.report.wording import fit
 from git_hmopt.runtime.difference import Difference
 from git_hmopt.runtime.fold import Stack, stacks_of
 from git_hmopt.traces.tables import Samples
@@ -24,6 +26,15 @@ _WIDTH = 1200
 _NARROWEST = 12_000
 """A frame whose share is below one part of so many is not drawn: a tenth of a pixel."""
 _ROOT = "all"
+_MOST = 1500
+"""Frames in a graph that is a piece of a page; each is about 300 bytes."""
+_LONGEST = 200
+"""Characters of a name there."""
+_PAGE_STYLE = """:root { color-scheme: light dark; }
+body { font: 14px sans-serif; margin: 12px; }
+h1 { font-size: 18px; margin: 0 0 6px; }
+p { margin: 4px 0; }
+"""
 
 # What XML 1.0 cannot hold in any spelling, half characters among it.
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -60,8 +71,49 @@ class _Page:
     two_sided: bool
 
 
+@dataclass(frozen=True)
+class Part:
+    """A flame graph as a piece of a larger page, which must hold `style()` and, behind it, `script()`."""
+
+    markup: str
+    facts: tuple[str, ...]
+    """What it shows and what is missing; plain text."""
+
+
+def style() -> str:
+    """Return the style sheet of flame graphs; everything in it is below the class `flame`."""
+    return files("git_hmopt.report").joinpath("flame.css").read_text(encoding="utf-8")
+
+
+def script() -> str:
+    """Return the script that brings the flame graphs in front of it to life."""
+    return files("git_hmopt.report").joinpath("flame.js").read_text(encoding="utf-8")
+
+
 def flame_graph(samples: Samples, *, title: str) -> str:
     """Return the flame graph of samples; wide is dear, and what stands on a frame was called by it."""
+    return _document(*_one_sided(samples, title))
+
+
+def flame_part(samples: Samples, *, title: str) -> Part:
+    """Return the same as a piece of a page: at most _MOST frames, names without marks that reorder what is shown."""
+    return _part(*_one_sided(samples, title))
+
+
+def differential(difference: Difference, *, title: str) -> str:
+    """Return the flame graph of two captures: as wide as after, redder where it grew, bluer where it shrank.
+
+    A button draws the widths of before, where that stands which is gone.
+    """
+    return _document(*_two_sided(difference, title))
+
+
+def differential_part(difference: Difference, *, title: str) -> Part:
+    """Return the same as a piece of a page, as `flame_part` does."""
+    return _part(*_two_sided(difference, title))
+
+
+def _one_sided(samples: Samples, title: str) -> tuple[_Node, _Page]:
     root = _tree({stack: (cost, cost) for stack, cost in stacks_of(samples).items()})
     unit = _unit(samples.unit)
 
@@ -70,14 +122,10 @@ def flame_graph(samples: Samples, *, title: str) -> str:
 
     facts = [f"{root.after:,} {unit} of {samples.event}" if samples.event else f"{root.after:,} {unit}"]
     facts += [f"not used: {number:,} x {reason}" for reason, number in samples.skipped.items()]
-    return _document(root, _Page(title, tuple(facts), _warm, told, two_sided=False))
+    return root, _Page(title, tuple(facts), _warm, told, two_sided=False)
 
 
-def differential(difference: Difference, *, title: str) -> str:
-    """Return the flame graph of two captures: as wide as after, redder where it grew, bluer where it shrank.
-
-    A button draws the widths of before, where that stands which is gone.
-    """
+def _two_sided(difference: Difference, title: str) -> tuple[_Node, _Page]:
     root = _tree(difference.scaled())
     unit = _unit(difference.after.unit)
     widest = max((abs(_growth(node, root)) for node in _nodes(root)), default=0) or 1.0
@@ -88,7 +136,8 @@ def differential(difference: Difference, *, title: str) -> str:
 
     def color(node: _Node) -> str:
         growth = _growth(node, root) / widest
-        faint = round(255 * (1 - abs(growth)))
+        # Black on the strongest of either is still read: 4.8 to 1.
+        faint = round(255 - 155 * abs(growth))
         return f"rgb(255,{faint},{faint})" if growth > 0 else f"rgb({faint},{faint},255)"
 
     sides = [
@@ -98,7 +147,7 @@ def differential(difference: Difference, *, title: str) -> str:
     ]
     against = "duration" if difference.by == "duration" else "all samples"
     how = f"normalised by {against}: costs of before are multiplied with {float(difference.scale):.6g}"
-    return _document(root, _Page(title, (*sides, how), color, told, two_sided=True))
+    return root, _Page(title, (*sides, how), color, told, two_sided=True)
 
 
 def _tree(costs: Mapping[Stack, tuple[int, int]]) -> _Node:
@@ -120,35 +169,47 @@ def _nodes(root: _Node) -> Iterator[_Node]:
         pending += node.children.values()
 
 
+def _share(node: _Node, root: _Node) -> float:
+    """Return how wide a frame is on the side where it is wider, 0..1."""
+    return max(node.before / (root.before or 1), node.after / (root.after or 1))
+
+
 def _growth(node: _Node, root: _Node) -> float:
     """Return how much a frame grew, as a share of all that after cost."""
     return (node.after - node.before) / (root.after or 1)
 
 
-def _placed(root: _Node) -> Iterator[_Box]:
-    """Yield every frame that is wide enough to be seen on one side, parents before children."""
+def _placed(root: _Node, least: float = 1 / _NARROWEST) -> Iterator[_Box]:
+    """Yield every frame whose share of one side is at least `least`, parents before children."""
     pending = [_Box(root, 0, 0)]
     while pending:
         box = pending.pop()
         yield box
         before, after = box.before_x, box.after_x
         for child in box.node.children.values():
-            if max(child.before / (root.before or 1), child.after / (root.after or 1)) * _NARROWEST >= 1:
+            if _share(child, root) >= least:
                 pending.append(_Box(child, before, after))
             before, after = before + child.before, after + child.after
 
 
+def _part(root: _Node, page: _Page) -> Part:
+    # No frame is wider than what it stands on, so the widest ones are whole stacks from below.
+    shares = sorted((_share(node, root) for node in _nodes(root)), reverse=True)
+    least = math.nextafter(shares[_MOST], 2) if len(shares) > _MOST else 0.0
+    boxes = list(_placed(root, max(least, 1 / _NARROWEST)))
+    for box in boxes:
+        box.node.name = fit(box.node.name, _LONGEST)
+    return Part("\n".join(_graph(root, page, boxes)), (*page.facts, *_missing(root, boxes)))
+
+
+def _missing(root: _Node, boxes: Sequence[_Box]) -> list[str]:
+    missing = sum(1 for _ in _nodes(root)) - len(boxes)
+    return [f"{missing:,} frames are too narrow to be drawn"] if missing else []
+
+
 def _document(root: _Node, page: _Page) -> str:
     boxes = list(_placed(root))
-    height = ROW * (max(box.node.level for box in boxes) + 1)
-    facts = list(page.facts)
-    missing = sum(1 for _ in _nodes(root)) - len(boxes)
-    if missing:
-        facts.append(f"{missing:,} frames are too narrow to be drawn")
-    share = files("git_hmopt.report")
-    script = share.joinpath("flame.js").read_text(encoding="utf-8")
-    style = share.joinpath("flame.css").read_text(encoding="utf-8")
-    side = '<button id="side" type="button">widths of before</button> ' if page.two_sided else ""
+    facts = [*page.facts, *_missing(root, boxes)]
     lines = [
         "<!DOCTYPE html>",
         '<html xmlns="http://www.w3.org/1999/xhtml" lang="en"><head><meta charset="utf-8"/>',
@@ -156,19 +217,29 @@ def _document(root: _Node, page: _Page) -> str:
         '<meta http-equiv="Content-Security-Policy"'
         " content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'\"/>",
         f"<title>{_safe(page.title)}</title>",
-        f"<style>{style}</style></head><body>",
+        f"<style>{_PAGE_STYLE}{style()}</style></head><body>",
         f"<h1>{_safe(page.title)}</h1>",
         *(f"<p>{_safe(fact)}</p>" for fact in facts),
-        f'<p>{side}<button id="reset" type="button">whole graph</button>',
-        '<label>search <input id="search" type="search"/></label> <span id="matched"></span></p>',
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:fg="http://github.com/jonhoo/inferno" id="frames"'
-        f' width="100%" height="{height}" data-row="{ROW}" total_samples="{root.after}">',
-        *(_drawn(box, root, page, height) for box in boxes),
-        "</svg>",
-        f"<script>//<![CDATA[\n{script}//]]></script>",
+        *_graph(root, page, boxes),
+        f"<script>//<![CDATA[\n{script()}//]]></script>",
         "</body></html>",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _graph(root: _Node, page: _Page, boxes: Sequence[_Box]) -> Iterator[str]:
+    height = ROW * (max(box.node.level for box in boxes) + 1)
+    side = '<button class="side" type="button">widths of before</button> ' if page.two_sided else ""
+    yield f'<div class="flame"><p>{side}<button class="reset" type="button">whole graph</button>'
+    yield '<label>search <input class="search" type="search"/></label> <span class="matched" role="status"></span></p>'
+    yield (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:fg="http://github.com/jonhoo/inferno" class="frames"'
+        f' role="group" aria-label="{_safe(fit(page.title, _LONGEST))}: arrow keys walk, Enter zooms, Escape shows all"'
+        f' width="100%" height="{height}" data-row="{ROW}" total_samples="{root.after}">'
+    )
+    for box in boxes:
+        yield _drawn(box, root, page, height)
+    yield "</svg></div>"
 
 
 def _drawn(box: _Box, root: _Node, page: _Page, height: int) -> str:
@@ -203,4 +274,5 @@ def _percent(part: int, whole: int) -> str:
 def _warm(node: _Node) -> str:
     """Return a colour between red and yellow, the same for a name wherever it stands."""
     digest = zlib.crc32(node.name.encode("utf-8", "replace"))
-    return f"rgb({205 + digest % 50},{(digest >> 8) % 230},{(digest >> 16) % 55})"
+    # Never so dark that black letters on it are hard to read.
+    return f"rgb({205 + digest % 50},{80 + (digest >> 8) % 150},{(digest >> 16) % 55})"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from git_hmopt.records.words import NOTES_METRICS, NOTES_VERDICTS, RunId, best_ref
 from git_hmopt.report.story import RunStory
 from git_hmopt.report.wording import is_open
@@ -26,3 +28,24 @@ def next_commands(story: RunStory) -> tuple[tuple[str, str], ...]:
         steps.append((f"git log -1 --notes={metrics} {story.run.base_commit[:12]}", "the base's numbers"))
     steps.append((f"git hmopt report {run}", "every verdict with its reason"))
     return tuple(steps)
+
+
+def rollback_commands(story: RunStory) -> tuple[tuple[str, str], ...]:
+    """Return how accepted patches are taken back where they were merged: all of them, and one by one, newest first."""
+    commits = [(one, one.evaluation.commit) for one in reversed(story.accepted) if one.evaluation]
+    known = [(one, commit) for one, commit in commits if commit]
+    if not known:
+        return ()
+    base = story.run.base_commit[:12]
+    every = [(f"git revert --no-edit {base}..{story.best_commit[:12]}", "all of the run, newest first")]
+    single = [(f"git revert --no-edit {commit[:12]}", f"iteration {one.number}") for one, commit in known]
+    return (*every, *single) if len(known) > 1 else tuple(single)
+
+
+def same_run_command(story: RunStory) -> str:
+    """Return the command that starts the same run again: same base, inputs and layouts."""
+    run = story.run
+    parts = ["git", "hmopt", "optimize", "--workload", run.workload, "--base", run.base_commit, "--seed", str(run.seed)]
+    if run.proposer != "playbook":
+        parts += ["--proposer", run.proposer]
+    return shlex.join(parts)

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from git_hmopt.errors import CorruptRecordError
@@ -22,6 +23,7 @@ from git_hmopt.report.facts import (
     MetricFacts,
     PatchFacts,
     RunFacts,
+    WindowFacts,
 )
 from git_hmopt.report.fields import Fields, MalformedError
 
@@ -81,6 +83,8 @@ class RunStory:
     retractions: tuple[Retraction, ...] = ()
     kpis: tuple[KpiFacts, ...] = ()
     """Of captures that were made elsewhere and ingested, as they were recorded."""
+    windows: tuple[WindowFacts, ...] = ()
+    """The worst late frames of those captures."""
 
     @property
     def withdrawn(self) -> Retraction | None:
@@ -131,6 +135,7 @@ class _Fold:
         self.hotspots: tuple[HotspotFacts, ...] = ()
         self.graphs: list[GraphFacts] = []
         self.kpis: dict[tuple[str, str, str, str], KpiFacts] = {}
+        self.windows: dict[WindowFacts, None] = {}
         self.floor: FloorFacts | None = None
         self.confirmations: dict[str, DeltaFacts] = {}
         self.notes: dict[str, None] = {}
@@ -155,6 +160,7 @@ class _Fold:
             "notes": self._notes,
             "builds": self._builds,
             "retract": self._retract,
+            "kpis": self._windows,
         }
 
     def take(self, operation: Fields) -> None:
@@ -204,8 +210,7 @@ class _Fold:
         self.status, self.reason = data.text("status"), data.maybe_text("reason")
 
     def _floor(self, step: _Step, data: Fields) -> None:
-        floor = data.inner("floor")
-        self.floor = FloorFacts(floor.decimal("value"), floor.texts("sources"))
+        self.floor = facts.read_floor(data)
 
     def _decision(self, step: _Step, data: Fields) -> None:
         step.decision = data.text_map("decision")
@@ -216,6 +221,9 @@ class _Fold:
 
     def _notes(self, step: _Step, data: Fields) -> None:
         self.notes.update(dict.fromkeys(data.texts("notes")))
+
+    def _windows(self, step: _Step, data: Fields) -> None:
+        self.windows.update(dict.fromkeys(facts.read_windows(data.inner("kpis"))))
 
     def _retract(self, step: _Step, data: Fields) -> None:
         one = data.inner("retract")
@@ -251,6 +259,7 @@ class _Fold:
             skipped=dict(sorted(self.skipped.items())),
             retractions=tuple(self.retractions),
             kpis=tuple(self.kpis.values()),
+            windows=tuple(self.windows),
         )
 
     def _untried(self) -> list[_Step]:
@@ -282,6 +291,11 @@ def _iteration(number: int, step: _Step, evidence: str | None, retracted: str | 
         evidence=evidence,
         retracted=retracted,
     )
+
+
+def as_json(story: RunStory) -> str:
+    """Return a story as one JSON object, version 1."""
+    return json.dumps({"v": 1, "story": asdict(story)})
 
 
 def story_of(reading: JournalReading) -> RunStory:

@@ -72,3 +72,12 @@ def test_a_damaged_floor_is_refused_by_the_key(key: str, value: object, named: s
     damaged = json.dumps(json.loads(_floor(0.01).to_json()) | {key: value})
     with pytest.raises(CorruptRecordError, match=f"not a stored noise floor: {named}: .*; measure the floor again"):
         read_floor(damaged)
+
+
+def test_the_points_of_a_null_are_kept_and_a_floor_without_them_is_read() -> None:
+    wide = Estimate(0.001, -0.01, 0.012, 12, 10, 0.01, 0.01, paired=True)
+    sources = [floor_source("n", "null-patch", wide, (0.01, -0.0123456789)), floor_source("m", "null-patch", wide)]
+    text = floor_of(sources, host="h", workload="w", metric="time").to_json()
+    assert [one.ratios for one in read_floor(text).sources] == [("0.01", "-0.012346"), ()]
+    assert text.count('"ratios"') == 1
+    assert read_floor(text).to_json() == text

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
 
 import pytest
 from scipy import stats
@@ -17,12 +18,15 @@ from git_hmopt.measure.sampling import Row, Samples
 from git_hmopt.measure.statistics import (
     BOOT_LOOKS,
     Estimate,
+    boot_ratios,
     bootstrap_interval,
     estimate_boots,
     estimate_layouts,
     exact_estimate,
+    layout_ratios,
     level,
     looks,
+    ratio_texts,
     smallest_detectable,
 )
 from git_hmopt.records.words import Seed
@@ -70,6 +74,24 @@ def test_the_unpaired_interval_is_welchs(confidence: float) -> None:
     assert math.log1p(found.low) == pytest.approx(expected.low)
     assert math.log1p(found.high) == pytest.approx(expected.high)
     assert not found.paired and found.layouts == 6
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_the_points_are_what_the_interval_stands_on(paired: bool) -> None:
+    samples = _noisy([5.0, 5.2, 4.9, 5.1], [4.9, 5.0, 4.9, 5.05], boots=5, sd=0.01)
+    points = layout_ratios(samples, paired=paired)
+    estimate = estimate_layouts(samples, paired=paired)
+    assert len(points) == 4
+    assert fmean(map(math.log1p, points)) == pytest.approx(math.log1p(estimate.ratio_minus_one))
+    if paired:
+        assert stdev(map(math.log1p, points)) / 2 == pytest.approx(estimate.standard_error)
+
+
+def test_the_points_of_boots_are_their_rounds() -> None:
+    samples = _samples({("base", 0): [0.0, 0.1, 0.2], ("candidate", 0): [0.1, 0.0, 0.2]}, [0.5, 0.1, 0.0])
+    points = boot_ratios(samples)
+    assert points == pytest.approx([math.expm1(0.1), math.expm1(-0.1), 0], abs=1e-9)
+    assert ratio_texts(points) == ("0.105171", "-0.095163", "0")
 
 
 def test_drift_common_to_a_round_changes_nothing() -> None:

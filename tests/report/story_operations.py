@@ -97,6 +97,7 @@ def delta(
     against: str = "best",
     controlled: bool = True,
     confidence: str | None = "0.95",
+    ratios: tuple[str, ...] = (),
 ) -> Delta:
     """Return a delta as the gate records it."""
     return Delta.model_validate(
@@ -114,6 +115,7 @@ def delta(
             "floor": "0.004",
             "layout_sd": "0.011",
             "boot_sd": "0.017",
+            "ratios": ratios,
         }
     )
 

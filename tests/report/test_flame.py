@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from git_hmopt.report.flame import differential, flame_graph
+from git_hmopt.report.flame import differential, flame_graph, flame_part
 from git_hmopt.runtime.difference import compare
 from git_hmopt.runtime.fold import folded
 from git_hmopt.traces import folded as format_folded
@@ -81,6 +81,16 @@ def test_an_empty_capture_is_an_empty_graph() -> None:
     assert "<p>0 samples" in flame_graph(parsed(""), title="nothing")
 
 
+def test_a_part_of_a_page_is_small_and_its_names_are_harmless() -> None:
+    wide = "".join(f"main;f{number};g{number} 1\n" for number in range(4000))
+    part = flame_part(parsed(wide), title="t")
+    assert part.markup.count("<g>") <= 1500
+    assert re.fullmatch(r"[0-9,]+ frames are too narrow to be drawn", part.facts[-1])
+    part = flame_part(parsed(f"main;{'x' * 10_000}\u202e<b> 3\n"), title="\u202e")
+    assert "\u202e" not in part.markup and "x" * 201 not in part.markup
+    etree.fromstring(part.markup)
+
+
 def two_sided() -> str:
     after = "main;walk;step 30\nmain;walk;fly 10\nmain;rest 10\n"
     return differential(compare(parsed(TREE), parsed(after), names=("old", "new")), title="old and new")
@@ -94,11 +104,11 @@ def test_a_differential_graph_has_both_sides(tmp_path: Path) -> None:
     assert sorted(titles) == [
         # step took 60 of 100 and takes 30 of 50: as before. turn is gone, fly is new.
         ("all (50 samples, 100.00%; +0.00%)", "rgb(255,255,255)"),
-        ("fly (10 samples, 20.00%; +20.00%)", "rgb(255,0,0)"),
+        ("fly (10 samples, 20.00%; +20.00%)", "rgb(255,100,100)"),
         ("main (50 samples, 100.00%; +0.00%)", "rgb(255,255,255)"),
         ("rest (10 samples, 20.00%; +0.00%)", "rgb(255,255,255)"),
         ("step (30 samples, 60.00%; +0.00%)", "rgb(255,255,255)"),
-        ("turn (0 samples, 0.00%; -20.00%)", "rgb(0,0,255)"),
+        ("turn (0 samples, 0.00%; -20.00%)", "rgb(100,100,255)"),
         ("walk (40 samples, 80.00%; +0.00%)", "rgb(255,255,255)"),
     ]
     table, _ = read_back(tmp_path, page)
@@ -131,14 +141,14 @@ def seen(tmp_path: Path, page: str, *actions: str) -> dict[str, tuple[float, flo
 
 HELP = """
 function frame(name) {
-  return Array.prototype.find.call(document.querySelectorAll("#frames g"), function (g) {
+  return Array.prototype.find.call(document.querySelectorAll(".frames g"), function (g) {
     return g.querySelector("title").textContent.indexOf(name + " ") === 0;
   });
 }
 function click(where) { where.dispatchEvent(new MouseEvent("click", {bubbles: true})); }
 function type(text) {
-  document.getElementById("search").value = text;
-  document.getElementById("search").dispatchEvent(new Event("input"));
+  document.querySelector(".search").value = text;
+  document.querySelector(".search").dispatchEvent(new Event("input"));
 }
 """
 
@@ -151,7 +161,20 @@ def test_a_click_zooms_and_escape_goes_back(tmp_path: Path) -> None:
     assert seen(tmp_path, page, 'click(frame("walk"));') == zoomed
     back = 'document.dispatchEvent(new KeyboardEvent("keydown", {key: "Escape"}));'
     assert seen(tmp_path, page, 'click(frame("walk"));', back) == whole
-    assert seen(tmp_path, page, 'click(frame("walk"));', 'click(document.getElementById("reset"));') == whole
+    assert seen(tmp_path, page, 'click(frame("walk"));', 'click(document.querySelector(".reset"));') == whole
+
+
+def test_keys_walk_and_zoom(tmp_path: Path) -> None:
+    page = flame_graph(parsed(TREE), title="t")
+    press = """
+    function press(key) {
+      document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key: key, bubbles: true}));
+    }
+    document.querySelector('.frames g[tabindex="0"]').focus();
+    """
+    keys = ("ArrowUp", "ArrowUp", "ArrowRight", "ArrowLeft", "ArrowRight", "Enter")
+    zoomed = seen(tmp_path, page, press, *(f'press("{key}");' for key in keys))
+    assert zoomed == {"all": (0, 100), "main": (0, 100), "walk": (0, 100), "step": (0, 75), "turn": (75, 25)}
 
 
 def test_a_search_marks_and_counts_each_part_once(tmp_path: Path) -> None:
@@ -159,13 +182,13 @@ def test_a_search_marks_and_counts_each_part_once(tmp_path: Path) -> None:
     seen(tmp_path, page, 'type("WAL");')
     text = (tmp_path / "seen.html").read_text()
     assert "2 frames, 40.00 % of all cost" in text
-    assert len(re.findall(r'<g class="found"', text)) == 2
+    assert len(re.findall(r'<g [^>]*class="found"', text)) == 2
 
 
 def test_the_button_draws_the_widths_of_before(tmp_path: Path) -> None:
     page = two_sided()
     assert "turn" not in seen(tmp_path, page)
-    before = seen(tmp_path, page, 'click(document.getElementById("side"));')
+    before = seen(tmp_path, page, 'click(document.querySelector(".side"));')
     assert (before["turn"][1], before["step"][1], before["rest"][1]) == (20, 60, 20)
     assert "fly" not in before
     assert "widths of after" in (tmp_path / "seen.html").read_text()

@@ -6,6 +6,7 @@ from __future__ import annotations
 from git_hmopt.dataset.export import export_lines
 from git_hmopt.loop.bench import Arm, Bench
 from git_hmopt.loop.book import Book
+from git_hmopt.loop.captures import stacks_of_run
 from git_hmopt.loop.floor import floor_for
 from git_hmopt.loop.nodes.judge import deltas_of, metrics_of
 from git_hmopt.loop.outcome import Outcome
@@ -13,7 +14,7 @@ from git_hmopt.loop.readings import Measurement
 from git_hmopt.loop.state import RunState
 from git_hmopt.records.words import BRANCHES, NOTES_METRICS, Oid, RunStatus, best_ref, candidate_ref, utc_now
 from git_hmopt.report.markdown import run_report
-from git_hmopt.report.story import RunStory, story_of
+from git_hmopt.report.story import RunStory, as_json, story_of
 from git_hmopt.store.journal import OpDraft
 from git_hmopt.store.notes import NoteDraft
 from git_hmopt.store.repository import RefUpdate
@@ -85,15 +86,37 @@ def told(bench: Bench) -> RunStory:
 
 
 def generate_report(bench: Bench, state: RunState) -> Outcome:
-    """Write the markdown report; the log goes with it."""
-    text = run_report(told(bench))
+    """Write the report as markdown, as a page and as JSON; the log goes with it."""
+    # Charts and templates are slow to load; nothing before the last node needs them.
+    from git_hmopt.report.html import Flames, html_report
+
+    story = told(bench)
+    text = run_report(story)
+    stacks = stacks_of_run(bench.repository, bench.run)
+    page = html_report(story, bench.artifacts.read, Flames(stacks.before, stacks.after, stacks.missing))
+    others = [
+        bench.artifacts.put_bytes(data.encode(), kind="report", name=name, media_type=media_type)
+        for data, name, media_type in (
+            (page, "report.html", "text/html"),
+            (as_json(story) + "\n", "report.json", "application/json"),
+        )
+    ]
     report = bench.artifacts.put_bytes(text.encode(), kind="report", name="report.md", media_type="text/markdown")
     log = bench.artifacts.put_file(bench.log.path, kind="log", name="log.jsonl", media_type="application/jsonl")
     drafts = [
         OpDraft(
             "report.written", "generate_report", state["iteration"], 0, {"artifact": report.model_dump(mode="json")}
         ),
-        OpDraft("artifact.stored", "generate_report", state["iteration"], 1, {"artifact": log.model_dump(mode="json")}),
+        *(
+            OpDraft(
+                "artifact.stored",
+                "generate_report",
+                state["iteration"],
+                attempt,
+                {"artifact": one.model_dump(mode="json")},
+            )
+            for attempt, one in enumerate((log, *others), start=1)
+        ),
     ]
     return Outcome(state, drafts, attachments={"report.md": text.encode()})
 

@@ -112,6 +112,7 @@ def deltas_of(bench: Bench, readings: Readings, floor: Floor | None, *, against:
             layout_controlled=one.layout_controlled,
             # The floor is the objective's alone.
             floor=floor if metric == bench.objective.metric else None,
+            ratios=one.ratios,
         )
         for metric, one in readings.measured.items()
     ]
