@@ -3,8 +3,9 @@
 
 Two captures are never equally long. By samples, the default, costs are shares of each capture's own total: of those one
 can only grow as another shrinks. By duration they are costs a second, from the first to the last sample of each; that
-needs captures with times. --folded writes two numbers a stack, before scaled to after, as programs that draw
-differences read them; --html a flame graph as wide as after, redder where it grew and bluer where it shrank.
+needs captures with times. By work they stand as they were counted: both captures are of the same work. --folded writes
+two numbers a stack, before scaled to after, as programs that draw differences read them; --html a flame graph as wide
+as after, redder where it grew and bluer where it shrank.
 
 A and B are files of any known format, or runs.
 """
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("after", metavar="B", help="the capture after, or a run")
     parser.add_argument(
         "--by", choices=get_args(By), default="samples",
-        help="what costs are set against: all samples, or the duration (default: samples)",
+        help="what costs are set against: all samples, the duration, or equal work (default: samples)",
     )  # fmt: skip
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object, with every function and stack")

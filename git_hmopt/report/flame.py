@@ -145,8 +145,10 @@ def _two_sided(difference: Difference, title: str) -> tuple[_Node, _Page]:
         + (f" in {side.duration_ns / 1e9:.3f} s" if side.duration_ns else "")
         for side in (difference.before, difference.after)
     ]
-    against = "duration" if difference.by == "duration" else "all samples"
-    how = f"normalised by {against}: costs of before are multiplied with {float(difference.scale):.6g}"
+    how = "both did the same work: costs as they were counted"
+    if difference.by != "work":
+        against = "duration" if difference.by == "duration" else "all samples"
+        how = f"normalised by {against}: costs of before are multiplied with {float(difference.scale):.6g}"
     return root, _Page(title, (*sides, how), color, told, two_sided=True)
 
 
@@ -175,8 +177,8 @@ def _share(node: _Node, root: _Node) -> float:
 
 
 def _growth(node: _Node, root: _Node) -> float:
-    """Return how much a frame grew, as a share of all that after cost."""
-    return (node.after - node.before) / (root.after or 1)
+    """Return how much a frame grew, as a share of all that the dearer side cost."""
+    return (node.after - node.before) / (max(root.before, root.after) or 1)
 
 
 def _placed(root: _Node, least: float = 1 / _NARROWEST) -> Iterator[_Box]:

@@ -426,7 +426,8 @@ def _flames(flames: Flames) -> list[dict[str, Any]]:
         if one:
             parts.append((title, one[0], flame.flame_part(one[1], title=f"{title}: {one[0]}")))
     if flames.before and flames.after:
-        found = compare(flames.before[1], flames.after[1], names=("base", "best"))
+        # The window of a workload is the same work for both.
+        found = compare(flames.before[1], flames.after[1], names=("base", "best"), by="work")
         parts.append(("Best against base", "", flame.differential_part(found, title="best against base")))
     return [
         {"title": title, "name": name, "facts": part.facts, "markup": Markup(part.markup)}

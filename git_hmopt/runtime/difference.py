@@ -3,7 +3,8 @@
 
 Two captures are never equally long, so costs are set against something first, and the result says against what:
 `samples`, each side's own total (where does the time go now?), or `duration`, the time between each side's first and
-last sample (does it cost more a second?). Of shares one can only grow as another shrinks; rates can all grow.
+last sample (does it cost more a second?). Of shares one can only grow as another shrinks; rates can all grow. Where
+both sides did the same `work`, a benchmark before and after, costs stand side by side as they were counted.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from git_hmopt.runtime.call_graph import CallGraph, from_samples
 from git_hmopt.runtime.fold import Stack, folded_pairs, plain_name, stacks_of
 from git_hmopt.traces.tables import Frame, Samples
 
-By = Literal["samples", "duration"]
+By = Literal["samples", "duration", "work"]
 SECOND = 1_000_000_000
 
 
@@ -38,7 +39,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """One cost on both sides: as it was counted, and normalised (a share of 0..1, or cost a second)."""
+    """One cost on both sides: as it was counted, and normalised (a share of 0..1, cost a second, or as counted)."""
 
     before: int
     after: int
@@ -104,9 +105,9 @@ def compare(before: Samples, after: Samples, *, names: tuple[str, str], by: By =
     """
     sides = _side("before", names[0], before), _side("after", names[1], after)
     divisors = [_divisor(side, by) for side in sides]
-    if by == "duration" and sides[0].unit != sides[1].unit:
+    if by != "samples" and sides[0].unit != sides[1].unit:
         raise MeasurementError(
-            f"'{names[0]}' counts {sides[0].unit} and '{names[1]}' {sides[1].unit}: they have no rates in common",
+            f"'{names[0]}' counts {sides[0].unit} and '{names[1]}' {sides[1].unit}: only shares can be compared",
             next_step="compare their shares: --by samples",
         )
 
@@ -115,7 +116,7 @@ def compare(before: Samples, after: Samples, *, names: tuple[str, str], by: By =
 
     return Difference(
         by=by,
-        measure=f"{sides[1].unit} a second" if by == "duration" else "share of all cost",
+        measure={"samples": "share of all cost", "duration": f"{sides[1].unit} a second", "work": sides[1].unit}[by],
         before=sides[0],
         after=sides[1],
         scale=divisors[1] / divisors[0],
@@ -135,6 +136,8 @@ def _side(label: Literal["before", "after"], name: str, samples: Samples) -> Sid
 
 
 def _divisor(side: Side, by: By) -> Fraction:
+    if by == "work":
+        return Fraction(1)
     if by == "samples":
         return Fraction(side.total)
     if side.duration_ns is None:

@@ -250,7 +250,7 @@ class GraphTables:
         ids = self._symbols(named)
         self._database.executemany(
             "INSERT OR IGNORE INTO definitions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(this, ids[row[0]], *row[1:10], json.dumps(row[10])) for row in page.definitions],
+            [(this, ids[row[0]], *row[1:10], json.dumps(row[10]) if row[10] else "[]") for row in page.definitions],
         )
         self._database.executemany(
             "INSERT OR IGNORE INTO edges VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import get_args
 
 import pytest
 
 from git_hmopt.errors import MeasurementError
-from git_hmopt.runtime.difference import FunctionChange, Pair, compare
+from git_hmopt.runtime.difference import By, FunctionChange, Pair, compare
 from git_hmopt.traces.stacks import SampleRows
 from git_hmopt.traces.tables import Frame, Samples
 
@@ -66,6 +67,16 @@ def test_by_duration_costs_are_rates() -> None:
     assert functions["work"].own.ratio == 2
 
 
+def test_of_the_same_work_costs_stand_as_they_were_counted() -> None:
+    found = compare(BEFORE, AFTER, names=NAMES, by="work")
+    assert (found.measure, found.scale) == ("samples", Fraction(1))
+    functions = by_symbol(found.functions)
+    # Half of it is gone, though its share is what it was.
+    assert functions["work"].own == Pair(10, 5, 10.0, 5.0)
+    assert (functions["work"].own.change, functions["work"].own.ratio) == (-5, 0.5)
+    assert found.folded() == "main 4 1\nmain;gone 6 0\nmain;new 0 4\nmain;work 10 5\n"
+
+
 def test_the_folded_difference_has_before_scaled_to_after() -> None:
     assert compare(BEFORE, AFTER, names=NAMES).folded() == "main 2 1\nmain;gone 3 0\nmain;new 0 4\nmain;work 5 5\n"
     # 2.5 is rounded to the even neighbour.
@@ -74,7 +85,7 @@ def test_the_folded_difference_has_before_scaled_to_after() -> None:
 
 
 def test_a_capture_against_itself_differs_in_nothing() -> None:
-    for by in ("samples", "duration"):
+    for by in get_args(By):
         found = compare(AFTER, AFTER, names=NAMES, by=by)
         assert {one.own.change for one in found.functions} == {one.cost.change for one in found.stacks} == {0}
 
@@ -93,12 +104,13 @@ def test_shares_of_two_units_compare_and_rates_do_not() -> None:
     cycles = samples(("main;work", 4000, 0), ("main", 4000, SECOND), unit="cycles")
     found = compare(cycles, AFTER, names=NAMES)
     assert by_symbol(found.functions)["work"].own == Pair(4000, 5, 0.5, 0.5)
-    with pytest.raises(MeasurementError) as caught:
-        compare(cycles, AFTER, names=NAMES, by="duration")
-    assert str(caught.value) == (
-        "'old.folded' counts cycles and 'new.folded' samples: they have no rates in common; "
-        "compare their shares: --by samples"
-    )
+    for by in ("duration", "work"):
+        with pytest.raises(MeasurementError) as caught:
+            compare(cycles, AFTER, names=NAMES, by=by)
+        assert str(caught.value) == (
+            "'old.folded' counts cycles and 'new.folded' samples: only shares can be compared; "
+            "compare their shares: --by samples"
+        )
 
 
 def test_captures_that_cannot_be_compared() -> None:
