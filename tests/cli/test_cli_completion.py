@@ -137,7 +137,7 @@ TABLE: Mapping[str, tuple[str, ...]] = {
     "git-hmopt flamegraph 2": (RUNS,),
     "git-hmopt kpis --against ": (RUNS,),
     "git-hmopt compare x.svg ": (RUNS,),
-    "git-hmopt compare --by ": ("samples", "duration"),
+    "git-hmopt compare --by ": ("samples", "duration", "work"),
     "git-hmopt run --config ": (),
 }
 
