@@ -12,6 +12,7 @@ from pathlib import Path
 from git_hmopt.errors import ConfigError
 from git_hmopt.psg.compile_database import CompileDatabase, kbuild_database, load_database
 from git_hmopt.store.graph import GraphFile
+from git_hmopt.store.user_cache import user_cache
 
 _DATABASE = "compile_commands.json"
 
@@ -82,7 +83,5 @@ def _with_records(place: Path) -> Path | None:
 
 
 def shards_path() -> Path:
-    """Return where parsed facts are kept for all clones of a user (XDG Base Directory Specification)."""
-    cache = os.environ.get("XDG_CACHE_HOME") or ""
-    base = Path(cache) if cache.startswith("/") else Path.home() / ".cache"
-    return base / "git-hmopt" / "structure.sqlite"
+    """Return where parsed facts are kept for all clones of a user."""
+    return user_cache() / "structure.sqlite"

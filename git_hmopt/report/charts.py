@@ -10,12 +10,15 @@ from __future__ import annotations
 import functools
 import io
 import logging
+import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
+
+from git_hmopt.store.user_cache import user_cache
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,6 +76,8 @@ class Readings:
 def _library() -> Any:
     """Load matplotlib, which is slow to load and tells of its caches on standard error."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    # Its list of fonts would make folders of its own in a user's home.
+    os.environ.setdefault("MPLCONFIGDIR", str(user_cache() / "matplotlib"))
     import matplotlib
     import matplotlib.backends.backend_svg
     import matplotlib.figure
