@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 import numpy as np
@@ -202,18 +201,6 @@ def gathered(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
             waiting, rows = [], 0
     if waiting:
         yield _together(waiting)
-
-
-def read_ahead(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Yield what a reader gives, while a thread reads what comes next: polars and numpy work without Python's lock.
-
-    What the reader raises is raised here, in its place.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="trace-reader") as reader:
-        following = reader.submit(next, frames, None)
-        while (now := following.result()) is not None:
-            following = reader.submit(next, frames, None)
-            yield now
 
 
 def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:

@@ -11,7 +11,7 @@ import polars as pl
 
 from git_hmopt.records.base import decimal_text
 from git_hmopt.runtime import counters
-from git_hmopt.runtime.batches import Batch, batches, gathered, read_ahead
+from git_hmopt.runtime.batches import Batch, batches, gathered
 from git_hmopt.runtime.frames import FrameTimeline, JankWindow
 from git_hmopt.runtime.irq import Interrupts
 from git_hmopt.runtime.kpi import Kpi, kpi, same_rule
@@ -115,7 +115,7 @@ def kpis_read(form: str, frames: Iterable[pl.DataFrame], losses: Losses) -> Kpis
     """Return the KPIs of batches of events of a format, whose reader counts what it leaves out in `losses`."""
     whole = _WHOLE.get(form)
     if whole is None:
-        return kpis_of(read_ahead(gathered(frames)), losses)
+        return kpis_of(gathered(frames), losses)
     read = list(frames)
     records, windows = whole(read)
     times = [time for batch in read for time in (batch["ts_ns"].min(), batch["ts_ns"].max()) if isinstance(time, int)]
