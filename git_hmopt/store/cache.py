@@ -75,7 +75,10 @@ class Cache:
                     except _DAMAGED as error:
                         reason = f"damaged ({error})"
                     except _UNWRITABLE as error:
-                        raise self._refused(error) from error
+                        if getattr(error, "extendedresult", None) != apsw.SQLITE_READONLY_DBMOVED:
+                            raise self._refused(error) from error
+                        # Whoever deletes it asks for no lock.
+                        reason = "deleted while it was written"
             return Refreshed(self._rebuild(), reason)
 
     def rebuild(self) -> Refreshed:
