@@ -107,10 +107,6 @@ def _stalled(kpis: Kpis) -> Reading | str:
     return Reading(misses.value if ipc.value < 1 else 0.0, (*ipc.evidence, *misses.evidence))
 
 
-def _rule(name: BottleneckClass, condition: str, threshold: str, why: str) -> Rule:
-    return Rule(name, condition, threshold, why)
-
-
 def _itself(value: float) -> float:
     return value
 
@@ -123,66 +119,66 @@ _TENTH_WHY = "a tenth of the time, as for the families of functions in a profile
 
 RULES: tuple[KpiRule, ...] = (
     KpiRule(
-        _rule(names.FRAME_STABILITY, "frames are late by 5 ms or more in every second of activity", "5 ms/s",
+        Rule(names.FRAME_STABILITY, "frames are late by 5 ms or more in every second of activity", "5 ms/s",
               "the hitch time ratio from which a user notices (Apple, WWDC20, session 10077: below 5 good, above 10"
               " critical)"),
         _one("hitch_ms_per_s"), 5.0, lambda value: value / 1000,
     ),
     KpiRule(
-        _rule(names.FRAME_STABILITY, "one frame of a hundred or more is dropped", "1 % of frames",
+        Rule(names.FRAME_STABILITY, "one frame of a hundred or more is dropped", "1 % of frames",
               "at 60 Hz this is one in two seconds, so that every scroll of some seconds shows one"),
         _one("frame_drop_rate"), 0.01,
     ),
     KpiRule(
-        _rule(names.SCHEDULER_LATENCY, "one in a hundred waits for a CPU lasts 6 ms or longer", "6 ms at p99",
+        Rule(names.SCHEDULER_LATENCY, "one in a hundred waits for a CPU lasts 6 ms or longer", "6 ms at p99",
               "sysctl_sched_latency of kernel/sched/fair.c up to 6.5: every runnable thread of a CPU runs once in it"),
         _one("sched_latency_p99"), 6e6,
     ),
     KpiRule(
-        _rule(names.SCHEDULER_LATENCY, "somebody waits for a CPU in at least a tenth of the time", "10 % of the time",
+        Rule(names.SCHEDULER_LATENCY, "somebody waits for a CPU in at least a tenth of the time", "10 % of the time",
               _TENTH_WHY),
         _one("pressure_some", "cpu"), _TENTH, _itself,
     ),
     KpiRule(
-        _rule(names.WAKEUP_LATENCY, "one in twenty wakeups takes 1 ms or longer until the thread runs", "1 ms at p95",
+        Rule(names.WAKEUP_LATENCY, "one in twenty wakeups takes 1 ms or longer until the thread runs", "1 ms at p95",
               "sysctl_sched_wakeup_granularity of kernel/sched/fair.c up to 6.5: who is woken and lags more preempts"),
         _one("wakeup_latency_p95"), 1e6,
     ),
     KpiRule(
-        _rule(names.INTERRUPTS, "handlers of interrupts and softirqs take at least a tenth of one CPU",
+        Rule(names.INTERRUPTS, "handlers of interrupts and softirqs take at least a tenth of one CPU",
               "10 % of one CPU", _TENTH_WHY),
         _time_of("irq", "softirq"), _TENTH, _itself,
     ),
     KpiRule(
-        _rule(names.RECLAIM, "everybody waits for memory in at least 5 % of the time", "5 % of the time", _PSI),
+        Rule(names.RECLAIM, "everybody waits for memory in at least 5 % of the time", "5 % of the time", _PSI),
         _one("pressure_full", "memory"), 0.05, _itself,
     ),
     KpiRule(
-        _rule(names.RECLAIM, "threads reclaim memory themselves in at least 5 % of one CPU's time", "5 % of one CPU",
+        Rule(names.RECLAIM, "threads reclaim memory themselves in at least 5 % of one CPU's time", "5 % of one CPU",
               _PSI),
         _time_of("direct_reclaim"), 0.05, _itself,
     ),
     KpiRule(
-        _rule(names.RECLAIM, "something was killed for its memory", "1 kill",
+        Rule(names.RECLAIM, "something was killed for its memory", "1 kill",
               "a kill is what reclaim that fails ends in: one is one too many"),
         _one("memory_kills"), 1.0,
     ),
     KpiRule(
-        _rule(names.IO_WAIT, "everybody waits for I/O in at least 5 % of the time", "5 % of the time", _PSI),
+        Rule(names.IO_WAIT, "everybody waits for I/O in at least 5 % of the time", "5 % of the time", _PSI),
         _one("pressure_full", "io"), 0.05, _itself,
     ),
     KpiRule(
-        _rule(names.IO_WAIT, "at least half of what threads block on is I/O", "50 % of blockings",
+        Rule(names.IO_WAIT, "at least half of what threads block on is I/O", "50 % of blockings",
               "more than everything else together"),
         _one("blocked_iowait_ratio"), _MAJORITY,
     ),
     KpiRule(
-        _rule(names.LOCK_CONTENTION, "threads wait for locks in at least half of the time they are blocked",
+        Rule(names.LOCK_CONTENTION, "threads wait for locks in at least half of the time they are blocked",
               "50 % of the blocked time", "more than everything else together"),
         _blocked_on_locks, _MAJORITY,
     ),
     KpiRule(
-        _rule(names.MEMORY_BOUND, "a cycle retires less than one instruction, and a tenth or more of the references to"
+        Rule(names.MEMORY_BOUND, "a cycle retires less than one instruction, and a tenth or more of the references to"
               " the last cache level miss", "1 instruction a cycle, 10 % misses",
               "below one the core is mostly stalled (Gregg, CPU Utilization is Wrong, 2017); where fewer than a tenth"
               " miss, the last level serves and something else stalls it"),

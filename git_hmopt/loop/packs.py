@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from git_hmopt.errors import StoreError, UsageError
+from git_hmopt.errors import CorruptRecordError, StoreError, UsageError
 from git_hmopt.records.evidence import EvidencePack
 from git_hmopt.records.words import RunId
 from git_hmopt.store.artifacts import ArtifactStore
@@ -33,8 +33,15 @@ def packs_of(repository: Repository, run: RunId) -> list[Packed]:
 def _packs(repository: Repository, run: RunId) -> Iterator[Packed]:
     for entry in Journal(repository).read(run).entries:
         done = entry.operation
-        if done.op == "evidence.packed":
-            yield Packed(done.iter, str(done.data["artifact"]["sha256"]))
+        if done.op != "evidence.packed":
+            continue
+        stored = done.data.get("artifact")
+        if not isinstance(stored, dict) or not isinstance(stored.get("sha256"), str):
+            raise CorruptRecordError(
+                f"run {run} does not say which evidence pack it stored for iteration {done.iter}",
+                next_step="see: git hmopt fsck",
+            )
+        yield Packed(done.iter, stored["sha256"])
 
 
 def pack_before(repository: Repository, run: RunId, iteration: int | None) -> tuple[Packed, EvidencePack]:

@@ -58,7 +58,7 @@ class Parsed:
     """The first errors as (file, line, text)."""
     with_precompiled: bool
     cpu_s: float
-    left_out: tuple[tuple[str, int, str], ...] = ()
+    left_out: tuple[Wrong, ...] = ()
     """Of a precompiled header: an error for each of its headers that do not compile with the others."""
     tried: tuple[str, ...] = ()
     """The files that were opened for those: what they say decided what is in the header."""
@@ -67,8 +67,8 @@ class Parsed:
 class _Spoken:
     """The headers that units before this one spoke for, in this process or another, and those known when it began.
 
-    The processes tell each other in a file: two that walk the same thousand headers cost a twelfth of the whole. What
-    another one has not told yet is spoken for twice, which `build` sees to.
+    The processes tell each other in a file, or each would walk the same thousand headers. What another one has not told
+    yet is spoken for twice, which `build` sees to.
     """
 
     def __init__(self) -> None:
@@ -115,8 +115,8 @@ _SPOKEN = _Spoken()
 
 def begin(known: Known, told: Path | None = None) -> None:
     """Start a worker: `known` are the headers whose least unit is known, `told` is where the workers add to that."""
-    # What is made here dies by its count of references, but for a few rings a unit: looking for those seven hundred
-    # objects at a time costs a fourteenth of the work.
+    # What is made here dies by its count of references, but for a few rings a unit: looking for those at every seven
+    # hundred objects costs a fourteenth of the extraction.
     gc.set_threshold(200_000)
     _SPOKEN.begin(known, told)
 

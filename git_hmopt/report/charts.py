@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
 from git_hmopt.store.user_cache import user_cache
@@ -136,7 +137,7 @@ def strips(layouts: Sequence[Readings], unit: str, *, ident: str, told: str) -> 
                 across, [value for some in values for value in some], marker,
                 markersize=3, markerfacecolor="none", markeredgecolor=color, markeredgewidth=0.7,
             )  # fmt: skip
-            known = [(number + side, _median(some)) for number, some in enumerate(values, start=1) if some]
+            known = [(number + side, median(some)) for number, some in enumerate(values, start=1) if some]
             axes.hlines(
                 [middle for _, middle in known], [x - 0.13 for x, _ in known], [x + 0.13 for x, _ in known],
                 colors=color, linewidth=2,
@@ -148,12 +149,6 @@ def strips(layouts: Sequence[Readings], unit: str, *, ident: str, told: str) -> 
         axes.set_ylabel(unit)
 
     return _drawn(draw, 2.2, ident=ident, told=told)
-
-
-def _median(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def _floor(axes: Axes, floor: float | None) -> None:

@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: Apache-2.0
--- The structure of one build of a source tree, version 1 (more indexes are in graph.py): derived from the tree and its build, made again at any time.
+-- The structure of one build of a source tree, version 1: derived from the tree and its build, made again at any time.
+-- Indexes over the large tables are made by graph.py, once their first rows are in.
 -- A page is what one file says as one unit sees it; pages are replaced whole, so that an update after an edit and a
 -- build from nothing leave the same rows (but for their ids).
 
