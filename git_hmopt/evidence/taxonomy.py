@@ -42,11 +42,6 @@ def rules() -> tuple[Rule, ...]:
     return (LOOP_RULE, CALL_RULE, *(one.rule for one in FAMILIES), *(one.rule for one in RULES))
 
 
-def classify(ranked: Sequence[Ranked], linked: Callable[[str, str], bool]) -> Bottleneck:
-    """Return the class of a ranked profile that explains most, unknown with the reason when no rule holds."""
-    return survey(ranked, linked).found[0]
-
-
 def survey(
     ranked: Sequence[Ranked],
     linked: Callable[[str, str], bool],

@@ -19,7 +19,7 @@ from git_hmopt.runtime.power import Power
 from git_hmopt.runtime.reclaim import Reclaim
 from git_hmopt.runtime.sched import Sched
 from git_hmopt.runtime.snapshots import levels, rates, snapshots
-from git_hmopt.runtime.timeline import timeline_kpis
+from git_hmopt.runtime.timeline import timeline_kpis, worst_janks
 from git_hmopt.traces.capture import Capture, Losses
 
 MARGIN = 0.05
@@ -135,7 +135,11 @@ def _of_snapshots(events: Sequence[pl.DataFrame]) -> _Found:
 
 
 def _of_timeline(events: Sequence[pl.DataFrame]) -> _Found:
-    return timeline_kpis(events), ()
+    windows = (
+        JankWindow(one.start_ns, one.end_ns, one.late_ns, one.name, f"{one.frames} late frames in a row")
+        for one in worst_janks(events)
+    )
+    return timeline_kpis(events), tuple(windows)
 
 
 def _of_counters(events: Sequence[pl.DataFrame]) -> _Found:

@@ -95,15 +95,15 @@ def ranked(**shares: float | None) -> list[Ranked]:
     ],
 )
 def test_classes(shares: dict[str, float | None], links: set[tuple[str, str]], expected: str) -> None:
-    found = taxonomy.classify(ranked(**shares), lambda caller, callee: (caller, callee) in links)
+    found = taxonomy.survey(ranked(**shares), lambda caller, callee: (caller, callee) in links).found[0]
     assert found.name == expected
     assert found.reason
 
 
 def test_the_reason_holds_the_numbers_and_names() -> None:
-    found = taxonomy.classify(
+    found = taxonomy.survey(
         ranked(sort_r=0.3, do_swap=0.25, other=0.45), lambda a, b: (a, b) == ("sort_r", "do_swap")
-    )
+    ).found[0]
     assert found.reason == (
         "sort_r and its callee do_swap together have 55.0 % of the ranked self cost, neither has half of it alone "
         "(rule: 50 %)"

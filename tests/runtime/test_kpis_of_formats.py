@@ -28,6 +28,15 @@ def test_one_dump_of_proc_gives_levels_and_two_in_one_file_rates(tmp_path: Path)
     assert switches is not None and (switches.value, switches.unit) == ("2000", "1/s")
 
 
+def test_a_frame_timeline_tells_when_its_worst_frames_were(tmp_path: Path) -> None:
+    text = (
+        "name,start_ns,end_ns,expected_start_ns,expected_end_ns\n"
+        "app,5000000,20000000,4000000,18000000\napp,40000000,50000000,40000000,51000000\n"
+    )
+    (window,) = of(tmp_path, text, "frames.csv").windows
+    assert (window.start_ns, window.end_ns, window.late_ns, window.who) == (4_000_000, 20_000_000, 2_000_000, "app")
+
+
 def test_counters_give_ratios_and_what_was_not_counted_is_unknown(tmp_path: Path) -> None:
     text = (
         "\n Performance counter stats for 'true':\n\n"
