@@ -52,9 +52,7 @@ def _text(repository: Repository, name: RunId, story: RunStory, options: argpars
         return run_report(story)
     # Charts, templates and captures are slow to load, and only the page needs them.
     from git_hmopt.loop.captures import stacks_of_run
-    from git_hmopt.report.html import Flames, html_report
+    from git_hmopt.report.html import html_report
     from git_hmopt.store.artifacts import ArtifactStore
 
-    stacks = stacks_of_run(repository, name)
-    flames = Flames(stacks.before, stacks.after, stacks.missing)
-    return html_report(story, ArtifactStore.of(repository).read, flames)
+    return html_report(story, ArtifactStore.of(repository).read, stacks_of_run(repository, name))

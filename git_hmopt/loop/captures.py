@@ -11,6 +11,7 @@ from typing import Any
 from git_hmopt.errors import StoreError, UsageError
 from git_hmopt.loop.book import Book
 from git_hmopt.records.words import RunId
+from git_hmopt.report.flame import Flames
 from git_hmopt.runtime.window import below
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import Journal
@@ -84,17 +85,7 @@ def of_run(repository: Repository, run: RunId, symbols: SymbolFiles | None = Non
     return found
 
 
-@dataclass(frozen=True)
-class Stacks:
-    """The call stacks of a run: of its base, and of the last best that was profiled."""
-
-    before: tuple[str, Samples] | None
-    after: tuple[str, Samples] | None
-    missing: str
-    """Why one of them is not here."""
-
-
-def stacks_of_run(repository: Repository, run: RunId) -> Stacks:
+def stacks_of_run(repository: Repository, run: RunId) -> Flames:
     """Return the first event's stacks of a run's first and last profile, or of what was ingested into it."""
     book = Book(Journal(repository), run)
     profiles = [entry.operation.data for entry in book.entries if entry.operation.op == "profile.recorded"]
@@ -102,15 +93,15 @@ def stacks_of_run(repository: Repository, run: RunId) -> Stacks:
         try:
             found = only(of_run(repository, run))
         except (StoreError, TraceFormatError) as error:
-            return Stacks(None, None, f"{error.what}.")
+            return Flames(missing=f"{error.what}.")
         before = (found.name, found.samples[0]) if found.samples else None
-        return Stacks(before, None, "" if before else "The run's captures hold no call stacks.")
+        return Flames(before, None, "" if before else "The run's captures hold no call stacks.", profiled=False)
     artifacts = ArtifactStore.of(repository)
     before, why = _stacks(artifacts, run, profiles[0])
     if profiles[-1].get("commit") == profiles[0].get("commit"):
-        return Stacks(before, None, why or "No best but the base was profiled: there is nothing to compare it with.")
+        return Flames(before, None, why or "No best but the base was profiled: there is nothing to compare it with.")
     after, also = _stacks(artifacts, run, profiles[-1])
-    return Stacks(before, after, " ".join(dict.fromkeys(filter(None, (why, also)))))
+    return Flames(before, after, " ".join(dict.fromkeys(filter(None, (why, also)))))
 
 
 def _stacks(artifacts: ArtifactStore, run: RunId, profile: Mapping[str, Any]) -> tuple[tuple[str, Samples] | None, str]:

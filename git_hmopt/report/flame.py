@@ -72,6 +72,18 @@ class _Page:
 
 
 @dataclass(frozen=True)
+class Flames:
+    """The call stacks of a run: of its base, and of the last best that was profiled; each with its name."""
+
+    before: tuple[str, Samples] | None = None
+    after: tuple[str, Samples] | None = None
+    missing: str = ""
+    """Why one of them is not here."""
+    profiled: bool = True
+    """Whether the run's own profilers took them; else `before` is of a capture that was ingested."""
+
+
+@dataclass(frozen=True)
 class Part:
     """A flame graph as a piece of a larger page, which must hold `style()` and, behind it, `script()`."""
 

@@ -31,7 +31,6 @@ from git_hmopt.report.fields import Fields, MalformedError
 from git_hmopt.report.next_steps import next_commands, rollback_commands, same_run_command
 from git_hmopt.report.story import Iteration, RunStory
 from git_hmopt.runtime.difference import compare
-from git_hmopt.traces.tables import Samples
 
 Read = Callable[[str], bytes | None]
 """Returns the bytes of an artifact; None when they are not in this clone."""
@@ -46,16 +45,6 @@ _MOST_KPIS = 20
 _NOT_ASCII = re.compile("[^ -~]")
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
-
-
-@dataclass(frozen=True)
-class Flames:
-    """The call stacks that are drawn: of base, and of the last best that was profiled; each with its name."""
-
-    before: tuple[str, Samples] | None = None
-    after: tuple[str, Samples] | None = None
-    missing: str = ""
-    """Why one of them is not here."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +69,7 @@ class _Reading:
     b: tuple[float, ...]
 
 
-def html_report(story: RunStory, read: Read, flames: Flames) -> str:
+def html_report(story: RunStory, read: Read, flames: flame.Flames) -> str:
     """Return the page. What is not in this clone is said where it would stand."""
     artifacts = _Artifacts(read)
     scripts = [flame.script(), _text("report.js")]
@@ -420,9 +409,9 @@ def _spread(values: Sequence[float]) -> str:
 # -- flame graphs ---------------------------------------------------------------------------------------------------
 
 
-def _flames(flames: Flames) -> list[dict[str, Any]]:
+def _flames(flames: flame.Flames) -> list[dict[str, Any]]:
     parts = []
-    for title, one in (("Base", flames.before), ("Best", flames.after)):
+    for title, one in (("Base" if flames.profiled else "Ingested", flames.before), ("Best", flames.after)):
         if one:
             parts.append((title, one[0], flame.flame_part(one[1], title=f"{title}: {one[0]}")))
     if flames.before and flames.after:

@@ -16,7 +16,8 @@ from git_hmopt.errors import CorruptRecordError
 from git_hmopt.measure.sampling import Row, Samples
 from git_hmopt.records.run import MetricRecord
 from git_hmopt.records.words import Seed, Verdict
-from git_hmopt.report.html import Flames, Read, html_report
+from git_hmopt.report.flame import Flames
+from git_hmopt.report.html import Read, html_report
 from git_hmopt.report.story import RunStory, fold
 from git_hmopt.traces import folded
 from tests.report.browser import BROWSER, Tab, tab

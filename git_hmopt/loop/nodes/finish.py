@@ -88,12 +88,11 @@ def told(bench: Bench) -> RunStory:
 def generate_report(bench: Bench, state: RunState) -> Outcome:
     """Write the report as markdown, as a page and as JSON; the log goes with it."""
     # Charts and templates are slow to load; nothing before the last node needs them.
-    from git_hmopt.report.html import Flames, html_report
+    from git_hmopt.report.html import html_report
 
     story = told(bench)
     text = run_report(story)
-    stacks = stacks_of_run(bench.repository, bench.run)
-    page = html_report(story, bench.artifacts.read, Flames(stacks.before, stacks.after, stacks.missing))
+    page = html_report(story, bench.artifacts.read, stacks_of_run(bench.repository, bench.run))
     others = [
         bench.artifacts.put_bytes(data.encode(), kind="report", name=name, media_type=media_type)
         for data, name, media_type in (
