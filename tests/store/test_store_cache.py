@@ -211,6 +211,28 @@ def _sql(path: Path, statement: str) -> None:
     database.close()
 
 
+def test_one_that_is_deleted_while_it_is_written_is_made_again(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(repository)
+    record_run(Journal(repository), RUN)
+    cache.refresh()
+    record_run(Journal(repository), RunId("20260201-lib-sort-aaaaaa"), created="2026-02-01T10:00:00Z")
+    update = Cache._update
+
+    def late(self: Cache, database: apsw.Connection) -> int:
+        self.path.unlink(missing_ok=True)
+        return update(self, database)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Cache, "_update", late)
+        refreshed = cache.refresh()
+    assert refreshed.rebuilt == "deleted while it was written"
+    before = dump(cache)
+    cache.rebuild()
+    assert dump(cache) == before
+
+
 def test_a_stale_rollback_journal_is_not_played_into_the_new_database(repository: Repository) -> None:
     record_run(Journal(repository), RUN)
     cache = Cache(repository)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,16 @@ def events(form: Format, path: Path, losses: Losses | None = None) -> pl.DataFra
 
 def rows(form: Format, path: Path, losses: Losses | None = None) -> list[dict[str, Any]]:
     return events(form, path, losses).to_dicts()
+
+
+def any_json(words: Sequence[str], numbers: st.SearchStrategy[float]) -> st.SearchStrategy[Any]:
+    """Return documents of a format's own words in any nesting."""
+    word = st.sampled_from(words)
+    return st.recursive(
+        st.one_of(st.none(), st.booleans(), numbers, word),
+        lambda inner: st.one_of(st.lists(inner, max_size=6), st.dictionaries(word, inner, max_size=6)),
+        max_leaves=30,
+    )
 
 
 _JUNK = ("٣".encode() * 3, b"\n", b"\x00" * 9, b"9" * 40, b"-1", b"{", b"[")

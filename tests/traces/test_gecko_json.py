@@ -20,7 +20,7 @@ from git_hmopt.traces.registry import parse
 from git_hmopt.traces.sniff import open_capture
 from git_hmopt.traces.tables import Frame, Samples, TraceFormatError
 from tests.traces.captures import samples_of, stacks
-from tests.traces.reading import damaged
+from tests.traces.reading import any_json, damaged
 
 Json = dict[str, Any]
 
@@ -181,11 +181,7 @@ WORDS = [*TABLES, "threads", "samples", "stack", "time", "timeDeltas", "weight",
          "prefix", "frame", "func", "name", "resource", "lib", "location", "shared", "processes", "meta", "startTime",
          "libs", "markers", "pid", "tid", "bytes", "_array"]  # fmt: skip
 NUMBERS = st.one_of(st.integers(-3, 9), st.integers(), st.floats(allow_nan=False, allow_infinity=False))
-ANYTHING = st.recursive(
-    st.one_of(st.none(), st.booleans(), NUMBERS, st.sampled_from(WORDS)),
-    lambda inner: st.one_of(st.lists(inner, max_size=6), st.dictionaries(st.sampled_from(WORDS), inner, max_size=6)),
-    max_leaves=30,
-)
+ANYTHING = any_json(WORDS, NUMBERS)
 
 
 @settings(

@@ -16,6 +16,7 @@ from git_hmopt.traces import d3_json, documents, speedscope_json
 from git_hmopt.traces.capture import Format, Losses
 from git_hmopt.traces.tables import Samples, TraceFormatError
 from tests.traces.captures import captured, samples_of, stacks
+from tests.traces.reading import any_json
 
 SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 TREE: dict[str, Any] = {
@@ -75,11 +76,7 @@ def test_stacks_that_would_fill_the_memory_are_refused(tmp_path: Path, monkeypat
 WORDS = ["type", "evented", "sampled", "events", "samples", "weights", "frame", "at", "O", "C", "unit", "seconds",
          "name", "value", "children", "startValue", "n", "v", "c"]  # fmt: skip
 NUMBERS = st.one_of(st.integers(-3, 9), st.integers(), st.floats())
-ANYTHING = st.recursive(
-    st.one_of(st.none(), st.booleans(), NUMBERS, st.sampled_from(WORDS)),
-    lambda inner: st.one_of(st.lists(inner, max_size=6), st.dictionaries(st.sampled_from(WORDS), inner, max_size=6)),
-    max_leaves=30,
-)
+ANYTHING = any_json(WORDS, NUMBERS)
 
 
 @settings(
