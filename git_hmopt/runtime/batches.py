@@ -15,7 +15,7 @@ from git_hmopt.traces.capture import LOST_EVENTS
 from git_hmopt.traces.text_columns import Mask, Places, TextColumns
 
 Integers = NDArray[np.int64]
-AT_ONCE = 70_000
+AT_ONCE = 200_000
 """Rows of a batch, about: with fewer a tenth of the time goes to the number of operations, not to the rows."""
 UNKNOWN = -1
 """A number that is not there; no time, id or size of a trace is negative."""

@@ -26,7 +26,7 @@ from git_hmopt.traces.source import Source
 from git_hmopt.traces.tables import TraceFormatError
 from git_hmopt.traces.text_columns import Mask, Places, TextColumns, allowed_bytes
 
-BLOCK = 4 << 20
+BLOCK = 8 << 20
 """Bytes that are read at once."""
 LONGEST = 1 << 20
 """Bytes of a line: the kernel's own pages are smaller."""
@@ -286,21 +286,37 @@ def _blocks(stream: BinaryIO, losses: Losses, size: int) -> Iterator[bytes]:
 def read_text(stream: BinaryIO, losses: Losses, *, block: int = BLOCK) -> Iterator[pl.DataFrame]:
     """Yield the events of a stream of ftrace text; lines are parsed ahead of their reader, on another CPU."""
     with ThreadPoolExecutor(1) as worker:
-        ahead: deque[Future[tuple[pl.DataFrame, Losses]]] = deque()
+        ahead: deque[_Ahead] = deque()
         try:
             for one in _blocks(stream, losses, block):
-                ahead.append(worker.submit(parse_block, one))
+                ahead.append(_Ahead(one, worker.submit(parse_block, one)))
                 if len(ahead) > _AHEAD:
                     yield _taken(ahead, losses)
             while ahead:
                 yield _taken(ahead, losses)
         finally:
-            for future in ahead:
-                future.cancel()
+            for waiting in ahead:
+                waiting.parsed.cancel()
 
 
-def _taken(ahead: deque[Future[tuple[pl.DataFrame, Losses]]], losses: Losses) -> pl.DataFrame:
-    frame, lost = ahead.popleft().result()
+@dataclass
+class _Ahead:
+    """A block that is to be parsed."""
+
+    block: bytes
+    parsed: Future[tuple[pl.DataFrame, Losses]]
+
+
+def _taken(ahead: deque[_Ahead], losses: Losses) -> pl.DataFrame:
+    """Return the first block's events; while another thread is at it, the reader parses one behind it."""
+    first = ahead.popleft().parsed
+    if not first.done():
+        for waiting in ahead:
+            if waiting.parsed.cancel():
+                waiting.parsed = Future()
+                waiting.parsed.set_result(parse_block(waiting.block))
+                break
+    frame, lost = first.result()
     losses.update(lost)
     return frame
 

@@ -67,11 +67,14 @@ class TextColumns:
         """Return the ends of what remains when the characters before `ends` are cut off."""
         unwanted = np.zeros(256, np.bool_)
         unwanted[[ord(one) for one in characters]] = True
-        for _ in range(most):
-            same = unwanted[self.bytes[ends - 1]]
-            if not same.any():
+        ends = ends - unwanted[self.bytes[ends - 1]]
+        moving = np.flatnonzero(unwanted[self.bytes[ends - 1]])
+        for _ in range(most - 1):
+            if not len(moving):
                 break
-            ends = ends - same
+            # Few go on after the first: a name's blanks, an unknown TGID's dashes.
+            ends[moving] -= 1
+            moving = moving[unwanted[self.bytes[ends[moving] - 1]]]
         return ends
 
     def is_at(self, at: Places, characters: str) -> Mask:
@@ -83,36 +86,64 @@ class TextColumns:
 
     def number_before(self, ends: Places) -> tuple[NDArray[np.int64], Places]:
         """Return the number whose digits end before `ends`, and where it begins: at its end when there is none."""
-        value = np.zeros(len(ends), np.int64)
-        starts = ends.copy()
-        power = 1
-        active = np.ones(len(ends), np.bool_)
-        for back in range(1, _MOST_DIGITS + 1):
-            digit = self.bytes[ends - back] - _ZERO
-            active &= digit < 10
-            if not active.any():
-                break
-            value += (digit * active) * np.int64(power)
-            starts -= active
-            power *= 10
-        return value, starts
+        digits = self._digits(np.maximum(ends - 8, 0))
+        # From the last byte that is no digit down, all are marked.
+        other = _no_digits(digits)
+        for shift in (8, 16, 32):
+            other |= other >> np.uint64(shift)
+        other ^= _HIGH_BITS
+        count = np.bitwise_count(other).astype(np.int64)
+        other >>= _SEVEN
+        other *= _BYTE
+        digits &= other
+        value = _number(digits)
+        long = np.flatnonzero(count == 8)
+        if len(long):
+            value[long], count[long] = self._long(ends[long] - 1, -1)
+        return value, ends - count
 
     def number(self, starts: Places, ends: Places | None = None) -> tuple[NDArray[np.int64], Places]:
         """Return the number whose digits begin at `starts`, and where it ends: at its start when there is none."""
-        value = np.zeros(len(starts), np.int64)
-        at = starts.copy()
-        active = np.ones(len(starts), np.bool_)
+        digits = self._digits(np.minimum(starts, len(self.bytes) - 8))
+        other = _no_digits(digits)
+        for shift in (8, 16, 32):
+            other |= other << np.uint64(shift)
+        other ^= _HIGH_BITS
+        count = np.bitwise_count(other).astype(np.int64)
+        long = np.flatnonzero(count == 8)
+        if ends is not None:
+            count = np.clip(ends - starts, 0, count)
+        # To the right end, as if zeros stood in front of it.
+        digits <<= ((8 - count) << 3).view(np.uint64)
+        value = _number(digits)
+        if len(long):
+            value[long], count[long] = self._long(starts[long], 1, None if ends is None else ends[long])
+        return value, starts + count
+
+    def _digits(self, at: Places) -> NDArray[np.uint64]:
+        """Return eight bytes each, the first of them lowest, with 0 to 9 for digits."""
+        digits = self.eights(at)
+        digits ^= _ZEROS
+        return digits
+
+    def _long(
+        self, first: Places, step: int, ends: Places | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return numbers that may have more than eight digits, read digit by digit, and how many those are."""
+        value, count = np.zeros(len(first), np.int64), np.zeros(len(first), np.int64)
+        active = np.ones(len(first), np.bool_)
         last = len(self.bytes) - 1
         for ahead in range(_MOST_DIGITS):
-            digit = self.bytes[np.minimum(starts + ahead, last)] - _ZERO
+            at = first + step * ahead
+            digit = self.bytes[np.minimum(at, last)] - _ZERO
             active &= digit < 10
             if ends is not None:
-                active &= starts + ahead < ends
+                active &= at < ends
             if not active.any():
                 break
-            value = np.where(active, value * 10 + digit, value)
-            at += active
-        return value, at
+            value = np.where(active, value * 10 + digit if step > 0 else value + digit * np.int64(10**ahead), value)
+            count += active
+        return value, count
 
     def only(self, starts: Places, ends: Places, allowed: NDArray[np.bool_], most: int) -> Mask:
         """Say where each byte is an allowed one and there are not more than `most`; `allowed` is by byte."""
@@ -132,6 +163,29 @@ class TextColumns:
         whole = self._repeated.head(len(starts))
         frame = pl.DataFrame({"text": whole, "at": pl.Series(starts), "size": pl.Series(sizes)})
         return frame.select(pl.col("text").bin.slice(pl.col("at"), pl.col("size")).cast(pl.String))["text"]
+
+
+_ZEROS, _HIGH_BITS, _LOW_BITS, _TO_HIGH = (np.uint64(0x0101010101010101 * byte) for byte in (0x30, 0x80, 0x7F, 0x76))
+_SEVEN, _BYTE = np.uint64(7), np.uint64(0xFF)
+
+
+def _no_digits(digits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the high bit of each byte that is more than 9; no byte carries into the next."""
+    marked = digits & _LOW_BITS
+    marked += _TO_HIGH
+    marked |= digits
+    marked &= _HIGH_BITS
+    return marked
+
+
+def _number(digits: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return what eight digits say: neighbours, then pairs, then fours are put together in place."""
+    for factor, shift, mask in ((10, 8, 0x00FF00FF00FF00FF), (100, 16, 0x0000FFFF0000FFFF), (10_000, 32, 0xFFFFFFFF)):
+        right = digits >> np.uint64(shift)
+        digits *= np.uint64(factor)
+        digits += right
+        digits &= np.uint64(mask)
+    return digits.view(np.int64)
 
 
 def allowed_bytes(characters: str) -> NDArray[np.bool_]:
