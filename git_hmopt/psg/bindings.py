@@ -158,8 +158,8 @@ class _Children(threading.local):
         self.walk = Walk(self._keep)
 
     def _keep(self, child: Cursor, _: Cursor) -> int:
-        # The callback's argument is only good during the call.
-        self.found.append(Cursor.from_buffer_copy(child))
+        # The argument is a copy that ctypes made for this call.
+        self.found.append(child)
         return CONTINUE
 
 

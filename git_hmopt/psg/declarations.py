@@ -21,7 +21,6 @@ RECORDS = frozenset((STRUCT, UNION))
 _TAG_WORDS = {STRUCT: "struct", UNION: "union", ENUM: "enum"}
 _LINKAGES = {2: "static", 4: "external"}  # CXLinkageKind
 _LINKED = frozenset((FUNCTION, VARIABLE))
-_TYPED = frozenset((VARIABLE, FIELD, PARAMETER))
 _POINTER = 101  # CXTypeKind
 _COUNTED = re.compile(r"(__UNIQUE_ID_\w*?|__compiletime_assert_|__bpf_trace_\w+?_|__warned_|__key_)\d+$")
 # include/linux/init.h, __initcall_id: counter and line stand in the middle.
@@ -42,10 +41,9 @@ class Declared(NamedTuple):
     """Its identity in the graph; empty for what lives inside a function."""
     linkage: str
     """`static`, `external`, or empty."""
-    is_pointer: bool
 
 
-NOTHING = Declared(0, "", "", "", False)
+NOTHING = Declared(0, "", "", "")
 
 
 def spelled(text: str) -> str:
@@ -88,17 +86,28 @@ class Declarations:
         self._clang.clang_getFileLocation(self._clang.clang_getCursorLocation(cursor), self._places[0], *_NOWHERE)
         return self._file.value or 0
 
-    def start(self, cursor: Cursor) -> tuple[int, int]:
-        """Return (line, offset) of a cursor's first byte."""
+    def extent(self, cursor: Cursor) -> tuple[int, int, int, int]:
+        """Return (line, offset) of a cursor's first byte, and of what stands right after it."""
         clang = self._clang
-        clang.clang_getFileLocation(clang.clang_getRangeStart(clang.clang_getCursorExtent(cursor)), *self._places)
-        return self._line.value, self._offset.value
+        extent = clang.clang_getCursorExtent(cursor)
+        clang.clang_getFileLocation(clang.clang_getRangeStart(extent), *self._places)
+        line, offset = self._line.value, self._offset.value
+        clang.clang_getFileLocation(clang.clang_getRangeEnd(extent), *self._places)
+        return line, offset, self._line.value, self._offset.value
 
-    def end(self, cursor: Cursor) -> tuple[int, int]:
-        """Return (line, offset) right after a cursor."""
+    def start(self, cursor: Cursor) -> int:
+        """Return the offset of a cursor's first byte."""
         clang = self._clang
-        clang.clang_getFileLocation(clang.clang_getRangeEnd(clang.clang_getCursorExtent(cursor)), *self._places)
-        return self._line.value, self._offset.value
+        extent = clang.clang_getCursorExtent(cursor)
+        clang.clang_getFileLocation(clang.clang_getRangeStart(extent), None, None, None, self._places[3])
+        return self._offset.value
+
+    def end(self, cursor: Cursor) -> int:
+        """Return the offset right after a cursor."""
+        clang = self._clang
+        extent = clang.clang_getCursorExtent(cursor)
+        clang.clang_getFileLocation(clang.clang_getRangeEnd(extent), None, None, None, self._places[3])
+        return self._offset.value
 
     def file(self, file: int) -> str | None:
         """Return a CXFile's path below the root; None for none, or for one outside."""
@@ -114,8 +123,13 @@ class Declarations:
             return NOTHING
         known = self._known.get(pointer)
         if known is None:
-            self._known[pointer] = known = self._ask(Cursor.from_buffer_copy(cursor))
+            self._known[pointer] = known = self._ask(cursor)
         return known
+
+    def is_pointer(self, cursor: Cursor) -> bool:
+        """Say whether a declaration's type is a pointer."""
+        clang = self._clang
+        return bool(clang.clang_getCanonicalType(clang.clang_getCursorType(cursor)).kind == _POINTER)
 
     def fields(self, written: bindings.Type) -> tuple[Cursor, ...]:
         """Return the fields of a record type in order, up to its first unnamed member; none for other types.
@@ -138,15 +152,11 @@ class Declarations:
 
     def _ask(self, cursor: Cursor) -> Declared:
         clang, kind = self._clang, cursor.kind
-        linkage, pointer = "", False
-        if kind in _LINKED:
-            linkage = _LINKAGES.get(clang.clang_getCursorLinkage(cursor), "")
-        if kind in _TYPED:
-            pointer = clang.clang_getCanonicalType(clang.clang_getCursorType(cursor)).kind == _POINTER
+        linkage = _LINKAGES.get(clang.clang_getCursorLinkage(cursor), "") if kind in _LINKED else ""
         if kind == PARAMETER or (kind == VARIABLE and not linkage):
-            return Declared(kind, "", "", "", pointer)
+            return Declared(kind, "", "", "")
         name = normalised(bindings.text(clang.clang_getCursorSpelling(cursor)))
-        return Declared(kind, name, self._key(cursor, name, linkage), linkage, pointer)
+        return Declared(kind, name, self._key(cursor, name, linkage), linkage)
 
     def _key(self, cursor: Cursor, name: str, linkage: str) -> str:
         kind = cursor.kind

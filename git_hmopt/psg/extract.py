@@ -44,6 +44,7 @@ _DETAILS = {
 _WORD = re.compile(rb"[A-Za-z_]\w*")
 _MAYBE_MACRO = re.compile(rb"\b(?:([A-Z][A-Z0-9_]{2,})\b|([A-Za-z_]\w*)[ \t]*\()")
 _KEYWORDS = frozenset(("if", "for", "while", "switch", "return", "sizeof", "typeof", "__attribute__", "defined"))
+_PARENTHESIS = re.compile(rb"[()]")
 _COMMENT_OR_STRING = re.compile(rb'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
 # include/linux/compiler_attributes.h, compiler_types.h: the attribute macros that do not begin with two underscores.
 _ATTRIBUTES = frozenset(
@@ -109,7 +110,7 @@ class Extraction:
             self._pages[file] = self._page(file)
         page = self._pages[file]
         if page is not None:
-            self._handlers[kind](Cursor.from_buffer_copy(cursor), *page, self._declarations.place(cursor)[2])
+            self._handlers[kind](cursor, *page, self._declarations.place(cursor)[2])
         return CONTINUE
 
     def _page(self, file: int) -> tuple[str, _Page] | None:
@@ -122,7 +123,7 @@ class Extraction:
     # -- definitions ------------------------------------------------------------------------------------------------
 
     def _definition(self, cursor: Cursor, declared: Declared, kind: Kind, *, type_: str = "") -> Definition:
-        (first, start), (last, end) = self._declarations.start(cursor), self._declarations.end(cursor)
+        first, start, last, end = self._declarations.extent(cursor)
         return Definition(declared.key, kind, first, last, start, end, declared.linkage, type=type_)
 
     def _function(self, cursor: Cursor, file: str, page: _Page, name_offset: int) -> None:
@@ -132,7 +133,7 @@ class Extraction:
         if declared.key in page.definitions:
             return
         source = self._source(file)
-        (first_line, start), (last_line, end) = self._declarations.start(cursor), self._declarations.end(cursor)
+        first_line, start, last_line, end = self._declarations.extent(cursor)
         body = self._uses(cursor, declared.key, page)
         # A function that a macro makes whole may begin with one of the macro's arguments; the use comes before it.
         start = min(start, body if body is not None else start)
@@ -261,8 +262,8 @@ def _attributes(*parts: bytes) -> tuple[str, ...]:
 def _behind_parameters(head: bytes) -> bytes:
     """Return what stands between a function's parameters and its body; their own attributes are not the function's."""
     depth = 0
-    for at, byte in enumerate(head):
-        depth += (byte == 0x28) - (byte == 0x29)  # parentheses
-        if byte == 0x29 and depth == 0:
-            return head[at + 1 :]
+    for found in _PARENTHESIS.finditer(head):
+        depth += 1 if found[0] == b"(" else -1
+        if depth == 0 and found[0] == b")":
+            return head[found.end() :]
     return b""

@@ -101,9 +101,9 @@ class Uses:
         lists, handler_of = self._lists, handlers.get
 
         def look(cursor: Cursor, parent: Cursor) -> int:
-            kind = cursor.kind
             if lists and parent.kind == _INIT_LIST:
                 self._next_in_list(parent.data[1])
+            kind = cursor.kind
             handler = handler_of(kind)
             if handler is not None:
                 handler(cursor)
@@ -115,7 +115,7 @@ class Uses:
 
     def _body(self, cursor: Cursor) -> None:
         if self._body_at is None:
-            self._body_at = self._declarations.start(cursor)[1]
+            self._body_at = self._declarations.start(cursor)
         self._access, self._through = READ, False
 
     def _binary(self, cursor: Cursor) -> None:
@@ -146,7 +146,7 @@ class Uses:
         """Begin a list. libclang shows it as it is written, which has no type: that follows from what holds it."""
         written = self._lists[-1].inner if self._lists else self._written
         fields = self._declarations.fields(written) if written is not None else ()
-        end = self._declarations.end(cursor)[1]
+        end = self._declarations.end(cursor)
         self._lists.append(_List(cursor.data[1] or 0, end, written, fields))
         self._access, self._through = READ, False
 
@@ -195,9 +195,11 @@ class Uses:
         self._access, self._through = READ, False
         self._sink(CALL if target.kind == FUNCTION else INDIRECT, target, cursor, NOTHING)
 
-    def _taken(self, target: Declared) -> int:
+    def _taken(self, referenced: Cursor) -> int:
         """Return what happens to a reference: a store through a pointer only reads the pointer."""
-        return READ if self._through and target.is_pointer else self._access
+        if self._through and self._access != READ and self._declarations.is_pointer(referenced):
+            return READ
+        return self._access
 
     def _is_callee(self, target: Declared, cursor: Cursor) -> bool:
         """Say whether a reference is what the call right above calls; tell it, where the call could not."""
@@ -208,8 +210,9 @@ class Uses:
         return target is self._callee and target is not NOTHING
 
     def _member(self, cursor: Cursor) -> None:
-        target = self._declarations.of(self._clang.clang_getCursorReferenced(cursor))
-        access = self._taken(target)
+        referenced = self._clang.clang_getCursorReferenced(cursor)
+        target = self._declarations.of(referenced)
+        access = self._taken(referenced)
         if self._is_callee(target, cursor):
             self._callee = NOTHING
         elif target.kind == FIELD:
@@ -219,8 +222,9 @@ class Uses:
         self._access, self._through = access, True
 
     def _declaration(self, cursor: Cursor) -> None:
-        target = self._declarations.of(self._clang.clang_getCursorReferenced(cursor))
-        access = self._taken(target)
+        referenced = self._clang.clang_getCursorReferenced(cursor)
+        target = self._declarations.of(referenced)
+        access = self._taken(referenced)
         self._access, self._through = READ, False
         if self._is_callee(target, cursor):
             self._callee = NOTHING
