@@ -140,9 +140,11 @@ def test_the_next_model_answers_when_one_is_unknown() -> None:
 
 
 def test_every_model_that_failed_is_named() -> None:
-    with asked({"status": 500, "error": {"message": "out of memory"}}) as (gateway, script):
-        with pytest.raises(GatewayError, match=f"{FAST}: HTTP 500: out of memory.*{SPARE}: HTTP 500"):
-            ask(gateway)
+    with (
+        asked({"status": 500, "error": {"message": "out of memory"}}) as (gateway, script),
+        pytest.raises(GatewayError, match=f"{FAST}: HTTP 500: out of memory.*{SPARE}: HTTP 500"),
+    ):
+        ask(gateway)
     assert len(script.requests) == 2 * QUICK.attempts
 
 
@@ -194,9 +196,11 @@ def test_nobody_listens() -> None:
     ],
 )
 def test_a_prompt_that_does_not_fit_says_so(message: str, limit: int | None) -> None:
-    with asked({"status": 400, "error": {"message": message}}) as (gateway, script):
-        with pytest.raises(ContextTooLongError) as raised:
-            ask(gateway)
+    with (
+        asked({"status": 400, "error": {"message": message}}) as (gateway, script),
+        pytest.raises(ContextTooLongError) as raised,
+    ):
+        ask(gateway)
     assert raised.value.limit == limit
     assert len(script.requests) == 1
 
@@ -216,9 +220,11 @@ def test_a_request_stops_when_somebody_says_so() -> None:
     cancelled = threading.Event()
     threading.Timer(0.3, cancelled.set).start()
     began = time.monotonic()
-    with asked({"drip": 0.05}, limits=Limits(seconds=60), cancelled=cancelled) as (gateway, _):
-        with pytest.raises(CancelledError):
-            ask(gateway)
+    with (
+        asked({"drip": 0.05}, limits=Limits(seconds=60), cancelled=cancelled) as (gateway, _),
+        pytest.raises(CancelledError),
+    ):
+        ask(gateway)
     assert time.monotonic() - began < 5
 
 
@@ -254,9 +260,11 @@ def test_money_holds_and_needs_a_price() -> None:
         with pytest.raises(BudgetSpentError, match="580 left"):
             ask(gateway, most_out=300)
     assert len(script.requests) == 1
-    with asked({"answer": "ok"}, ledger=Ledger(most_money=Decimal(5))) as (gateway, script):
-        with pytest.raises(BudgetSpentError, match="price of fast-1b is not known"):
-            ask(gateway)
+    with (
+        asked({"answer": "ok"}, ledger=Ledger(most_money=Decimal(5))) as (gateway, script),
+        pytest.raises(BudgetSpentError, match="price of fast-1b is not known"),
+    ):
+        ask(gateway)
     assert not script.requests
 
 
