@@ -24,6 +24,7 @@ from git_hmopt.config.settings import Settings
 from git_hmopt.errors import ConfigError, ExitCode
 from git_hmopt.loop.configuration import Configuration
 from git_hmopt.loop.look import Place, look
+from git_hmopt.loop.models import chosen
 from git_hmopt.loop.needs import configuration_needs
 from git_hmopt.process.host import Finding, State, confinement, disk, programs, quiet, sampling
 from git_hmopt.process.packages import packages
@@ -71,6 +72,7 @@ def _examined(remote_name: str | None) -> tuple[list[Finding], str]:
     found = [*_host(place.directory, usual=loaded is None), vector_search(), *problems]
     if settings is not None:
         found += [_limited("settings", note, "it has no effect") for note in settings.notes]
+        found.append(_models(settings))
     if place.configuration is not None:
         found += _configured(place.configuration, settings)
     elif place.absent:
@@ -78,6 +80,17 @@ def _examined(remote_name: str | None) -> tuple[list[Finding], str]:
     if remote_name is not None:
         found.append(remote(_repository(place), remote_name))
     return found, settings.host.color if settings else "auto"
+
+
+def _models(settings: Settings) -> Finding:
+    """Return which models a run may ask; none of them is asked here."""
+    try:
+        found = chosen(settings.gateway)
+    except ConfigError as error:
+        return Finding("models", "gateway", State.MISSING, error.what, "no model is asked", error.next_step or "")
+    if found is None:
+        return Finding("models", "gateway", State.FOUND, "none is configured: no model is asked")
+    return Finding("models", "gateway", State.FOUND, f"{found.told}; not asked by doctor")
 
 
 def _configured(configuration: Configuration, settings: Settings | None) -> list[Finding]:

@@ -31,6 +31,8 @@ from git_hmopt.errors import ConfigError, UsageError
 Scalar = bool | int | float | str
 Colour = Literal["auto", "always", "never"]
 
+KEY_VARIABLE = "HMOPT_GATEWAY_KEY"
+"""The gateway's key: no setting, since settings are printed."""
 OWN_GIT_KEYS = frozenset({"trust"})
 """Last parts of `hmopt.*` keys that the tool writes for itself."""
 
@@ -57,7 +59,30 @@ class HostSettings(BaseModel):
     """Colours on a terminal (`auto`), always or never; NO_COLOR, `color.hmopt` and `color.ui` are heard as well."""
 
 
-SECTIONS: Mapping[str, type[BaseModel]] = {"": HostSettings, "budget": Budget, "measure": Measure}
+class GatewaySettings(BaseModel):
+    """Language models: none is asked until a person names a gateway. A repository has no say here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    profile: str | None = Field(default=None, min_length=1)
+    """A shipped profile by its name, or a file by its absolute path; default: no model is asked."""
+    url: str | None = Field(default=None, min_length=1)
+    """The gateway's base address, up to `/v1`; default: the profile's."""
+    allow: str = ""
+    """Hosts (`host` or `host:port`, blanks between them) outside the internal networks that may be asked."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Tokens that all requests of a run may take together; default: no limit."""
+    money: float | None = Field(default=None, gt=0)
+    """What they may cost, in the profile's currency; default: no limit."""
+    seconds: float = Field(default=600.0, gt=0, le=86_400)
+    """What one request may take, its answer included."""
+
+
+SECTIONS: Mapping[str, type[BaseModel]] = {
+    "": HostSettings,
+    "budget": Budget,
+    "measure": Measure,
+    "gateway": GatewaySettings,
+}
 """The models that hold the settings, by the first part of their keys."""
 
 
@@ -128,6 +153,13 @@ class Settings:
     def host(self) -> HostSettings:
         """Return the settings that are no section of `.hmopt.yaml`."""
         return HostSettings.model_validate({key: self.values[key].value for key in HostSettings.model_fields})
+
+    @property
+    def gateway(self) -> GatewaySettings:
+        """Return what a person says of language models."""
+        return GatewaySettings.model_validate(
+            {field: self.values[f"gateway.{field}"].value for field in GatewaySettings.model_fields}
+        )
 
     def texts(self, *sections: str) -> dict[str, str]:
         """Return what a person set in these sections, as `with_settings` and a run's record take it."""
@@ -320,7 +352,7 @@ def _unread(environment: Mapping[str, str], git: Sequence[GitValue]) -> Iterator
     for name in sorted(environment):
         # The commands of adapters and the tests have HMOPT_* variables of their own, so only a near miss is told.
         near = difflib.get_close_matches(name, variables, n=1, cutoff=0.85) if name.startswith("HMOPT_") else []
-        if near and name not in variables:
+        if near and name not in (*variables, KEY_VARIABLE):
             yield printable(f"{name} is no setting of git hmopt; did you mean {near[0]}?")
 
 

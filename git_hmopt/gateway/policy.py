@@ -124,7 +124,7 @@ class Policy:
                 return one
         raise PolicyError(
             printable(f"{endpoint.place} is not an internal address and on no list: nothing was sent"),
-            next_step=f"allow it for good: git config --global --add hmopt.gateway.allow {endpoint.place}",
+            next_step=f"to allow it, name {endpoint.place} in: git config --global hmopt.gateway.allow",
         )
 
 

@@ -61,7 +61,7 @@ def test_the_slash_at_the_end_and_the_port_that_goes_without_saying() -> None:
 def test_an_endpoint_outside_is_refused_with_the_way_to_allow_it() -> None:
     with pytest.raises(PolicyError, match=r"models\.example\.com:443 is not an internal address") as raised:
         Policy().judge(endpoint_of(OUTSIDE), "a-model", PROFILE)
-    assert "hmopt.gateway.allow models.example.com:443" in str(raised.value)
+    assert "name models.example.com:443 in: git config --global hmopt.gateway.allow" in str(raised.value)
 
 
 @pytest.mark.parametrize("listed", ["models.example.com", "models.example.com:443", "MODELS.example.com"])
