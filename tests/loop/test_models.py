@@ -55,7 +55,7 @@ def test_the_shipped_profile_is_chosen_and_not_contacted() -> None:
 
 
 def test_a_repository_cannot_choose(profile: str) -> None:
-    text = f"v: 1\ngateway: {{profile: {profile}}}\n"
+    text = f"version: 1\ngateway: {{profile: {profile}}}\n"
     with pytest.raises(ConfigError, match="unknown key 'gateway'"):
         load_config(text.encode(), origin="x:.hmopt.yaml")
 
