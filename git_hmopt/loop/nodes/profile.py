@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -123,14 +124,21 @@ class Profile:
 
     def _counted(self, symbol: str) -> Location | None:
         """Return the file most of a symbol's instructions stand in: inlined lines are of other files."""
-        if self.self_counts is None:
-            return None
-        table = self.self_counts
-        cost: dict[str, int] = {}
-        for name, file, instructions in zip(table.symbol, table.file, table.instructions, strict=True):
-            if name == symbol and file is not None and not file.endswith(".h"):
-                cost[file] = cost.get(file, 0) + instructions
+        cost = self._cost_by_file.get(symbol)
         return Location(max(cost, key=lambda file: (cost[file], file)), None, "dwarf") if cost else None
+
+    @cached_property
+    def _cost_by_file(self) -> dict[str, dict[str, int]]:
+        """Instructions by symbol and file; headers are left out."""
+        found: dict[str, dict[str, int]] = {}
+        table = self.self_counts
+        if table is None:
+            return found
+        for name, file, instructions in zip(table.symbol, table.file, table.instructions, strict=True):
+            if file is not None and not file.endswith(".h"):
+                cost = found.setdefault(name, {})
+                cost[file] = cost.get(file, 0) + instructions
+        return found
 
 
 def with_lines(one: SelfCounts, two: SelfCounts) -> SelfCounts:
