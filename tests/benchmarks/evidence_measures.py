@@ -15,6 +15,7 @@ from typing import Any
 from git_hmopt.agents.playbook.registry import by_class
 from git_hmopt.evidence.pack import build_pack
 from git_hmopt.evidence.prompt import render
+from git_hmopt.evidence.retrieval import Retrieval
 from git_hmopt.evidence.strategies import shipped
 from git_hmopt.loop.nodes.profile import Profile, rank_profile
 from git_hmopt.psg.compile_database import CompileDatabase, load_database
@@ -22,10 +23,13 @@ from git_hmopt.psg.queries import Structure
 from git_hmopt.psg.unit import Unit, parse_unit
 from git_hmopt.records.evidence import Attempt, EvidencePack
 from git_hmopt.records.run import Objective
-from git_hmopt.records.words import Oid
+from git_hmopt.records.words import Oid, RunId, Verdict
 from git_hmopt.runtime.ranking import Ranked
+from git_hmopt.search.retrieval import Question, search
 from git_hmopt.store.artifacts import ArtifactStore
+from git_hmopt.store.journal import Journal, OpDraft
 from git_hmopt.store.repository import Repository
+from git_hmopt.store.search import Kind
 from tests.benchmarks.made_kernel import (
     HEADER,
     MadeKernel,
@@ -37,12 +41,15 @@ from tests.benchmarks.made_kernel import (
 )
 from tests.benchmarks.table import Row
 from tests.psg.structure_tree import Tree, tree_in
+from tests.report.story_operations import delta, evaluation_data, hotspot_data, patch_data, run_data
 
 NAME = "evidence"
 RUN = "20260131-made-0a1b2c"
 HOTSPOTS = 5
 ATTEMPTS = 20
 KPIS = 400
+CHANGES = 6
+"""What an earlier run judged."""
 TOKENS = (500, 8000, 100_000)
 """Budgets of prompts."""
 
@@ -55,11 +62,12 @@ class Size:
     functions: int
     stacks: int
     symbols: int
+    runs: int
     rounds: int
 
 
-FULL = Size(files=160, functions=40, stacks=20_000, symbols=90_000, rounds=9)
-QUICK = Size(files=96, functions=40, stacks=8000, symbols=60_000, rounds=3)
+FULL = Size(files=160, functions=40, stacks=20_000, symbols=90_000, runs=300, rounds=9)
+QUICK = Size(files=96, functions=40, stacks=8000, symbols=60_000, runs=100, rounds=3)
 
 
 @dataclass
@@ -104,7 +112,7 @@ class Subject:
             RUN, "made", self.head, self.repository.tree_of(self.head), Objective(metric="time"), ranked,
             profile.locate, self.unit, self.blob, profile.time, profile.self_counts, attempts(self.kernel.hot),
             profile.artifacts, HOTSPOTS, strategies=by_class(), templates=shipped(), kpis=made_kpis(KPIS),
-            structure=structure,
+            structure=structure, retrieve=Retrieval(self.repository, RunId(RUN), "made", self.head),
         )  # fmt: skip
 
 
@@ -126,8 +134,28 @@ def subject_in(folder: Path, size: Size) -> Subject:
         "symbols": symbol_lines(kernel, others=size.symbols),
     }
     captures = [captured(ArtifactStore.of(repository), kind, lines) for kind, lines in texts.items()]
+    remember_runs(repository, kernel, size.runs)
     database = load_database(tree.root / "compile_commands.json", root=tree.root)
     return Subject(kernel, tree, repository, repository.resolve("HEAD"), {"captures": captures}, database)
+
+
+def remember_runs(repository: Repository, kernel: MadeKernel, count: int) -> None:
+    """Record runs on the tree's functions, each with changes that were judged."""
+    functions = sorted(kernel.places)
+    for number in range(count):
+        run = RunId(f"20260101-made-{number:06x}")
+        spots = [functions[(number * 37 + place * 101) % len(functions)] for place in range(HOTSPOTS)]
+        drafts = [OpDraft("run.created", "init_run", data=run_data(name=run))]
+        drafts.append(OpDraft("hotspots.ranked", "profile", data=hotspot_data(*spots)))
+        for iteration in range(1, CHANGES + 1):
+            change = delta("-0.01", "-0.02", "0.01")
+            data = evaluation_data(iteration, Verdict.NO_CHANGE, change, run=run)
+            patch = patch_data(iteration, symbol=spots[iteration % HOTSPOTS])
+            drafts.append(OpDraft("patch.proposed", "coder", iteration, data=patch))
+            drafts.append(OpDraft("patch.judged", "judge", iteration, data=data))
+        Journal(repository).append(run, drafts)
+    # Each of those runs indexed the ones before it.
+    search(repository, Question("anything", (Kind.TRACES, Kind.FIXES)))
 
 
 def captured(artifacts: ArtifactStore, kind: str, lines: Iterable[str]) -> dict[str, str]:
@@ -175,7 +203,7 @@ def packing(subject: Subject, rounds: int) -> tuple[list[Row], EvidencePack]:
         Row("hotspots", len(pack.hotspots), "1"),
         Row("parsing and ranking the captures, CPU time", round(statistics.median(ranking[1:]), 3), "s"),
         Row(f"a pack of {HOTSPOTS} hotspots, CPU time", round(statistics.median(took[1:]), 3), "s"),
-        Row(f"a pack of {HOTSPOTS} hotspots, CPU time of the first", round(took[0], 3), "s"),
+        Row(f"a pack of {HOTSPOTS} hotspots, CPU time of the first, which indexes their code", round(took[0], 3), "s"),
         Row("its size", round(len(pack.canonical()) / 1e6, 3), "MB"),
     ]
     return rows, pack

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from git_hmopt.adapters import ProfileResult
 from git_hmopt.agents.playbook.registry import by_class
 from git_hmopt.errors import MeasurementError, MissingProgramError, StoreError
 from git_hmopt.evidence.pack import build_pack
+from git_hmopt.evidence.retrieval import Retrieval, Retrieve
 from git_hmopt.evidence.structure import Location
 from git_hmopt.loop.baseline import reused_profile
 from git_hmopt.loop.bench import Bench
@@ -25,7 +26,8 @@ from git_hmopt.loop.structure import structure_at
 from git_hmopt.measure.compare import measured_case
 from git_hmopt.records.base import decimal_text
 from git_hmopt.records.evidence import Attempt as PackAttempt
-from git_hmopt.records.evidence import EvidencePack
+from git_hmopt.records.evidence import EvidencePack, HotspotEvidence
+from git_hmopt.records.retrieved import Retrieved
 from git_hmopt.records.run import ArtifactRecord, HotspotRecord
 from git_hmopt.records.words import Oid
 from git_hmopt.runtime.call_graph import CallGraph, from_samples, from_self_counts
@@ -260,6 +262,7 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
             templates=bench.templates,
             kpis=[one for found in kpis.values() for one in found],
             structure=structure,
+            retrieve=_retrieval(bench, best),
         )
     record = bench.artifacts.put_bytes(
         pack.canonical().encode(), kind="evidence-pack", name="evidence.json", media_type="application/json"
@@ -267,6 +270,21 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
     data = {"artifact": record.model_dump(mode="json"), "notes": source.notes}
     draft = OpDraft("evidence.packed", "build_evidence_pack", state["iteration"] + 1, data=data)
     return Outcome({**state, "evidence_pack_id": record.sha256}, [draft])
+
+
+def _retrieval(bench: Bench, best: Oid) -> Retrieve:
+    """Return what looks for likes of hotspots; a run goes on where no index can be kept."""
+    looking = Retrieval(bench.repository, bench.run, bench.plan.workload, best)
+
+    def retrieve(bottleneck: str, hotspots: Sequence[HotspotEvidence]) -> Sequence[Retrieved]:
+        try:
+            return looking(bottleneck, hotspots)
+        except StoreError as error:
+            bench.log.say(f"nothing alike was looked for: {error}", event="note")
+            nothing = Retrieved(code=(), runs=(), fixes=(), searched="nothing: no search index can be kept")
+            return [nothing for _ in hotspots]
+
+    return retrieve
 
 
 def read_pack(bench: Bench, state: RunState) -> EvidencePack:
