@@ -20,6 +20,7 @@ from git_hmopt.evidence.strategies import serving
 from git_hmopt.evidence.structure import FunctionNode, Location, UnitNode, function_of, source_name
 from git_hmopt.psg.queries import Structure
 from git_hmopt.records.base import decimal_text
+from git_hmopt.records.changes import MetricChange
 from git_hmopt.records.evidence import (
     Attempt,
     BottleneckNote,
@@ -100,13 +101,15 @@ def build_pack(
     kpis: Sequence[Kpi] = (),
     structure: Structure | None = None,
     retrieve: Retrieve | None = None,
+    changes: Sequence[MetricChange] = (),
 ) -> EvidencePack:
     """Return the pack of the `limit` best ranked symbols; the same inputs give the same bytes.
 
     `attempts` is by symbol, oldest first; `strategies` by bottleneck class; `templates` are what a hotspot of a class
     is shown to try; `kpis` are those of the run's captures; with a `structure` graph a hotspot's callers are those of
-    the whole build; `retrieve` finds what is alike elsewhere. Paths are relative to the tree's root, in
-    `self_counts` too. What cannot be resolved is in the pack as unknown (null), with the reason in its sections.
+    the whole build; `retrieve` finds what is alike elsewhere; `changes` are those that led to `commit`. Paths are
+    relative to the tree's root, in `self_counts` too. What cannot be resolved is in the pack as unknown (null), with
+    the reason in its sections.
     """
     join = _Join(
         locate=locate,
@@ -138,6 +141,7 @@ def build_pack(
         bottleneck_reason=first.reason,
         bottlenecks=tuple(note for one in survey.found if (note := _note(one)) is not None),
         undecided=tuple(UndecidedNote(name=one.name, reason=one.reason) for one in survey.undecided),
+        changes=tuple(changes),
         hotspots=tuple(one.model_copy(update={"sections": sections_of(one)}) for one in hotspots),
         artifacts=join.artifacts,
     )

@@ -12,6 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from git_hmopt.records.base import Decimal, Record
+from git_hmopt.records.changes import MetricChange
 from git_hmopt.records.retrieved import Retrieved
 from git_hmopt.records.run import HotspotRecord, Objective
 
@@ -130,6 +131,9 @@ class EvidencePack(Record):
         default=(), exclude_if=_empty, description="every rule that holds, what explains most first"
     )
     undecided: tuple[UndecidedNote, ...] = Field(default=(), exclude_if=_empty)
+    changes: tuple[MetricChange, ...] = Field(
+        default=(), exclude_if=_empty, description="what was measured from the baseline to best, oldest change first"
+    )
     hotspots: tuple[HotspotEvidence, ...]
     artifacts: tuple[str, ...]
     max_prompt_tokens: int = 8000
@@ -143,6 +147,6 @@ class EvidencePack(Record):
         newer = self.bottlenecks or self.undecided or any(one.templates for one in self.hotspots)
         if self.v == 1 and newer:
             raise ValueError("a pack of version 1 has no bottlenecks, undecided or templates")
-        if self.v < 3 and any(one.retrieved for one in self.hotspots):
-            raise ValueError(f"a pack of version {self.v} has nothing retrieved")
+        if self.v < 3 and (self.changes or any(one.retrieved for one in self.hotspots)):
+            raise ValueError(f"a pack of version {self.v} has nothing retrieved, and no changes")
         return self

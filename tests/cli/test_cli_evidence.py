@@ -67,6 +67,20 @@ def test_a_later_run_is_shown_what_came_of_the_first(two_runs: TwoRuns) -> None:
     assert f"past_fixes: {two_runs.first} #" in told and f"similar_runs: {two_runs.first} (base " in told
 
 
+def test_what_was_kept_so_far_is_told_with_its_numbers(two_runs: TwoRuns) -> None:
+    project, run = two_runs.project, two_runs.first
+    kept = [one["evaluation"] for one in Recorded(project, run).named("patch.judged") if one["evaluation"]["accepted"]]
+    first = json.loads(project.hmopt("evidence", run, "--iteration", "1", "--json").stdout)
+    assert kept and "changes" not in first
+    done = project.hmopt("evidence", run, "--json")
+    changes = json.loads(done.stdout)["changes"]
+    assert [(one["iteration"], one["metric"], one["estimate"]) for one in changes] == [
+        (one["iteration"], delta["metric"], delta["estimate"]) for one in kept for delta in one["deltas"]
+    ]
+    assert changes[0]["against"] == "baseline"
+    assert f"kept: {run} #{kept[0]['iteration']} " in project.hmopt("evidence", run).stdout
+
+
 @pytest.mark.parametrize("tokens", [500, 900, 4000])
 def test_a_budget_holds_by_bytes(two_runs: TwoRuns, tokens: int) -> None:
     done = two_runs.project.hmopt("evidence", two_runs.first, "--tokens", str(tokens))

@@ -18,6 +18,7 @@ from git_hmopt.evidence.structure import Location, function_of, source_name
 from git_hmopt.psg.compile_database import CompileCommand
 from git_hmopt.psg.unit import parse_unit
 from git_hmopt.records import bottleneck
+from git_hmopt.records.changes import MetricChange
 from git_hmopt.records.evidence import Attempt, EvidencePack, HotspotEvidence, Template
 from git_hmopt.records.retrieved import PastDelta, PastFix, Retrieved, SimilarCode, SimilarRun
 from git_hmopt.records.run import Objective
@@ -166,6 +167,12 @@ RETRIEVED = Retrieved(
     searched="files: 2, other runs: 2, changes judged there: 4",
 )  # fmt: skip
 
+CHANGE = MetricChange(
+    run="20260131-digest-0a1b2c", iteration=1, commit="c" * 40, against="baseline", against_commit="b" * 40,
+    verdict="improved", metric="time", kind="time", estimate="-0.03", low="-0.04", high="-0.02", confidence="0.95",
+    layouts=12, layout_controlled=True,
+)  # fmt: skip
+
 
 def pack(**changed: Any) -> EvidencePack:
     graph = call_graph.from_samples(folded.parse(f"{line}\n".encode() for line in STACKS))
@@ -189,6 +196,7 @@ def pack(**changed: Any) -> EvidencePack:
         },
         "templates": TEMPLATES,
         "retrieve": lambda bottleneck, hotspots: [RETRIEVED for _ in hotspots],
+        "changes": (CHANGE,),
     }
     return build_pack(**{**arguments, **changed})
 
@@ -218,7 +226,7 @@ def test_a_pack_of_the_first_version_is_still_read_and_written_as_it_was() -> No
 def test_a_pack_of_the_second_version_is_still_read_and_written_as_it_was() -> None:
     read = EvidencePack.model_validate_json(SECOND.read_text())
     assert (read.v, read.hotspots[0].retrieved, read.canonical() + "\n") == (2, None, SECOND.read_text())
-    now = pack(retrieve=None)
+    now = pack(retrieve=None, changes=())
     assert json.loads(SECOND.read_text()) == {
         **json.loads(now.canonical()), "v": 2, "priority_fields": list(read.priority_fields)
     }  # fmt: skip

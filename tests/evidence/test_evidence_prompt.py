@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from git_hmopt.errors import ConfigError
 from git_hmopt.evidence.prompt import SMALLEST, render
 from git_hmopt.evidence.sections import sections_of
+from git_hmopt.records.changes import MetricChange
 from git_hmopt.records.evidence import (
     Attempt,
     BottleneckNote,
@@ -60,6 +61,12 @@ found = st.builds(
     fixes=st.lists(fixes, max_size=3).map(tuple), searched=words,
 )  # fmt: skip
 
+changes = st.builds(
+    MetricChange, run=words, iteration=st.integers(1, 9), commit=words, against=st.sampled_from(["baseline", "best"]),
+    against_commit=words, verdict=words, metric=long_words, kind=words, estimate=st.just("-0.5"), low=st.just("-0.6"),
+    high=st.just("-0.4"), confidence=st.none(), layouts=st.just(12), layout_controlled=st.booleans(),
+)  # fmt: skip
+
 
 @st.composite
 def hotspots(draw: st.DrawFn) -> HotspotEvidence:
@@ -107,6 +114,7 @@ def packs(draw: st.DrawFn) -> EvidencePack:
         bottlenecks=tuple(draw(st.lists(notes, max_size=4))),
         undecided=tuple(UndecidedNote(name=name, reason="") for name in draw(st.lists(words, max_size=4))),
         hotspots=tuple(draw(st.lists(hotspots(), max_size=4))),
+        changes=tuple(draw(st.lists(changes, max_size=6))),
         artifacts=(),
     )
 

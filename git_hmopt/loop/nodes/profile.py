@@ -12,6 +12,7 @@ from typing import Any
 from git_hmopt.adapters import ProfileResult
 from git_hmopt.agents.playbook.registry import by_class
 from git_hmopt.errors import MeasurementError, MissingProgramError, StoreError
+from git_hmopt.evidence.changes import changes_to
 from git_hmopt.evidence.pack import build_pack
 from git_hmopt.evidence.retrieval import Retrieval, Retrieve
 from git_hmopt.evidence.structure import Location
@@ -29,7 +30,7 @@ from git_hmopt.records.evidence import Attempt as PackAttempt
 from git_hmopt.records.evidence import EvidencePack, HotspotEvidence
 from git_hmopt.records.retrieved import Retrieved
 from git_hmopt.records.run import ArtifactRecord, HotspotRecord
-from git_hmopt.records.words import Oid
+from git_hmopt.records.words import Oid, RunId
 from git_hmopt.runtime.call_graph import CallGraph, from_samples, from_self_counts
 from git_hmopt.runtime.ranking import Ranking, rank
 from git_hmopt.runtime.window import below
@@ -242,6 +243,7 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
         )
         tried.setdefault(attempt.symbol, []).append(entry)
     kpis = recorded_kpis(book)
+    parent = Book(bench.journal, RunId(bench.plan.parent)).evaluations() if bench.plan.parent else []
     with structure_at(bench, best) as structure:
         pack = build_pack(
             bench.run,
@@ -263,6 +265,7 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
             kpis=[one for found in kpis.values() for one in found],
             structure=structure,
             retrieve=_retrieval(bench, best),
+            changes=changes_to(best, [*parent, *book.evaluations()]),
         )
     record = bench.artifacts.put_bytes(
         pack.canonical().encode(), kind="evidence-pack", name="evidence.json", media_type="application/json"
