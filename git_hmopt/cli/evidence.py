@@ -3,6 +3,8 @@
 
 Source text, callers and callees as they are written and as they were measured, counts of lines, what was tried before
 and what came of it, risks, the strategies that serve, and templates of what else to try: when, and what it may break.
+Then what is alike elsewhere: code beside it, other runs, and what they tried with its measured changes, failures too.
+The head tells the bottleneck, and what every kept change did to each metric on the way from the baseline to best.
 With --tokens it is cut as a model's prompt is: the bytes of the text are never more than that, and its last line says
 what was left out.
 """

@@ -58,6 +58,8 @@ def run(options: argparse.Namespace) -> ExitCode:
 
 def _json(text: str, answer: Answer) -> dict[str, object]:
     found = {name: answer.hits[kind] for name, kind in _KINDS.items() if kind in answer.hits}
+    for fix in found.get("fixes", ()):
+        fix["deltas"] = json.loads(str(fix["deltas"]))
     embedded = {name: answer.indexed.embedded.get(kind, 0) for name, kind in _KINDS.items() if kind in answer.hits}
     index = {**asdict(answer.indexed), "embedded": embedded, "model": answer.model, "dimension": answer.dimension}
     return {"v": 1, "text": text, "commit": answer.commit, **found, "index": index}

@@ -12,6 +12,7 @@ from git_hmopt.evidence import taxonomy
 from git_hmopt.evidence.contexts import context_notes
 from git_hmopt.evidence.families import family_of
 from git_hmopt.evidence.graph import around
+from git_hmopt.evidence.retrieval import Retrieve
 from git_hmopt.evidence.risks import risk_notes
 from git_hmopt.evidence.rule import Bottleneck
 from git_hmopt.evidence.sections import sections_of
@@ -19,6 +20,7 @@ from git_hmopt.evidence.strategies import serving
 from git_hmopt.evidence.structure import FunctionNode, Location, UnitNode, function_of, source_name
 from git_hmopt.psg.queries import Structure
 from git_hmopt.records.base import decimal_text
+from git_hmopt.records.changes import MetricChange
 from git_hmopt.records.evidence import (
     Attempt,
     BottleneckNote,
@@ -98,13 +100,16 @@ def build_pack(
     templates: Sequence[Template] = (),
     kpis: Sequence[Kpi] = (),
     structure: Structure | None = None,
+    retrieve: Retrieve | None = None,
+    changes: Sequence[MetricChange] = (),
 ) -> EvidencePack:
     """Return the pack of the `limit` best ranked symbols; the same inputs give the same bytes.
 
     `attempts` is by symbol, oldest first; `strategies` by bottleneck class; `templates` are what a hotspot of a class
     is shown to try; `kpis` are those of the run's captures; with a `structure` graph a hotspot's callers are those of
-    the whole build. Paths are relative to the tree's root, in
-    `self_counts` too. What cannot be resolved is in the pack as unknown (null), with the reason in its sections.
+    the whole build; `retrieve` finds what is alike elsewhere; `changes` are those that led to `commit`. Paths are
+    relative to the tree's root, in `self_counts` too. What cannot be resolved is in the pack as unknown (null), with
+    the reason in its sections.
     """
     join = _Join(
         locate=locate,
@@ -119,6 +124,13 @@ def build_pack(
     survey = taxonomy.survey(ranked, lambda caller, callee: _linked(join, caller, callee), graph=pcg, kpis=kpis)
     first = survey.found[0]
     named = tuple(strategies.get(first.name, ()))
+    # A function that waits for a lock is no loop, whatever the rest of the profile is.
+    hotspots = [
+        _hotspot(join, item, named, serving(templates, family_of(item.symbol) or first.name)) for item in ranked[:limit]
+    ]
+    if retrieve is not None:
+        found = retrieve(f"{first.name} {first.reason}", hotspots)
+        hotspots = [one.model_copy(update={"retrieved": what}) for one, what in zip(hotspots, found, strict=True)]
     return EvidencePack(
         run=run,
         workload=workload,
@@ -129,11 +141,8 @@ def build_pack(
         bottleneck_reason=first.reason,
         bottlenecks=tuple(note for one in survey.found if (note := _note(one)) is not None),
         undecided=tuple(UndecidedNote(name=one.name, reason=one.reason) for one in survey.undecided),
-        hotspots=tuple(
-            # A function that waits for a lock is no loop, whatever the rest of the profile is.
-            _hotspot(join, item, named, serving(templates, family_of(item.symbol) or first.name))
-            for item in ranked[:limit]
-        ),
+        changes=tuple(changes),
+        hotspots=tuple(one.model_copy(update={"sections": sections_of(one)}) for one in hotspots),
         artifacts=join.artifacts,
     )
 
@@ -180,7 +189,7 @@ def _hotspot(
         evidence=join.artifacts,
         resolved_by="psg" if function else location.resolved_by if location else "unresolved",
     )
-    evidence = HotspotEvidence(
+    return HotspotEvidence(
         hotspot=record,
         source=source,
         static=_static(function, join.unit(path), join.structure) if function and path else (),
@@ -191,7 +200,6 @@ def _hotspot(
         strategies=strategies,
         templates=templates,
     )
-    return evidence.model_copy(update={"sections": sections_of(evidence)})
 
 
 def _anchor(function: FunctionNode, blob: tuple[str, bytes]) -> SourceAnchor:

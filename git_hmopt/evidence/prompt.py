@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from git_hmopt.errors import ConfigError
+from git_hmopt.evidence.changes import changes_text
 from git_hmopt.evidence.sections import full_text
 from git_hmopt.records.evidence import EvidencePack, HotspotEvidence, Section, Template
 
@@ -78,7 +79,7 @@ def _header(pack: EvidencePack) -> str:
         f"run {pack.run}, workload {pack.workload}, commit {pack.commit}\n"
         f"objective: {goal.metric} ({goal.kind}), {goal.direction} is better, margin {goal.margin}\n"
         f"bottleneck: {pack.bottleneck}: {pack.bottleneck_reason}\n"
-        f"{also}" + (f"nothing measured decides about: {names}\n" if names else "")
+        f"{also}" + (f"nothing measured decides about: {names}\n" if names else "") + changes_text(pack.changes)
     )
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from git_hmopt.evidence.retrieved_sections import RETRIEVED
 from git_hmopt.records.evidence import Attempt, HotspotEvidence, Neighbour, Section, Template
 
 _MEDIUM = 5
@@ -18,9 +19,15 @@ def sections_of(evidence: HotspotEvidence) -> tuple[Section, ...]:
     return tuple(
         Section(name=name, short=_oneline(short(evidence)), medium=medium(evidence))
         for name, (short, medium, _) in _TEXTS.items()
-        # Packs of version 1 know none, and where no template serves there is nothing to say.
-        if name != "templates" or evidence.templates
+        if _tells(name, evidence)
     )
+
+
+def _tells(name: str, evidence: HotspotEvidence) -> bool:
+    """Say whether there is such a section; packs of older versions have fewer."""
+    if name == "templates":
+        return bool(evidence.templates)
+    return name not in RETRIEVED or evidence.retrieved is not None
 
 
 def full_text(name: str, evidence: HotspotEvidence) -> str | None:
@@ -202,5 +209,6 @@ _TEXTS: Mapping[str, tuple[_Text, _Text, _Text]] = MappingProxyType(
         "risks": (_risks_short, _risks_full, _risks_full),
         "strategies": (_strategies_short, _strategies, _strategies),
         "templates": (_templates_short, _templates_medium, _templates_full),
+        **RETRIEVED,
     }
 )

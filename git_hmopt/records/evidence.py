@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The evidence pack: what a proposer is shown about one run's hotspots. Read forever; version 2.
+"""The evidence pack: what a proposer is shown about one run's hotspots. Read forever; version 3.
 
-Version 1 had one bottleneck and no templates; it is read, and written again as it was.
+Version 1 had one bottleneck and no templates, version 2 nothing of other runs and no measured changes of the run's own;
+they are read, and written again as they were.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from git_hmopt.records.base import Decimal, Record
+from git_hmopt.records.changes import MetricChange
+from git_hmopt.records.retrieved import Retrieved
 from git_hmopt.records.run import HotspotRecord, Objective
 
 
@@ -109,13 +112,14 @@ class HotspotEvidence(Record):
     strategies: tuple[str, ...] = ()
     # Left out where there is none, so that packs of version 1 are still written as the same bytes.
     templates: tuple[Template, ...] = Field(default=(), exclude_if=_empty)
+    retrieved: Retrieved | None = Field(default=None, exclude_if=_empty, description="null where nobody looked")
     sections: tuple[Section, ...] = ()
 
 
 class EvidencePack(Record):
     """What the proposer gets for one iteration of one run."""
 
-    v: Literal[1, 2] = 2
+    v: Literal[1, 2, 3] = 3
     run: str
     workload: str
     commit: str
@@ -127,11 +131,15 @@ class EvidencePack(Record):
         default=(), exclude_if=_empty, description="every rule that holds, what explains most first"
     )
     undecided: tuple[UndecidedNote, ...] = Field(default=(), exclude_if=_empty)
+    changes: tuple[MetricChange, ...] = Field(
+        default=(), exclude_if=_empty, description="what was measured from the baseline to best, oldest change first"
+    )
     hotspots: tuple[HotspotEvidence, ...]
     artifacts: tuple[str, ...]
     max_prompt_tokens: int = 8000
     priority_fields: tuple[str, ...] = (
         "source", "line_counts", "runtime", "static", "attempts", "risks", "strategies", "templates",
+        "past_fixes", "similar_runs", "similar_code",
     )  # fmt: skip
 
     @model_validator(mode="after")
@@ -139,4 +147,6 @@ class EvidencePack(Record):
         newer = self.bottlenecks or self.undecided or any(one.templates for one in self.hotspots)
         if self.v == 1 and newer:
             raise ValueError("a pack of version 1 has no bottlenecks, undecided or templates")
+        if self.v < 3 and (self.changes or any(one.retrieved for one in self.hotspots)):
+            raise ValueError(f"a pack of version {self.v} has nothing retrieved, and no changes")
         return self

@@ -36,7 +36,9 @@ def trace_cases(rows: Iterable[queries.TraceRow], artifacts: ArtifactStore) -> I
         said = "; ".join((f"{row.workload} on {row.device}", *row.messages))
         # Packs are found or lost later than the rows: what is here counts.
         packs = tuple(sha256 for sha256 in row.packs if artifacts.path(sha256))
-        columns: dict[str, Value] = {"run": row.run, "workload": row.workload, "symbols": symbols, "summary": said}
+        columns: dict[str, Value] = {
+            "run": row.run, "commit_oid": row.commit, "workload": row.workload, "symbols": symbols, "summary": said,
+        }  # fmt: skip
         text = " ".join((said, symbols, *row.files))
         yield Case(row.run, _digest(columns, text, *packs), columns, text, packs)
 
@@ -47,8 +49,9 @@ def fix_cases(rows: Iterable[queries.FixRow]) -> Iterator[Case]:
         verdict = RETRACTED if row.retracted else row.verdict
         change = ", ".join(_deltas(row.deltas))
         columns: dict[str, Value] = {
-            "run": row.run, "iteration": row.iteration, "symbol": row.symbol, "strategy": row.strategy,
-            "verdict": verdict, "summary": row.title, "reason": f"{row.reason} ({change})" if change else row.reason,
+            "run": row.run, "iteration": row.iteration, "commit_oid": row.commit, "symbol": row.symbol,
+            "strategy": row.strategy, "verdict": verdict, "summary": row.title,
+            "reason": f"{row.reason} ({change})" if change else row.reason, "deltas": row.deltas,
         }  # fmt: skip
         text = " ".join(
             part for part in (row.title, row.rationale, row.strategy, row.symbol, verdict, row.reason, change) if part

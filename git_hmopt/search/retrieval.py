@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from git_hmopt.errors import UsageError
 from git_hmopt.psg import chunks
@@ -53,13 +53,24 @@ _SUMMARY = re.compile(r"(?:struct\s+|enum\s+)?(\w+)\s*(?:\(\s*\))?\s*(?:-+|:)\s+
 _BODY = re.compile(rb"\)[^;{}]{0,400}\{")
 
 How = Literal["both", "words", "vectors"]
+Answered = TypeVar("Answered")
 Listener = Callable[[int, int], None]
 """Called with how many files are indexed and how many have to be."""
 
 _COLUMNS: dict[Kind, tuple[str, ...]] = {
     Kind.CODE: ("source AS file", "symbol", "first_line", "last_line", "summary"),
-    Kind.TRACES: ("run", "workload", "symbols", "summary"),
-    Kind.FIXES: ("run", "iteration", "symbol", "strategy", "verdict", "summary", "reason"),
+    Kind.TRACES: ("run", "commit_oid AS 'commit'", "workload", "symbols", "summary"),
+    Kind.FIXES: (
+        "run",
+        "iteration",
+        "commit_oid AS 'commit'",
+        "symbol",
+        "strategy",
+        "verdict",
+        "summary",
+        "reason",
+        "deltas",
+    ),
 }
 
 
@@ -108,34 +119,61 @@ def search(repository: Repository, question: Question, *, listener: Listener = l
     kept.
     """
     commit = repository.head() if question.rev is None else repository.resolve(question.rev)
-    scope = _Scope.of(repository, commit, question.paths) if Kind.CODE in question.kinds else None
+    return asked(
+        repository, commit, question.kinds, question.paths, lambda current: _answer(current, question, commit),
+        listener=listener,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Current:
+    """An index that is up to date with what is asked about, for as long as the question takes."""
+
+    index: Index
+    embedding: Embedding
+    indexed: Indexed
+
+
+def asked(
+    repository: Repository,
+    commit: Oid | None,
+    kinds: Sequence[Kind],
+    paths: Sequence[str],
+    ask: Callable[[Current], Answered],
+    *,
+    listener: Listener = lambda done, of: None,
+) -> Answered:
+    """Return what `ask` says of an index that was brought up to date before; it may be asked again on a new one.
+
+    Code is that of `commit` in `paths`. UsageError when a path is not in it, StoreError when the index cannot be kept.
+    """
+    scope = _Scope.of(repository, commit, paths) if Kind.CODE in kinds else None
     file = SearchFile(repository, *_model())
-    cases = _cases(repository, question.kinds)
+    cases = _cases(repository, kinds)
     again: str | None = None
     try:
         with file.reading() as index:
             if index is not None and _is_current(index, scope, cases):
-                return _answer(index, _embedding(index), question, commit, Indexed())
+                return ask(Current(index, _embedding(index), Indexed(without_vectors=index.without_vectors)))
     except DamagedIndexError as error:
         again = error.what
     try:
-        return _updated(repository, file, again, question, commit, scope, cases, listener)
+        return _updated(repository, file, again, scope, cases, listener, ask)
     except DamagedIndexError as error:
-        return _updated(repository, file, error.what, question, commit, scope, cases, listener)
+        return _updated(repository, file, error.what, scope, cases, listener, ask)
 
 
 def _updated(
     repository: Repository,
     file: SearchFile,
     again: str | None,
-    question: Question,
-    commit: Oid | None,
     scope: _Scope | None,
     cases: Mapping[Kind, Sequence[Case]],
     listener: Listener,
-) -> Answer:
+    ask: Callable[[Current], Answered],
+) -> Answered:
     with file.writing(again=again) as (index, reason):
-        indexed = Indexed(rebuilt=reason)
+        indexed = Indexed(rebuilt=reason, without_vectors=index.without_vectors)
         update = _Update(repository, index, _embedding(index), indexed, listener)
         if not index.settled:
             index.settle()
@@ -143,7 +181,7 @@ def _updated(
             update.code(scope)
         for kind, found in cases.items():
             update.cases(kind, found)
-        return _answer(index, update.embedding, question, commit, indexed)
+        return ask(Current(index, update.embedding, indexed))
 
 
 def _model() -> tuple[str, int]:
@@ -180,11 +218,11 @@ class _Scope:
             if entry is None:
                 raise UsageError(f"'{path}' is not in {commit[:12]}", next_step="see: git ls-tree -r --name-only HEAD")
             roots.append((path, entry.mode, entry.oid))
-        return cls(tuple(_shown(path) for path, _, _ in roots), tuple(roots))
+        return cls(tuple(shown_path(path) for path, _, _ in roots), tuple(roots))
 
     @property
     def key(self) -> str:
-        return " ".join(f"{oid}:{_shown(path)}" for path, _, oid in sorted(self.roots))
+        return " ".join(f"{oid}:{shown_path(path)}" for path, _, oid in sorted(self.roots))
 
     def files(self, repository: Repository) -> Iterator[tuple[str, Oid]]:
         """Yield path and blob of each C file."""
@@ -193,7 +231,7 @@ class _Scope:
             for below, blob, name in listed:
                 whole = "/".join(part for part in (path, name) if part)
                 if below not in (SYMLINK, GITLINK) and whole.endswith((".c", ".h")):
-                    yield _shown(whole), blob
+                    yield shown_path(whole), blob
 
 
 def _cases(repository: Repository, kinds: Sequence[Kind]) -> dict[Kind, list[Case]]:
@@ -325,7 +363,7 @@ def summary(chunk: chunks.Chunk) -> str:
     return described[2] if described and described[1] == chunk.symbol else first
 
 
-def _shown(path: str) -> str:
+def shown_path(path: str) -> str:
     """Return a path as text: what is not UTF-8 in it becomes \\x and its number, since a database takes no bytes."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
@@ -337,16 +375,20 @@ def _is_below(path: str, scope: Sequence[str]) -> bool:
 # -- asking -----------------------------------------------------------------------------------------------------------
 
 
-def _answer(index: Index, embedding: Embedding, question: Question, commit: Oid | None, indexed: Indexed) -> Answer:
-    indexed.without_vectors = index.without_vectors
+def _answer(current: Current, question: Question, commit: Oid | None) -> Answer:
+    index = current.index
     hits: dict[Kind, list[dict[str, Value]]] = {}
     for kind in question.kinds:
-        below = tuple(map(_shown, question.paths)) if kind is Kind.CODE else ()
-        ids = ranked(index, embedding, kind, question.text, question.limit, below=below)
-        names = [column.rpartition(" ")[2] for column in _COLUMNS[kind]]
-        rows = index.rows(kind, ids, _COLUMNS[kind])
-        hits[kind] = [dict(zip(names, row, strict=True)) for row in rows]
-    return Answer(commit, hits, indexed, index.model, index.dimension)
+        below = tuple(map(shown_path, question.paths)) if kind is Kind.CODE else ()
+        ids = ranked(index, current.embedding, kind, question.text, question.limit, below=below)
+        hits[kind] = columns_of(index, kind, ids)
+    return Answer(commit, hits, current.indexed, index.model, index.dimension)
+
+
+def columns_of(index: Index, kind: Kind, ids: Sequence[int]) -> list[dict[str, Value]]:
+    """Return what is shown of entries, in the order of `ids`."""
+    names = [column.rpartition(" ")[2].strip("'") for column in _COLUMNS[kind]]
+    return [dict(zip(names, row, strict=True)) for row in index.rows(kind, ids, _COLUMNS[kind])]
 
 
 def ranked(

@@ -131,6 +131,8 @@ class TraceRow:
     """What a run's profile showed."""
 
     run: RunId
+    commit: Oid
+    """The run's base."""
     workload: str
     device: str
     symbols: tuple[str, ...]
@@ -153,14 +155,15 @@ def trace_rows(database: apsw.Connection) -> list[TraceRow]:
     packs = _by_run(
         database, "SELECT DISTINCT run, sha256 FROM artifacts WHERE kind = 'evidence-pack' ORDER BY run, sha256"
     )
-    runs = database.execute(f"SELECT name, workload, device FROM runs WHERE {_ALIVE} ORDER BY name")
+    runs = database.execute(f"SELECT name, base_commit, workload, device FROM runs WHERE {_ALIVE} ORDER BY name")
     return [
         TraceRow(
-            RunId(run), workload, device, *(tuple(found.get(run, ())) for found in (symbols, files, messages, packs))
+            RunId(run), Oid(commit), workload, device,
+            *(tuple(found.get(run, ())) for found in (symbols, files, messages, packs)),
         )
-        for run, workload, device in runs
+        for run, commit, workload, device in runs
         if run in symbols
-    ]
+    ]  # fmt: skip
 
 
 def _by_run(database: apsw.Connection, statement: str) -> dict[str, list[str]]:
@@ -178,6 +181,8 @@ class FixRow:
     source: str
     """Writer, place in the journal and in the operation: which evaluation of the run it is."""
     iteration: int
+    commit: Oid | None
+    """The candidate; None when its edit did not apply."""
     title: str
     rationale: str
     strategy: str
@@ -190,7 +195,7 @@ class FixRow:
 
 
 _FIXES = f"""
-SELECT e.run, e.writer || ' ' || e.lamport || ' ' || e.place, e.iteration,
+SELECT e.run, e.writer || ' ' || e.lamport || ' ' || e.place, e.iteration, e.commit_oid,
     coalesce(p.title, ''), coalesce(p.rationale, ''), coalesce(p.strategy, ''), p.symbol,
     e.verdict, e.reason, e.deltas,
     EXISTS (SELECT 1 FROM retractions AS r WHERE r.run = e.run AND coalesce(r.of_iteration, e.iteration) = e.iteration)

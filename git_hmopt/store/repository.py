@@ -320,6 +320,13 @@ class Repository:
             raise StoreError(f"object {oid} is a {found.kind}, not a blob")
         return found.data
 
+    def list_folder(self, tree_or_commit: Oid, path: str = "") -> list[TreeEntry]:
+        """Return what stands in one folder itself, in git's order; nothing where `path` is no folder."""
+        folder = self.find_entry(tree_or_commit, path) if path else TreeEntry(TREE, self._as_tree(tree_or_commit), "")
+        if folder is None or folder.mode != TREE:
+            return []
+        return list(tree_entries(self.objects.read_many([folder.oid])[0], folder.oid, self.object_format))
+
     def find_entry(self, tree_or_commit: Oid, path: str) -> TreeEntry | None:
         """Return the tree entry at `path`, or None."""
         at: TreeEntry | None = TreeEntry(TREE, self._as_tree(tree_or_commit), "")

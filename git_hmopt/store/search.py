@@ -23,7 +23,7 @@ import apsw
 from git_hmopt.errors import StoreError
 from git_hmopt.store.repository import Repository
 
-VERSION = 1
+VERSION = 2
 COARSE = 160
 """Of so many entries, the nearest by the signs, the vectors are compared in full; the time grows with it."""
 
@@ -41,6 +41,15 @@ class Kind(StrEnum):
     CODE = "code_chunks"
     TRACES = "trace_summaries"
     FIXES = "fix_cases"
+
+
+# gcc's copies of a function have names that begin with its own and a dot; `symbols` are parted by spaces.
+_ABOUT = {
+    Kind.FIXES: "coalesce(substr(symbol || '.', 1, length(:about) + 1) = :about || '.', 0)",
+    Kind.TRACES: (
+        "(instr(' ' || symbols || ' ', ' ' || :about || ' ') > 0 OR instr(' ' || symbols, ' ' || :about || '.') > 0)"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -175,6 +184,10 @@ class Index:
         """Return how many entries there are."""
         return int(self._database.execute(f"SELECT count(*) FROM {kind}").get)
 
+    def count_apart(self, kind: Kind, run: str) -> int:
+        """Return how many entries there are that a run did not record itself."""
+        return int(self._database.execute(f"SELECT count(*) FROM {kind} WHERE run != ?", (run,)).get)
+
     def frequency(self, kind: Kind, beginning: str, *, whole: bool) -> int:
         """Return how many entries have a stem, or, not `whole`, at the most how many have one that begins so."""
         upper = beginning if whole else beginning + "\U0010ffff"
@@ -208,6 +221,39 @@ class Index:
         )
         asked = (vector, min(_MOST, max(COARSE, limit)), *values, vector, limit)
         return [number for (number,) in self._database.execute(statement, asked)]
+
+    def vector(self, kind: Kind, source: str, symbol: str) -> tuple[int, bytes] | None:
+        """Return id and vector of the first entry of a symbol in a source; None when there is none."""
+        statement = f"SELECT id, embedding FROM {kind} WHERE source = ? AND symbol = ? ORDER BY id LIMIT 1"
+        return next(iter(self._database.execute(statement, (source, symbol))), None)
+
+    def alike(
+        self, kind: Kind, vector: bytes, limit: int, *, least: float, below: Sequence[str] = (), apart: str = "",
+        about: str = "",
+    ) -> list[tuple[int, float, bool]]:  # fmt: skip
+        """Return the entries most like a vector: id, cosine to three places, and whether the entry is `about` a symbol.
+
+        Those about the symbol come first, however little alike they are; of the others those of at least `least`.
+        Every vector is compared in full and equals are ordered by their source, so that the order says nothing of when
+        what was indexed. `apart` leaves out what a run recorded itself. None without sqlite-vec.
+        """
+        if self.without_vectors:
+            return []
+        within, values = _within(below)
+        names = "0" if kind is Kind.CODE or not about else _ABOUT[kind]
+        others = "1" if kind is Kind.CODE else "run != :run"
+        numbered = {f"p{place}": value for place, value in enumerate(values)}
+        for name in numbered:
+            within = within.replace("?", f":{name}", 1)
+        statement = (
+            f"WITH compared AS (SELECT id, source, {names} AS same,"
+            " coalesce(round(1 - vec_distance_cosine(vec_int8(embedding), vec_int8(:vector)), 3), 0) AS likeness"
+            f" FROM {kind} WHERE {within} AND {others})"
+            " SELECT id, likeness, same FROM compared WHERE same OR likeness >= :least"
+            " ORDER BY same DESC, likeness DESC, source, id LIMIT :most"
+        )
+        asked = {"vector": vector, "run": apart, "about": about, "least": least, "most": limit, **numbered}
+        return [(number, likeness, bool(same)) for number, likeness, same in self._database.execute(statement, asked)]
 
     def rows(self, kind: Kind, ids: Sequence[int], columns: Sequence[str]) -> list[tuple[Value, ...]]:
         """Return columns of entries, in the order of `ids`."""

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- What is searched by meaning and by words, version 1: derived from a commit's tree and from the cache, made again at
+-- What is searched by meaning and by words, version 2: derived from a commit's tree and from the cache, made again at
 -- any time. `source` and `digest` say what an entry was made of: the same digest is never embedded twice.
 -- An embedding is `dimension` signed bytes of `model`; ids are never used twice, since the index of bits keeps them.
 
@@ -22,7 +22,7 @@ CREATE VIRTUAL TABLE code_chunks_terms USING fts5vocab ('code_chunks_words', 'ro
 
 CREATE TABLE trace_summaries (
     id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL,
-    run TEXT NOT NULL, workload TEXT NOT NULL, symbols TEXT NOT NULL, summary TEXT NOT NULL,
+    run TEXT NOT NULL, commit_oid TEXT NOT NULL, workload TEXT NOT NULL, symbols TEXT NOT NULL, summary TEXT NOT NULL,
     model TEXT NOT NULL, dimension INTEGER NOT NULL, embedding BLOB NOT NULL
 ) STRICT;
 CREATE INDEX trace_summaries_by_source ON trace_summaries (source);
@@ -33,8 +33,8 @@ CREATE VIRTUAL TABLE trace_summaries_terms USING fts5vocab ('trace_summaries_wor
 
 CREATE TABLE fix_cases (
     id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL,
-    run TEXT NOT NULL, iteration INTEGER NOT NULL, symbol TEXT, strategy TEXT NOT NULL, verdict TEXT NOT NULL,
-    summary TEXT NOT NULL, reason TEXT NOT NULL,
+    run TEXT NOT NULL, iteration INTEGER NOT NULL, commit_oid TEXT, symbol TEXT, strategy TEXT NOT NULL, verdict TEXT NOT NULL,
+    summary TEXT NOT NULL, reason TEXT NOT NULL, deltas TEXT NOT NULL,
     model TEXT NOT NULL, dimension INTEGER NOT NULL, embedding BLOB NOT NULL
 ) STRICT;
 CREATE INDEX fix_cases_by_source ON fix_cases (source);

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 
 import polars as pl
 
@@ -187,9 +188,16 @@ class Symbols:
 
     def definitions(self, symbol: str) -> tuple[tuple[str, int | None], ...]:
         """Return every known (file, line) of `symbol`, sorted; empty when none is known, several when ambiguous."""
-        rows = zip(self.symbol, self.file, self.line, strict=True)
-        found = {(file, line) for name, file, line in rows if name == symbol and file is not None}
-        return tuple(sorted(found, key=lambda place: (place[0], place[1] or 0)))
+        return tuple(sorted(self._places.get(symbol, ()), key=lambda place: (place[0], place[1] or 0)))
+
+    @cached_property
+    def _places(self) -> Mapping[str, set[tuple[str, int | None]]]:
+        """By symbol: a ranking asks for every symbol that was sampled, and a kernel has 100,000 rows."""
+        found: dict[str, set[tuple[str, int | None]]] = {}
+        for name, file, line in zip(self.symbol, self.file, self.line, strict=True):
+            if file is not None:
+                found.setdefault(name, set()).add((file, line))
+        return found
 
 
 Table = Samples | SelfCounts | Symbols

@@ -50,6 +50,37 @@ def test_one_hotspot(two_runs: TwoRuns) -> None:
     assert "'walk' is no hotspot of this pack; it has " in _refused(project, run, "walk")
 
 
+def test_a_later_run_is_shown_what_came_of_the_first(two_runs: TwoRuns) -> None:
+    project = two_runs.project
+    first, second = (
+        json.loads(project.hmopt("evidence", run, "--json").stdout) for run in (two_runs.first, two_runs.second)
+    )
+    judged = {(two_runs.first, one["evaluation"]["iteration"]): one["evaluation"]["verdict"]
+              for one in Recorded(project, two_runs.first).named("patch.judged")}  # fmt: skip
+    fixes = [fix for one in second["hotspots"] for fix in one["retrieved"]["fixes"]]
+    assert fixes and all(judged[fix["run"], fix["iteration"]] == fix["verdict"] for fix in fixes)
+    assert any(fix["deltas"] and fix["same_function"] and fix["commit"] for fix in fixes)
+    assert {run["run"] for one in second["hotspots"] for run in one["retrieved"]["runs"]} == {two_runs.first}
+    # There was no other run before the first, and it is none to itself.
+    assert all(not one["retrieved"]["runs"] and not one["retrieved"]["fixes"] for one in first["hotspots"])
+    told = project.hmopt("evidence", two_runs.second).stdout
+    assert f"past_fixes: {two_runs.first} #" in told and f"similar_runs: {two_runs.first} (base " in told
+
+
+def test_what_was_kept_so_far_is_told_with_its_numbers(two_runs: TwoRuns) -> None:
+    project, run = two_runs.project, two_runs.first
+    kept = [one["evaluation"] for one in Recorded(project, run).named("patch.judged") if one["evaluation"]["accepted"]]
+    first = json.loads(project.hmopt("evidence", run, "--iteration", "1", "--json").stdout)
+    assert kept and "changes" not in first
+    done = project.hmopt("evidence", run, "--json")
+    changes = json.loads(done.stdout)["changes"]
+    assert [(one["iteration"], one["metric"], one["estimate"]) for one in changes] == [
+        (one["iteration"], delta["metric"], delta["estimate"]) for one in kept for delta in one["deltas"]
+    ]
+    assert changes[0]["against"] == "baseline"
+    assert f"kept: {run} #{kept[0]['iteration']} " in project.hmopt("evidence", run).stdout
+
+
 @pytest.mark.parametrize("tokens", [500, 900, 4000])
 def test_a_budget_holds_by_bytes(two_runs: TwoRuns, tokens: int) -> None:
     done = two_runs.project.hmopt("evidence", two_runs.first, "--tokens", str(tokens))
@@ -82,4 +113,4 @@ def test_the_schema_is_shipped_and_every_pack_keeps_it(two_runs: TwoRuns) -> Non
     pack = json.loads(two_runs.project.hmopt("evidence", two_runs.first, "--json").stdout)
     jsonschema.validate(pack, schema)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**pack, "v": 3}, schema)
+        jsonschema.validate({**pack, "v": 4}, schema)

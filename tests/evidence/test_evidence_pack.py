@@ -18,7 +18,9 @@ from git_hmopt.evidence.structure import Location, function_of, source_name
 from git_hmopt.psg.compile_database import CompileCommand
 from git_hmopt.psg.unit import parse_unit
 from git_hmopt.records import bottleneck
+from git_hmopt.records.changes import MetricChange
 from git_hmopt.records.evidence import Attempt, EvidencePack, HotspotEvidence, Template
+from git_hmopt.records.retrieved import PastDelta, PastFix, Retrieved, SimilarCode, SimilarRun
 from git_hmopt.records.run import Objective
 from git_hmopt.runtime import call_graph, ranking
 from git_hmopt.runtime.kpi import Kpi
@@ -48,8 +50,8 @@ int digest(const char *text, int (*step)(int))
 EXPORT_SYMBOL_GPL(digest);
 """
 PATH = "lib/digest.c"
-GOLDEN = Path(__file__).parent / "golden" / "evidence-pack-v2.json"
-FIRST = GOLDEN.with_name("evidence-pack-v1.json")
+GOLDEN = Path(__file__).parent / "golden" / "evidence-pack-v3.json"
+FIRST, SECOND = (GOLDEN.with_name(f"evidence-pack-v{version}.json") for version in (1, 2))
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,42 @@ TEMPLATES = (
     ),
 )  # fmt: skip
 
+RETRIEVED = Retrieved(
+    code=(
+        SimilarCode(
+            symbol="mix_twice", commit="c" * 40, path="lib/mix.c", blob="d" * 40, first_line=3, last_line=6,
+            summary="mix a value", text="int mix_twice(int value)\n{\n[2 more lines]", alike="0.612",
+        ),
+    ),
+    runs=(
+        SimilarRun(
+            run="20260101-digest-abc123", commit="e" * 40, workload="digest", symbols=("digest", "mix"),
+            summary="digest on host; cpu-bound-loop", same_function=True, alike="0.4",
+        ),
+    ),
+    fixes=(
+        PastFix(
+            run="20260101-digest-abc123", iteration=3, commit="f" * 40, symbol="digest", strategy="forced-inline",
+            title="lib/digest: inline mix", verdict="regressed", reason="time rose",
+            deltas=(
+                PastDelta(metric="time", kind="time", against="best", estimate="0.02", low="0.01", high="0.03"),
+            ),
+            same_function=True, alike="0.55",
+        ),
+        PastFix(
+            run="20260102-digest-abc124", iteration=1, commit=None, symbol=None, strategy="", title="", deltas=(),
+            verdict="rejected", reason="it does not apply", same_function=False, alike="0.31",
+        ),
+    ),
+    searched="files: 2, other runs: 2, changes judged there: 4",
+)  # fmt: skip
+
+CHANGE = MetricChange(
+    run="20260131-digest-0a1b2c", iteration=1, commit="c" * 40, against="baseline", against_commit="b" * 40,
+    verdict="improved", metric="time", kind="time", estimate="-0.03", low="-0.04", high="-0.02", confidence="0.95",
+    layouts=12, layout_controlled=True,
+)  # fmt: skip
+
 
 def pack(**changed: Any) -> EvidencePack:
     graph = call_graph.from_samples(folded.parse(f"{line}\n".encode() for line in STACKS))
@@ -157,6 +195,8 @@ def pack(**changed: Any) -> EvidencePack:
             bottleneck.CALL_OVERHEAD: ("forced-inline", "devirtualise", "specialise-constant", "outline-cold"),
         },
         "templates": TEMPLATES,
+        "retrieve": lambda bottleneck, hotspots: [RETRIEVED for _ in hotspots],
+        "changes": (CHANGE,),
     }
     return build_pack(**{**arguments, **changed})
 
@@ -178,9 +218,32 @@ def test_a_pack_of_the_first_version_is_still_read_and_written_as_it_was() -> No
     assert (read.v, read.bottlenecks, read.canonical() + "\n") == (1, (), FIRST.read_text())
     # What it says is in the newer one, too.
     now = json.loads(pack().canonical())
-    assert {**json.loads(FIRST.read_text()), "v": 2, "priority_fields": now["priority_fields"]}.items() <= {
+    assert {**json.loads(FIRST.read_text()), "v": 3, "priority_fields": now["priority_fields"]}.items() <= {
         **now, "hotspots": json.loads(FIRST.read_text())["hotspots"]
     }.items()  # fmt: skip
+
+
+def test_a_pack_of_the_second_version_is_still_read_and_written_as_it_was() -> None:
+    read = EvidencePack.model_validate_json(SECOND.read_text())
+    assert (read.v, read.hotspots[0].retrieved, read.canonical() + "\n") == (2, None, SECOND.read_text())
+    now = pack(retrieve=None, changes=())
+    assert json.loads(SECOND.read_text()) == {
+        **json.loads(now.canonical()), "v": 2, "priority_fields": list(read.priority_fields)
+    }  # fmt: skip
+
+
+def test_what_is_retrieved_belongs_to_its_hotspot_and_is_asked_for_once() -> None:
+    asked: list[tuple[str, list[str]]] = []
+
+    def retrieve(bottleneck: str, hotspots: Sequence[HotspotEvidence]) -> Sequence[Retrieved]:
+        asked.append((bottleneck, [one.hotspot.symbol for one in hotspots]))
+        return [RETRIEVED.model_copy(update={"searched": one.hotspot.symbol}) for one in hotspots]
+
+    made = pack(retrieve=retrieve)
+    [(why, symbols)] = asked
+    assert why.startswith("call-overhead digest and its callee mix")
+    assert symbols == [one.hotspot.symbol for one in made.hotspots]
+    assert all(one.retrieved is not None and one.retrieved.searched == one.hotspot.symbol for one in made.hotspots)
 
 
 def test_equal_inputs_in_another_order_give_equal_bytes() -> None:

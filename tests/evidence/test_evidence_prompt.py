@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from git_hmopt.errors import ConfigError
 from git_hmopt.evidence.prompt import SMALLEST, render
 from git_hmopt.evidence.sections import sections_of
+from git_hmopt.records.changes import MetricChange
 from git_hmopt.records.evidence import (
     Attempt,
     BottleneckNote,
@@ -21,6 +22,7 @@ from git_hmopt.records.evidence import (
     Template,
     UndecidedNote,
 )
+from git_hmopt.records.retrieved import PastDelta, PastFix, Retrieved, SimilarCode, SimilarRun
 from git_hmopt.records.run import HotspotRecord, Objective
 
 words = st.text(st.characters(codec="utf-8"), max_size=60)
@@ -34,6 +36,35 @@ templates = st.builds(
 notes = st.builds(
     BottleneckNote, name=words, reason=long_words, share=st.sampled_from([None, "0.25"]), condition=words,
     threshold=words, why=words, evidence=st.just(()),
+)  # fmt: skip
+fixes = st.builds(
+    PastFix, run=words, iteration=st.integers(0, 9), commit=st.none() | words, symbol=st.none() | words, strategy=words,
+    title=long_words, verdict=words, reason=words, same_function=st.booleans(), alike=st.just("0.5"),
+    deltas=st.lists(
+        st.builds(
+            PastDelta, metric=words, kind=st.just("time"), against=st.just("best"), estimate=st.just("0.5"),
+            low=st.just("0.1"), high=st.just("0.9"),
+        ),
+        max_size=2,
+    ).map(tuple),
+)  # fmt: skip
+codes = st.builds(
+    SimilarCode, symbol=words, commit=words, path=words, blob=words, first_line=st.just(1), last_line=st.just(2),
+    summary=words, text=long_words, alike=st.just("0.5"),
+)  # fmt: skip
+runs = st.builds(
+    SimilarRun, run=words, commit=words, workload=words, symbols=st.lists(words, max_size=3).map(tuple), summary=words,
+    same_function=st.booleans(), alike=st.just("0.5"),
+)  # fmt: skip
+found = st.builds(
+    Retrieved, code=st.lists(codes, max_size=2).map(tuple), runs=st.lists(runs, max_size=2).map(tuple),
+    fixes=st.lists(fixes, max_size=3).map(tuple), searched=words,
+)  # fmt: skip
+
+changes = st.builds(
+    MetricChange, run=words, iteration=st.integers(1, 9), commit=words, against=st.sampled_from(["baseline", "best"]),
+    against_commit=words, verdict=words, metric=long_words, kind=words, estimate=st.just("-0.5"), low=st.just("-0.6"),
+    high=st.just("-0.4"), confidence=st.none(), layouts=st.just(12), layout_controlled=st.booleans(),
 )  # fmt: skip
 
 
@@ -65,6 +96,7 @@ def hotspots(draw: st.DrawFn) -> HotspotEvidence:
         risks=tuple(draw(st.lists(words, max_size=4))),
         strategies=tuple(draw(st.lists(words, max_size=8))),
         templates=tuple(draw(st.lists(templates, max_size=3))),
+        retrieved=draw(st.none() | found),
     )
     return evidence.model_copy(update={"sections": sections_of(evidence)})
 
@@ -82,6 +114,7 @@ def packs(draw: st.DrawFn) -> EvidencePack:
         bottlenecks=tuple(draw(st.lists(notes, max_size=4))),
         undecided=tuple(UndecidedNote(name=name, reason="") for name in draw(st.lists(words, max_size=4))),
         hotspots=tuple(draw(st.lists(hotspots(), max_size=4))),
+        changes=tuple(draw(st.lists(changes, max_size=6))),
         artifacts=(),
     )
 

@@ -116,3 +116,10 @@ def test_a_pack_of_version_1_holds_nothing_of_version_2() -> None:
     for name in ("bottlenecks", "undecided", "hotspots"):
         with pytest.raises(ValidationError, match="a pack of version 1 has no"):
             EvidencePack.model_validate({**first, name: second[name]})
+
+
+def test_a_pack_of_an_older_version_holds_nothing_of_version_3() -> None:
+    second, third = (json.loads((GOLDEN / f"evidence-pack-v{v}.json").read_bytes()) for v in (2, 3))
+    for name in ("hotspots", "changes"):
+        with pytest.raises(ValidationError, match="a pack of version 2 has nothing retrieved, and no changes"):
+            EvidencePack.model_validate({**second, name: third[name]})

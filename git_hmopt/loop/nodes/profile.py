@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from git_hmopt.adapters import ProfileResult
 from git_hmopt.agents.playbook.registry import by_class
 from git_hmopt.errors import MeasurementError, MissingProgramError, StoreError
+from git_hmopt.evidence.changes import changes_to
 from git_hmopt.evidence.pack import build_pack
+from git_hmopt.evidence.retrieval import Retrieval, Retrieve
 from git_hmopt.evidence.structure import Location
 from git_hmopt.loop.baseline import reused_profile
 from git_hmopt.loop.bench import Bench
@@ -24,9 +27,10 @@ from git_hmopt.loop.structure import structure_at
 from git_hmopt.measure.compare import measured_case
 from git_hmopt.records.base import decimal_text
 from git_hmopt.records.evidence import Attempt as PackAttempt
-from git_hmopt.records.evidence import EvidencePack
+from git_hmopt.records.evidence import EvidencePack, HotspotEvidence
+from git_hmopt.records.retrieved import Retrieved
 from git_hmopt.records.run import ArtifactRecord, HotspotRecord
-from git_hmopt.records.words import Oid
+from git_hmopt.records.words import Oid, RunId
 from git_hmopt.runtime.call_graph import CallGraph, from_samples, from_self_counts
 from git_hmopt.runtime.ranking import Ranking, rank
 from git_hmopt.runtime.window import below
@@ -123,14 +127,21 @@ class Profile:
 
     def _counted(self, symbol: str) -> Location | None:
         """Return the file most of a symbol's instructions stand in: inlined lines are of other files."""
-        if self.self_counts is None:
-            return None
-        table = self.self_counts
-        cost: dict[str, int] = {}
-        for name, file, instructions in zip(table.symbol, table.file, table.instructions, strict=True):
-            if name == symbol and file is not None and not file.endswith(".h"):
-                cost[file] = cost.get(file, 0) + instructions
+        cost = self._cost_by_file.get(symbol)
         return Location(max(cost, key=lambda file: (cost[file], file)), None, "dwarf") if cost else None
+
+    @cached_property
+    def _cost_by_file(self) -> dict[str, dict[str, int]]:
+        """Instructions by symbol and file; headers are left out."""
+        found: dict[str, dict[str, int]] = {}
+        table = self.self_counts
+        if table is None:
+            return found
+        for name, file, instructions in zip(table.symbol, table.file, table.instructions, strict=True):
+            if file is not None and not file.endswith(".h"):
+                cost = found.setdefault(name, {})
+                cost[file] = cost.get(file, 0) + instructions
+        return found
 
 
 def with_lines(one: SelfCounts, two: SelfCounts) -> SelfCounts:
@@ -232,6 +243,7 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
         )
         tried.setdefault(attempt.symbol, []).append(entry)
     kpis = recorded_kpis(book)
+    parent = Book(bench.journal, RunId(bench.plan.parent)).evaluations() if bench.plan.parent else []
     with structure_at(bench, best) as structure:
         pack = build_pack(
             bench.run,
@@ -252,6 +264,8 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
             templates=bench.templates,
             kpis=[one for found in kpis.values() for one in found],
             structure=structure,
+            retrieve=_retrieval(bench, best),
+            changes=changes_to(best, [*parent, *book.evaluations()]),
         )
     record = bench.artifacts.put_bytes(
         pack.canonical().encode(), kind="evidence-pack", name="evidence.json", media_type="application/json"
@@ -259,6 +273,21 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
     data = {"artifact": record.model_dump(mode="json"), "notes": source.notes}
     draft = OpDraft("evidence.packed", "build_evidence_pack", state["iteration"] + 1, data=data)
     return Outcome({**state, "evidence_pack_id": record.sha256}, [draft])
+
+
+def _retrieval(bench: Bench, best: Oid) -> Retrieve:
+    """Return what looks for likes of hotspots; a run goes on where no index can be kept."""
+    looking = Retrieval(bench.repository, bench.run, bench.plan.workload, best)
+
+    def retrieve(bottleneck: str, hotspots: Sequence[HotspotEvidence]) -> Sequence[Retrieved]:
+        try:
+            return looking(bottleneck, hotspots)
+        except StoreError as error:
+            bench.log.say(f"nothing alike was looked for: {error}", event="note")
+            nothing = Retrieved(code=(), runs=(), fixes=(), searched="nothing: no search index can be kept")
+            return [nothing for _ in hotspots]
+
+    return retrieve
 
 
 def read_pack(bench: Bench, state: RunState) -> EvidencePack:
