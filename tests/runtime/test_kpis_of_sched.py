@@ -51,6 +51,18 @@ STEPS = st.lists(
 )
 
 
+def sensible(steps: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
+    """Return the steps without rows of a thread that is not the CPU's, and without a thread on two CPUs at once."""
+    found, running = [], [0] * CPUS
+    for what, cpu, tid, gap in steps:
+        if what <= 4:
+            tid = 0 if tid in running[:cpu] + running[cpu + 1 :] else tid
+            running[cpu] = tid
+        if what <= 8 or what == 10:
+            found.append((what, cpu, tid, gap))
+    return found
+
+
 def walked(frame: pl.DataFrame) -> tuple[list[int], list[int]]:
     """Return all latencies and those of wakeups by walking over the events, one by one."""
     state: dict[int, tuple[str, int]] = {}
@@ -82,8 +94,7 @@ def walked(frame: pl.DataFrame) -> tuple[list[int], list[int]]:
 @given(STEPS)
 def test_latencies_are_those_of_a_walk_over_the_events(steps: list[tuple[int, int, int, int]]) -> None:
     # Rows whose thread is another than the CPU's say so; a walk takes every row for that, so rows here do make sense.
-    sensible = [step for step in steps if step[0] <= 8 or step[0] == 10]
-    frame = drawn(sensible).frame()
+    frame = drawn(sensible(steps)).frame()
     waits, wakeups = walked(frame)
     found = kpis_of([frame], Losses())
     for name, expected in (("sched_latency", waits), ("wakeup_latency", wakeups)):
