@@ -6,12 +6,14 @@ and what came of it, risks, the strategies that serve, and templates of what els
 Then what is alike elsewhere: code beside it, other runs, and what they tried with its measured changes, failures too.
 The head tells the bottleneck, and what every kept change did to each metric on the way from the baseline to best.
 With --tokens it is cut as a model's prompt is: the bytes of the text are never more than that, and its last line says
-what was left out.
+what was left out. Standard error tells how many tokens that is, as hmopt.tokenizer counts (a tokenizer.json; without
+one: the bytes).
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ from git_hmopt.report.wording import plain
 from git_hmopt.store.repository import Repository
 
 if TYPE_CHECKING:
+    from git_hmopt.evidence.tokens import TokenCount
     from git_hmopt.records.evidence import EvidencePack
 
 _EVERYTHING = 1 << 40
@@ -58,11 +61,24 @@ def run(options: argparse.Namespace) -> ExitCode:
         return ExitCode.OK
     if options.tokens is None:
         print(f"evidence before iteration {packed.iteration}, artifact {packed.artifact[:12]}")
-    text = render(pack, max_tokens=options.tokens or _EVERYTHING).text
-    for line in text.removesuffix("\n").split("\n"):
+    counted = _counted() if options.tokens is not None else None
+    prompt = render(pack, max_tokens=options.tokens or _EVERYTHING, counted=counted)
+    if options.tokens is not None:
+        note = f"about {prompt.tokens} of {options.tokens} tokens, by {prompt.counted_by}"
+        print(f"git hmopt: note: {plain(note)}", file=sys.stderr)
+    for line in prompt.text.removesuffix("\n").split("\n"):
         indent = len(line) - len(line.lstrip("\t "))
         print(line[:indent] + plain(line[indent:]))
     return ExitCode.OK
+
+
+def _counted() -> TokenCount:
+    """Return how tokens are counted on this host; ConfigError when its tokenizer cannot be used."""
+    from git_hmopt.cli.settings import gathered
+    from git_hmopt.evidence.tokens import Bytes, tokenizer_from
+
+    path = gathered(Path(), None)["tokenizer"].value
+    return Bytes() if path is None else tokenizer_from(Path(str(path)).expanduser())
 
 
 def _only(pack: EvidencePack, symbol: str) -> EvidencePack:

@@ -55,6 +55,8 @@ class HostSettings(BaseModel):
     """Processes a build may run at once; default: as many as there are CPUs."""
     sandbox: bool = True
     """Whether builds, tests and workloads run confined (bwrap)."""
+    tokenizer: str | None = Field(default=None, min_length=1)
+    """A tokenizer.json on this host that estimates how many tokens a prompt is; nothing is downloaded."""
     color: Colour = "auto"
     """Colours on a terminal (`auto`), always or never; NO_COLOR, `color.hmopt` and `color.ui` are heard as well."""
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,9 @@ Read = Callable[[str], tuple[str, bytes] | None]
 
 _Used = Literal["global", "struct", "macro", "config"]
 _USED: Mapping[str, _Used] = {"global": "global", "struct": "struct", "macro": "macro"}
+
+_KEPT = 128
+"""Files that stay in memory while a pack is built."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,8 @@ def build_pack(
     join = _Join(
         locate=locate,
         unit_of=unit_of,
-        read=read,
+        # Callers of one hotspot often stand in one file, which is asked for with each of them.
+        read=functools.lru_cache(_KEPT)(read),
         pcg=pcg,
         counts=_counts_by_line(self_counts),
         attempts=attempts,

@@ -2,23 +2,28 @@
 """Show an evidence pack within a token budget; the same pack and budget give the same text.
 
 A token of any byte-level tokenizer is at least one byte of UTF-8, so bytes bound tokens from above without a
-tokenizer: a budget of N tokens is kept by at most N bytes.
+tokenizer: a budget of N tokens is kept by at most N bytes. How many tokens those probably are is estimated beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from git_hmopt.errors import ConfigError
 from git_hmopt.evidence.changes import changes_text
 from git_hmopt.evidence.sections import full_text
+from git_hmopt.evidence.tokens import Bytes, TokenCount
 from git_hmopt.records.evidence import EvidencePack, HotspotEvidence, Section, Template
 
 SMALLEST = 500
 """The smallest budget, tokens: below it not even the header says anything."""
 _LEVELS = ("short", "medium", "full")
 _FOOTER_BYTES = 160
+_NAMED = 25
+"""Of so many bytes of a budget one is for the names of what was left out."""
+_SYMBOL = 200
+"""Characters of a symbol in a heading: C++ and generated names can be as long as a page."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,9 @@ class Prompt:
     text: str
     left_out: tuple[str, ...]
     """`symbol: section` for what is missing, `symbol: section shortened to <level>` for what is shorter than known."""
+    tokens: int
+    """An estimate; never taken as a bound."""
+    counted_by: str
 
 
 @dataclass
@@ -50,35 +58,50 @@ class _Page:
         return True
 
 
-def render(pack: EvidencePack, *, max_tokens: int | None = None) -> Prompt:
+def render(pack: EvidencePack, *, max_tokens: int | None = None, counted: TokenCount | None = None) -> Prompt:
     """Return the pack as text of at most `max_tokens` bytes of UTF-8 (default: the pack's own budget).
 
     Every hotspot is named first; then hotspot by hotspot, and in it by `priority_fields`, every section gets its
-    short text and then the longest one that still fits. Raises ConfigError for a budget under SMALLEST.
+    short text and then the longest one that still fits. `counted` estimates the tokens (default: bytes); where it
+    counts more tokens than bytes the text is made shorter, down to SMALLEST bytes. Raises ConfigError for a budget
+    under SMALLEST.
     """
     budget = pack.max_prompt_tokens if max_tokens is None else max_tokens
     if budget < SMALLEST:
         raise ConfigError(f"a prompt budget of {budget} tokens is too small", next_step=f"allow at least {SMALLEST}")
+    counted = counted or Bytes()
+    limit = budget
+    while True:
+        text, left_out = _rendered(pack, limit, budget)
+        tokens = counted.tokens(text)
+        if tokens <= budget or limit == SMALLEST:
+            return Prompt(text, left_out, tokens, counted.name)
+        limit = max(SMALLEST, min(limit - 1, limit * budget // tokens))
+
+
+def _rendered(pack: EvidencePack, limit: int, budget: int) -> tuple[str, tuple[str, ...]]:
+    """Return a text of at most `limit` bytes, and what it leaves out."""
+    footer = _FOOTER_BYTES + limit // _NAMED
     whole_head = _header(pack)
-    head = _cut(whole_head, (budget - _FOOTER_BYTES) // 2)
-    page = _Page(budget - _FOOTER_BYTES - len(head.encode()))
+    head = _cut(whole_head, (limit - footer) // 2)
+    page = _Page(limit - footer - len(head.encode()))
     missing = [] if head == whole_head else ["header shortened"]
     missing += _headings(page, pack)
     texts = _all_texts(page, pack)
     for index in page.headings:
         _fill(page, index, _section_names(pack.hotspots[index], pack.priority_fields), texts[index])
     left_out = (*missing, *_left_out(page, pack, texts))
-    return Prompt(head + _body(page, pack) + _footer(len(left_out), budget), left_out)
+    return head + _body(page, pack) + _footer(left_out, budget, footer), left_out
 
 
 def _header(pack: EvidencePack) -> str:
     goal = pack.objective
-    also = "".join(f"also {one.name}: {' '.join(one.reason.split())}\n" for one in pack.bottlenecks[1:])
+    also = "".join(f"also {one.name}: {_oneline(one.reason)}\n" for one in pack.bottlenecks[1:])
     names = ", ".join(one.name for one in pack.undecided)
     return (
-        f"run {pack.run}, workload {pack.workload}, commit {pack.commit}\n"
+        f"run {_oneline(pack.run)}, workload {_oneline(pack.workload)}, commit {pack.commit}\n"
         f"objective: {goal.metric} ({goal.kind}), {goal.direction} is better, margin {goal.margin}\n"
-        f"bottleneck: {pack.bottleneck}: {pack.bottleneck_reason}\n"
+        f"bottleneck: {pack.bottleneck}: {_oneline(pack.bottleneck_reason)}\n"
         f"{also}" + (f"nothing measured decides about: {names}\n" if names else "") + changes_text(pack.changes)
     )
 
@@ -87,10 +110,10 @@ def _headings(page: _Page, pack: EvidencePack) -> list[str]:
     missing = []
     for index, evidence in enumerate(pack.hotspots):
         spot = evidence.hotspot
-        text = f"\n# {index + 1}. {spot.symbol} {100 * float(spot.score):.1f} %\n"
+        text = f"\n# {index + 1}. {_named(spot.symbol)} {100 * float(spot.score):.1f} %\n"
         used = page.used + len(text.encode())
         if used > page.budget:
-            missing.append(spot.symbol)
+            missing.append(_named(spot.symbol))
             continue
         page.used = used
         page.headings[index] = text
@@ -140,7 +163,7 @@ def _left_out(page: _Page, pack: EvidencePack, texts: dict[int, _Texts]) -> Iter
     for index in page.headings:
         evidence = pack.hotspots[index]
         for name in _section_names(evidence, pack.priority_fields):
-            what = f"{evidence.hotspot.symbol}: {name}"
+            what = f"{_named(evidence.hotspot.symbol)}: {name}"
             if (index, name) not in page.chosen:
                 yield what
             elif page.chosen[index, name][1] != texts[index][name]["full"]:
@@ -156,10 +179,30 @@ def _body(page: _Page, pack: EvidencePack) -> str:
     return "".join(parts)
 
 
-def _footer(left_out: int, budget: int) -> str:
+def _footer(left_out: Sequence[str], budget: int, room: int) -> str:
+    """Return how much was left out, and as much of its names as there is room for."""
     if not left_out:
         return "\nnothing was left out\n"
-    return f"\nleft out or shortened for a budget of {budget} tokens: {left_out} parts\n"
+    head = f"\nleft out or shortened for a budget of {budget} tokens: {len(left_out)} parts"
+    named = ""
+    for number, what in enumerate(left_out):
+        more = f"{named}{'; ' if number else ' ('}{what}"
+        # Of what follows it must be possible to say that it does.
+        if len(f"{head}{more}; and {len(left_out)} more)\n".encode()) > room:
+            rest = f"; and {len(left_out) - number} more)" if number else ""
+            return f"{head}{named}{rest}\n"
+        named = more
+    return f"{head}{named})\n"
+
+
+def _oneline(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _named(symbol: str) -> str:
+    """Return a symbol on one line, its middle left out where it is very long: its end often tells it from others."""
+    name = _oneline(symbol)
+    return name if len(name) <= _SYMBOL else f"{name[: _SYMBOL // 2]}...{name[-_SYMBOL // 2 :]}"
 
 
 def _cut(text: str, limit: int) -> str:

@@ -30,9 +30,9 @@ from git_hmopt.store.search import Kind
 CODE, RUNS, FIXES = 3, 3, 5
 """How many of each a hotspot gets."""
 MOST_FILES = 40
-MOST_BYTES = 300_000
+MOST_BYTES = 200_000
 """Of the files that code is looked for in, as far as they are not the hotspots' own: indexing 1,000 functions takes
-0.6 s of CPU, and these have some 400."""
+0.6 s of CPU, and these have some 250."""
 TEXT = 1000
 """Bytes of a similar function's text, from its beginning."""
 SAID = 300

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.resources import files
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -86,6 +88,20 @@ def test_a_budget_holds_by_bytes(two_runs: TwoRuns, tokens: int) -> None:
     done = two_runs.project.hmopt("evidence", two_runs.first, "--tokens", str(tokens))
     assert done.returncode == 0 and 0 < len(done.stdout.encode()) <= tokens
     assert done.stdout.startswith(f"run {two_runs.first}, ")
+
+
+def test_how_many_tokens_that_is_stands_beside_it(two_runs: TwoRuns, tmp_path: Path) -> None:
+    project = two_runs.project
+    done = project.hmopt("evidence", two_runs.first, "--tokens", "900")
+    assert re.fullmatch(r"git hmopt: note: about \d+ of 900 tokens, by bytes\n", done.stderr)
+    project.git("config", "hmopt.tokenizer", str(tmp_path / "none.json"))
+    try:
+        said = _refused(project, two_runs.first, "--tokens", "900")
+        assert said.startswith(f"the tokenizer '{tmp_path}/none.json' cannot be read: No such file")
+        # Nobody asks it where no budget is to be kept.
+        assert project.hmopt("evidence", two_runs.first).returncode == 0
+    finally:
+        project.git("config", "--unset", "hmopt.tokenizer")
 
 
 def test_a_budget_that_says_nothing_is_refused(two_runs: TwoRuns) -> None:

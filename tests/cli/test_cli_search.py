@@ -7,7 +7,9 @@ import json
 
 import pytest
 
+from tests.cli.conftest import TwoRuns
 from tests.loop.project import Project
+from tests.loop.recorded import Recorded
 
 
 def test_what_is_found_is_printed_a_line_each(project: Project) -> None:
@@ -77,3 +79,15 @@ def test_paths_are_those_of_the_current_directory(project: Project) -> None:
     done = project.hmopt("-C", "lib", "search", "order", "deep")
     assert (done.returncode, done.stdout) == (0, "lib/deep/order.c:1: put_in_order\n")
     assert project.hmopt("-C", "lib", "search", "order", "..").stdout.startswith("lib/deep/order.c:1:")
+
+
+def test_a_change_is_told_with_its_commit_and_what_was_measured(two_runs: TwoRuns) -> None:
+    project, run = two_runs.project, two_runs.first
+    found = json.loads(project.hmopt("search", "scan_byte", "--in", "fixes", "--json").stdout)["fixes"]
+    judged = {one["evaluation"]["iteration"]: one["evaluation"] for one in Recorded(project, run).named("patch.judged")}
+    mine = [one for one in found if one["run"] == run]
+    assert mine and any(one["deltas"] for one in mine)
+    for one in mine:
+        evaluation = judged[one["iteration"]]
+        assert (one["commit"], one["verdict"]) == (evaluation["commit"], evaluation["verdict"])
+        assert [delta["estimate"] for delta in one["deltas"]] == [delta["estimate"] for delta in evaluation["deltas"]]
