@@ -10,13 +10,14 @@ from typing import Literal
 
 from git_hmopt.evidence import taxonomy
 from git_hmopt.evidence.contexts import context_notes
-from git_hmopt.evidence.families import family_of
+from git_hmopt.evidence.families import costs_of, family_of
 from git_hmopt.evidence.graph import around
 from git_hmopt.evidence.risks import risk_notes
 from git_hmopt.evidence.rule import Bottleneck
 from git_hmopt.evidence.sections import sections_of
 from git_hmopt.evidence.strategies import serving
 from git_hmopt.evidence.structure import FunctionNode, Location, UnitNode, function_of, source_name
+from git_hmopt.evidence.system import System, around_hotspots
 from git_hmopt.psg.queries import Structure
 from git_hmopt.records.base import decimal_text
 from git_hmopt.records.evidence import (
@@ -31,6 +32,7 @@ from git_hmopt.records.evidence import (
     UndecidedNote,
 )
 from git_hmopt.records.run import HotspotRecord, Objective
+from git_hmopt.records.windows import TraceWindows
 from git_hmopt.runtime.call_graph import CallGraph
 from git_hmopt.runtime.kpi import Kpi
 from git_hmopt.runtime.ranking import Ranked
@@ -98,13 +100,15 @@ def build_pack(
     templates: Sequence[Template] = (),
     kpis: Sequence[Kpi] = (),
     structure: Structure | None = None,
+    windows: Sequence[TraceWindows] = (),
 ) -> EvidencePack:
     """Return the pack of the `limit` best ranked symbols; the same inputs give the same bytes.
 
     `attempts` is by symbol, oldest first; `strategies` by bottleneck class; `templates` are what a hotspot of a class
     is shown to try; `kpis` are those of the run's captures; with a `structure` graph a hotspot's callers are those of
-    the whole build. Paths are relative to the tree's root, in
-    `self_counts` too. What cannot be resolved is in the pack as unknown (null), with the reason in its sections.
+    the whole build, and what hot functions share is told; `windows` are the slow times of captures. Paths are relative
+    to the tree's root, in `self_counts` too. What cannot be resolved is in the pack as unknown (null), with the reason
+    in its sections.
     """
     join = _Join(
         locate=locate,
@@ -119,6 +123,7 @@ def build_pack(
     survey = taxonomy.survey(ranked, lambda caller, callee: _linked(join, caller, callee), graph=pcg, kpis=kpis)
     first = survey.found[0]
     named = tuple(strategies.get(first.name, ()))
+    system = around_hotspots(structure, costs_of(pcg, ranked), locate, pcg, windows)
     return EvidencePack(
         run=run,
         workload=workload,
@@ -131,9 +136,12 @@ def build_pack(
         undecided=tuple(UndecidedNote(name=one.name, reason=one.reason) for one in survey.undecided),
         hotspots=tuple(
             # A function that waits for a lock is no loop, whatever the rest of the profile is.
-            _hotspot(join, item, named, serving(templates, family_of(item.symbol) or first.name))
+            _hotspot(join, item, named, serving(templates, family_of(item.symbol) or first.name), system)
             for item in ranked[:limit]
         ),
+        windows=system.windows,
+        joins=system.joins,
+        system=system.sections,
         artifacts=join.artifacts,
     )
 
@@ -163,7 +171,7 @@ def _linked(join: _Join, caller: str, callee: str) -> bool:
 
 
 def _hotspot(
-    join: _Join, item: Ranked, strategies: tuple[str, ...], templates: tuple[Template, ...]
+    join: _Join, item: Ranked, strategies: tuple[str, ...], templates: tuple[Template, ...], system: System
 ) -> HotspotEvidence:
     location, function = join.definition(item.symbol)
     path = function.file if function else location.file if location else None
@@ -190,6 +198,8 @@ def _hotspot(
         risks=(*_risks(item.symbol, source, blob), *_risks_around(join, function)),
         strategies=strategies,
         templates=templates,
+        windows=system.windows_of(item.symbol),
+        joins=system.joins_of(item.symbol),
     )
     return evidence.model_copy(update={"sections": sections_of(evidence)})
 

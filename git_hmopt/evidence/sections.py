@@ -18,8 +18,8 @@ def sections_of(evidence: HotspotEvidence) -> tuple[Section, ...]:
     return tuple(
         Section(name=name, short=_oneline(short(evidence)), medium=medium(evidence))
         for name, (short, medium, _) in _TEXTS.items()
-        # Packs of version 1 know none, and where no template serves there is nothing to say.
-        if name != "templates" or evidence.templates
+        # Older packs know none, and where there are none there is nothing to say.
+        if name not in _IF_ANY or getattr(evidence, name)
     )
 
 
@@ -187,6 +187,21 @@ def _template(one: Template) -> str:
     )
 
 
+def _lines_short(lines: Sequence[str]) -> str:
+    more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
+    return f"{lines[0]}{more}" if lines else "none"
+
+
+def _lines_medium(lines: Sequence[str]) -> str:
+    more = [f"and {len(lines) - _MEDIUM} more"] if len(lines) > _MEDIUM else []
+    return "\n".join([*map(_oneline, lines[:_MEDIUM]), *more])
+
+
+def _lines_full(lines: Sequence[str]) -> str:
+    return "\n".join(map(_oneline, lines))
+
+
+_IF_ANY = ("templates", "windows", "joins")
 _Text = Callable[[HotspotEvidence], str]
 _TEXTS: Mapping[str, tuple[_Text, _Text, _Text]] = MappingProxyType(
     {
@@ -202,5 +217,15 @@ _TEXTS: Mapping[str, tuple[_Text, _Text, _Text]] = MappingProxyType(
         "risks": (_risks_short, _risks_full, _risks_full),
         "strategies": (_strategies_short, _strategies, _strategies),
         "templates": (_templates_short, _templates_medium, _templates_full),
+        "windows": (
+            lambda one: _lines_short(one.windows),
+            lambda one: _lines_medium(one.windows),
+            lambda one: _lines_full(one.windows),
+        ),
+        "joins": (
+            lambda one: _lines_short(one.joins),
+            lambda one: _lines_medium(one.joins),
+            lambda one: _lines_full(one.joins),
+        ),
     }
 )

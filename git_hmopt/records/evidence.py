@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The evidence pack: what a proposer is shown about one run's hotspots. Read forever; version 2.
+"""The evidence pack: what a proposer is shown about one run's hotspots. Read forever; version 3.
 
-Version 1 had one bottleneck and no templates; it is read, and written again as it was.
+Version 1 had one bottleneck and no templates; version 2 knew nothing of slow times, and told nothing of what hot
+functions share. Both are read, and written again as they were.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pydantic import Field, model_validator
 
 from git_hmopt.records.base import Decimal, Record
 from git_hmopt.records.run import HotspotRecord, Objective
+from git_hmopt.records.windows import Joined, TraceWindows
 
 
 class SourceAnchor(Record):
@@ -109,13 +111,20 @@ class HotspotEvidence(Record):
     strategies: tuple[str, ...] = ()
     # Left out where there is none, so that packs of version 1 are still written as the same bytes.
     templates: tuple[Template, ...] = Field(default=(), exclude_if=_empty)
+    # Of version 3: what ran while something was slow, and what the source says about hot functions together.
+    windows: tuple[str, ...] = Field(
+        default=(), exclude_if=_empty, description="the slow times that this function had a part in, a line each"
+    )
+    joins: tuple[str, ...] = Field(
+        default=(), exclude_if=_empty, description="the pack's joins that concern this function, a line each"
+    )
     sections: tuple[Section, ...] = ()
 
 
 class EvidencePack(Record):
     """What the proposer gets for one iteration of one run."""
 
-    v: Literal[1, 2] = 2
+    v: Literal[1, 2, 3] = 3
     run: str
     workload: str
     commit: str
@@ -128,10 +137,23 @@ class EvidencePack(Record):
     )
     undecided: tuple[UndecidedNote, ...] = Field(default=(), exclude_if=_empty)
     hotspots: tuple[HotspotEvidence, ...]
+    # Of version 3, as in the hotspots.
+    windows: tuple[TraceWindows, ...] = Field(
+        default=(), exclude_if=_empty, description="the slow times of captures, the newest capture first"
+    )
+    joins: tuple[Joined, ...] = Field(
+        default=(),
+        exclude_if=_empty,
+        description="knobs, tables and fields of hot functions, the dearest of each first",
+    )
+    system: tuple[Section, ...] = Field(
+        default=(), exclude_if=_empty, description="what the pack says of the system as a whole, in two lengths"
+    )
     artifacts: tuple[str, ...]
     max_prompt_tokens: int = 8000
     priority_fields: tuple[str, ...] = (
         "source", "line_counts", "runtime", "static", "attempts", "risks", "strategies", "templates",
+        "windows", "joins",
     )  # fmt: skip
 
     @model_validator(mode="after")
@@ -139,4 +161,7 @@ class EvidencePack(Record):
         newer = self.bottlenecks or self.undecided or any(one.templates for one in self.hotspots)
         if self.v == 1 and newer:
             raise ValueError("a pack of version 1 has no bottlenecks, undecided or templates")
+        third = self.windows or self.joins or self.system or any(one.windows or one.joins for one in self.hotspots)
+        if self.v < 3 and third:
+            raise ValueError(f"a pack of version {self.v} has no windows, joins or system")
         return self
