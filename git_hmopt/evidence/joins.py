@@ -129,34 +129,65 @@ def _lines(part: Guarded) -> str:
 
 def _tables(structure: Structure, hot: tuple[Hot, ...], pcg: CallGraph | None) -> Iterator[Joined]:
     callers: defaultdict[str, list[Hot]] = defaultdict(list)
-    targets: dict[str, list[str]] = {}
     for one in hot:
-        for through, standing in structure.candidates(one.node).items():
+        direct = structure.candidates(one.node)
+        for through in dict.fromkeys([*direct, *_through_inlined(structure, one, pcg)]):
             callers[through].append(one)
-            targets[through] = standing
     for through, calling in callers.items():
-        names = {name_of(one): one for one in targets[through]}
-        measured: defaultdict[str, float] = defaultdict(float)
-        for one in calling:
-            for callee, cost in (pcg.callees(one.symbol) if pcg is not None and pcg.total else {}).items():
-                if source_name(callee) in names:
-                    measured[callee] += cost / pcg.total if pcg is not None else 0.0
-        own = {one.symbol: one.own for one in calling}
-        count = len(targets[through])
-        stand = f"{count} functions stand" if count != 1 else "1 function stands"
-        went = f"; measured: {_told(measured)}" if measured else "; which of them ran was not measured"
-        share = sum(measured.values()) if measured else max(own.values())
-        # What was seen to run comes first: of hundreds that stand in a table few are of interest.
-        seen = [names[source_name(one)] for one in sorted(measured, key=lambda one: (-measured[one], one))]
-        others = [one for one in sorted(targets[through]) if one not in seen]
-        yield Joined(
-            kind="table",
-            name=through,
-            share=decimal_text(min(1.0, share)),
-            functions=_shares(own),
-            targets=tuple(dict.fromkeys([*seen, *others]))[:_TARGETS],
-            reason=f"{_told(own)} calls through {through}: {stand} there{went}",
-        )
+        found = _table(through, calling, structure.implementers(through), pcg)
+        if found is not None:
+            yield found
+
+
+def _table(through: str, calling: list[Hot], standing: list[str], pcg: CallGraph | None) -> Joined | None:
+    """Return what is told of a table's field; None where nothing that calls through it costs anything."""
+    names = {name_of(one): one for one in standing}
+    measured: defaultdict[str, float] = defaultdict(float)
+    for one in calling:
+        for callee, share in _measured(one, pcg).items():
+            if source_name(callee) in names:
+                measured[callee] += share
+    own = {one.symbol: one.own for one in calling}
+    share = sum(measured.values()) if measured else max(own.values())
+    if share < HOT:
+        return None
+    stand = f"{len(standing)} functions stand" if len(standing) != 1 else "1 function stands"
+    went = f"; measured: {_told(measured)}" if measured else "; which of them ran was not measured"
+    # What was seen to run comes first: of hundreds that stand in a table few are of interest.
+    seen = [names[source_name(one)] for one in sorted(measured, key=lambda one: (-measured[one], one))]
+    return Joined(
+        kind="table",
+        name=through,
+        share=decimal_text(min(1.0, share)),
+        functions=_shares(own),
+        targets=tuple(dict.fromkeys([*seen, *standing]))[:_TARGETS],
+        reason=f"{_told(own)} {'calls' if len(own) == 1 else 'call'} through {through}: {stand} there{went}",
+    )
+
+
+def _measured(one: Hot, pcg: CallGraph | None) -> dict[str, float]:
+    """Return what a function was seen to call, with the share of the profile of each edge."""
+    if pcg is None or not pcg.total:
+        return {}
+    return {callee: cost / pcg.total for callee, cost in pcg.callees(one.symbol).items()}
+
+
+def _through_inlined(structure: Structure, one: Hot, pcg: CallGraph | None) -> Iterator[str]:
+    """Yield the fields that a function was seen to call through, where the call stands in what was inlined into it.
+
+    It called, by the profile, what stands in the field and what it does not call by name; and a function that it does
+    call, or one called by such a one, calls through that field.
+    """
+    measured = _measured(one, pcg)
+    called = set(structure.callees(one.node)) if measured else set()
+    by_name = {name_of(callee) for callee in called}
+    for callee in measured:
+        if source_name(callee) in by_name:
+            continue
+        for node in structure.functions_named(source_name(callee)):
+            for field_, callers in structure.callers_through(node).items():
+                if any(caller in called or called & set(structure.callers(caller)) for caller in callers):
+                    yield field_
 
 
 # -- fields ---------------------------------------------------------------------------------------------------------

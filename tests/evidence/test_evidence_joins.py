@@ -71,6 +71,18 @@ def test_a_table_that_a_hot_call_goes_through_tells_what_ran(structure: Structur
     assert unmeasured.share == "0.4" and unmeasured.reason.endswith("which of them ran was not measured")
 
 
+def test_a_call_through_a_table_that_was_inlined_is_found_by_what_was_measured(structure: Structure) -> None:
+    # start calls go, which has the call and was inlined.
+    found = joined(structure, ["start;box_open 100"])["table", "struct box_ops.open"]
+    assert found.reason == (
+        "start (0.0 %) calls through struct box_ops.open: 1 function stands there; measured: box_open (100.0 %)"
+    )
+    # Nothing that same calls, near or far, goes through the table.
+    assert ("table", "struct box_ops.open") not in joined(structure, ["same;box_close 100"])
+    # Who costs nothing and was not seen to call through it is not told.
+    assert ("table", "struct box_ops.open") not in joined(structure, ["go;weigh 100"])
+
+
 def test_fields_are_ranked_by_what_their_users_cost(structure: Structure) -> None:
     found = joined(structure)
     fields = [(name, one.share) for (kind, name), one in found.items() if kind == "field"]
