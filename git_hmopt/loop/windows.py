@@ -16,11 +16,12 @@ from git_hmopt.loop.hotspots import Locate
 from git_hmopt.records.windows import TraceWindows
 from git_hmopt.runtime.activity import activities
 from git_hmopt.runtime.kpis import Kpis
+from git_hmopt.runtime.window import later
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import JournalEntry
-from git_hmopt.traces.capture import Losses
+from git_hmopt.traces.capture import Capture, Losses
 from git_hmopt.traces.sniff import open_capture
-from git_hmopt.traces.tables import first_event
+from git_hmopt.traces.tables import Samples, first_event
 
 WINDOWS = "capture.windows"
 """The operation that says where the slow times of a capture that was ingested are stored."""
@@ -45,10 +46,16 @@ def read_windows(path: Path, name: str, found: Kpis, locate: Locate) -> TraceWin
     capture = open_capture(path)
     if not found.symptoms:
         return TraceWindows(capture="", name=name, windows=())
-    # Samples of the same file have its clock, and only those can be held against its windows.
-    sampled = capture.read_samples(Losses()) if capture.read_samples is not None else ()
-    samples = first_event(sampled) if sampled else None
-    return told_windows("", name, activities(capture, found.symptoms), samples, places_by(locate))
+    return told_windows("", name, activities(capture, found.symptoms), _sampled(capture), places_by(locate))
+
+
+def _sampled(capture: Capture) -> Samples | None:
+    """Return the samples that the capture took itself, by the clock of its events; None where that is not known."""
+    behind = capture.samples_behind() if capture.samples_behind is not None else None
+    tables = capture.read_samples(Losses()) if capture.read_samples is not None and behind is not None else ()
+    if not tables:
+        return None
+    return later(first_event(tables), behind or 0)
 
 
 def places_by(locate: Locate) -> Places:
