@@ -21,6 +21,7 @@ from git_hmopt.demo.tree import make_repository, tree_root
 from git_hmopt.errors import ExitCode, UsageError
 from git_hmopt.loop.configuration import CONFIG_FILE, ready, settle_trust
 from git_hmopt.report.markdown import run_report
+from git_hmopt.store.artifacts import ArtifactStore
 
 WORKLOAD = "checksums"
 
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     code = drive(repository, ready(repository, base="HEAD", allow_dirty=False), options)
     story = told(repository, named_run(repository, None))
     report = directory / "report.md"
-    report.write_text(run_report(story), encoding="utf-8")
+    report.write_text(run_report(story, ArtifactStore.of(repository).read), encoding="utf-8")
     if not story.accepted:
         _say("nothing cleared the gate on this machine: no change could be shown to be better")
     _say(f"report: {report}")

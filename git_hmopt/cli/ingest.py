@@ -112,6 +112,8 @@ def _captures(options: argparse.Namespace) -> ExitCode:
             print(f"    {one.samples} samples, hotspots: {listed}; {len(one.hotspots)} are recorded")
         if one.events is not None:
             print(f"    {one.events} events, {one.kpis} KPIs recorded, {len(one.kpis_unknown)} unknown")
+        if one.slow_times:
+            print(f"    {one.slow_times} slow times stored, with what ran then: git hmopt kpis --windows")
         if one.kpis_left_out and one.kpis_rule:
             print(f"    {one.kpis_left_out} more are not recorded: {plain(one.kpis_rule)}")
         for line in tell_skipped(one.skipped):

@@ -15,11 +15,12 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
-from git_hmopt.cli.captured import repository_here, run_or_file, tell_skipped
-from git_hmopt.errors import ExitCode
+from git_hmopt.cli.captured import Locator, repository_here, run_or_file, tell_skipped
+from git_hmopt.errors import ExitCode, UsageError
 from git_hmopt.loop.hotspots import seconds
-from git_hmopt.loop.kpis import Told, kpis_named
+from git_hmopt.loop.kpis import Told, kpis_named, slow_times
 from git_hmopt.report.table import aligned
+from git_hmopt.report.windows import window_lines
 from git_hmopt.report.wording import UNKNOWN, fit, plain
 from git_hmopt.runtime.kpis import Flag, not_compared, regression_flags
 from git_hmopt.store.repository import Repository
@@ -35,13 +36,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="also what is unknown, and numbers of single processes, threads and CPUs"
     )
+    parser.add_argument(
+        "--windows", action="store_true", help="the times in which it was slow and what ran then, instead"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object, with every number")
 
 
 def run(options: argparse.Namespace) -> ExitCode:
     """Print the KPIs."""
     repository = repository_here()
+    if options.windows and (options.against is not None or options.all):
+        other = "--against" if options.against is not None else "--all"
+        raise UsageError(f"kpis: --windows and {other} exclude each other", next_step="leave one of them out")
     told = _named(repository, options.capture)
+    if options.windows:
+        return _windows(told, repository, as_json=options.json)
     flags: Sequence[Flag] = ()
     unsaid: Mapping[str, Sequence[str]] = {}
     if options.against is not None:
@@ -64,14 +73,34 @@ def _named(repository: Repository | None, text: str | None) -> Told:
     return kpis_named(here, text or "", run_id)
 
 
-def _told(
-    told: Told, flags: Sequence[Flag], unsaid: Mapping[str, Sequence[str]], *, all_of_them: bool
-) -> Iterator[str]:
+def _windows(told: Told, repository: Repository | None, *, as_json: bool) -> ExitCode:
+    locator = Locator(repository, None)
+    found = slow_times(told, locator)
+    if as_json:
+        shown = [one.model_dump(mode="json") for one in found]
+        print(json.dumps({"v": 1, "capture": told.name, "places": locator.basis, "slow_times": shown}))
+        return ExitCode.OK
+    print("\n".join([_head(told), *window_lines([window for one in found for window in one.windows])]))
+    if told.path is None and not found:
+        print("  the capture is not in this clone, and no slow times are stored of it")
+    if locator.basis is not None:
+        print(f"  places of functions: {plain(locator.basis)}")
+    return ExitCode.OK
+
+
+def _head(told: Told) -> str:
     found = told.kpis
     span = "" if found.start_ns is None or found.end_ns is None else (
         f", {seconds(found.start_ns)}..{seconds(found.end_ns)} s"
     )  # fmt: skip
-    yield f"{plain(told.name)}: {found.events} events{span}"
+    return f"{plain(told.name)}: {found.events} events{span}"
+
+
+def _told(
+    told: Told, flags: Sequence[Flag], unsaid: Mapping[str, Sequence[str]], *, all_of_them: bool
+) -> Iterator[str]:
+    found = told.kpis
+    yield _head(told)
     if told.partial is not None:
         yield f"  as recorded, the capture is not in this clone: {plain(told.partial)}"
         yield f"  {told.left_out} numbers more stand in the capture alone"

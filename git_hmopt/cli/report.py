@@ -48,11 +48,13 @@ def run(options: argparse.Namespace) -> ExitCode:
 def _text(repository: Repository, name: RunId, story: RunStory, options: argparse.Namespace) -> str:
     if options.json:
         return shown(story, as_json=True) + "\n"
+    from git_hmopt.store.artifacts import ArtifactStore
+
+    read = ArtifactStore.of(repository).read
     if not options.html:
-        return run_report(story)
+        return run_report(story, read)
     # Charts, templates and captures are slow to load, and only the page needs them.
     from git_hmopt.loop.captures import stacks_of_run
     from git_hmopt.report.html import html_report
-    from git_hmopt.store.artifacts import ArtifactStore
 
-    return html_report(story, ArtifactStore.of(repository).read, stacks_of_run(repository, name))
+    return html_report(story, read, stacks_of_run(repository, name))

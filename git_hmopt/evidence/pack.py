@@ -11,7 +11,7 @@ from typing import Literal
 
 from git_hmopt.evidence import taxonomy
 from git_hmopt.evidence.contexts import context_notes
-from git_hmopt.evidence.families import family_of
+from git_hmopt.evidence.families import costs_of, family_of
 from git_hmopt.evidence.graph import around
 from git_hmopt.evidence.retrieval import Retrieve
 from git_hmopt.evidence.risks import risk_notes
@@ -19,6 +19,7 @@ from git_hmopt.evidence.rule import Bottleneck
 from git_hmopt.evidence.sections import sections_of
 from git_hmopt.evidence.strategies import serving
 from git_hmopt.evidence.structure import FunctionNode, Location, UnitNode, function_of, source_name
+from git_hmopt.evidence.system import System, around_hotspots
 from git_hmopt.psg.queries import Structure
 from git_hmopt.records.base import decimal_text
 from git_hmopt.records.changes import MetricChange
@@ -34,6 +35,7 @@ from git_hmopt.records.evidence import (
     UndecidedNote,
 )
 from git_hmopt.records.run import HotspotRecord, Objective
+from git_hmopt.records.windows import TraceWindows
 from git_hmopt.runtime.call_graph import CallGraph
 from git_hmopt.runtime.kpi import Kpi
 from git_hmopt.runtime.ranking import Ranked
@@ -106,14 +108,15 @@ def build_pack(
     structure: Structure | None = None,
     retrieve: Retrieve | None = None,
     changes: Sequence[MetricChange] = (),
+    windows: Sequence[TraceWindows] = (),
 ) -> EvidencePack:
     """Return the pack of the `limit` best ranked symbols; the same inputs give the same bytes.
 
     `attempts` is by symbol, oldest first; `strategies` by bottleneck class; `templates` are what a hotspot of a class
     is shown to try; `kpis` are those of the run's captures; with a `structure` graph a hotspot's callers are those of
-    the whole build; `retrieve` finds what is alike elsewhere; `changes` are those that led to `commit`. Paths are
-    relative to the tree's root, in `self_counts` too. What cannot be resolved is in the pack as unknown (null), with
-    the reason in its sections.
+    the whole build, and what hot functions share is told; `windows` are the slow times of captures; `retrieve` finds
+    what is alike elsewhere; `changes` are those that led to `commit`. Paths are relative to the tree's root, in
+    `self_counts` too. What cannot be resolved is in the pack as unknown (null), with the reason in its sections.
     """
     join = _Join(
         locate=locate,
@@ -129,9 +132,11 @@ def build_pack(
     survey = taxonomy.survey(ranked, lambda caller, callee: _linked(join, caller, callee), graph=pcg, kpis=kpis)
     first = survey.found[0]
     named = tuple(strategies.get(first.name, ()))
+    system = around_hotspots(structure, costs_of(pcg, ranked), locate, pcg, windows)
     # A function that waits for a lock is no loop, whatever the rest of the profile is.
     hotspots = [
-        _hotspot(join, item, named, serving(templates, family_of(item.symbol) or first.name)) for item in ranked[:limit]
+        _hotspot(join, item, named, serving(templates, family_of(item.symbol) or first.name), system)
+        for item in ranked[:limit]
     ]
     if retrieve is not None:
         found = retrieve(f"{first.name} {first.reason}", hotspots)
@@ -148,6 +153,9 @@ def build_pack(
         undecided=tuple(UndecidedNote(name=one.name, reason=one.reason) for one in survey.undecided),
         changes=tuple(changes),
         hotspots=tuple(one.model_copy(update={"sections": sections_of(one)}) for one in hotspots),
+        windows=system.windows,
+        joins=system.joins,
+        system=system.sections,
         artifacts=join.artifacts,
     )
 
@@ -177,7 +185,7 @@ def _linked(join: _Join, caller: str, callee: str) -> bool:
 
 
 def _hotspot(
-    join: _Join, item: Ranked, strategies: tuple[str, ...], templates: tuple[Template, ...]
+    join: _Join, item: Ranked, strategies: tuple[str, ...], templates: tuple[Template, ...], system: System
 ) -> HotspotEvidence:
     location, function = join.definition(item.symbol)
     path = function.file if function else location.file if location else None
@@ -204,6 +212,8 @@ def _hotspot(
         risks=(*_risks(item.symbol, source, blob), *_risks_around(join, function)),
         strategies=strategies,
         templates=templates,
+        windows=system.windows_of(item.symbol),
+        joins=system.joins_of(item.symbol),
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from git_hmopt.errors import ConfigError
 from git_hmopt.evidence.changes import changes_text
 from git_hmopt.evidence.sections import full_text
+from git_hmopt.evidence.system import system_texts
 from git_hmopt.evidence.tokens import Bytes, TokenCount
 from git_hmopt.records.evidence import EvidencePack, HotspotEvidence, Section, Template
 
@@ -24,6 +25,10 @@ _NAMED = 25
 """Of so many bytes of a budget one is for the names of what was left out."""
 _SYMBOL = 200
 """Characters of a symbol in a heading: C++ and generated names can be as long as a page."""
+SYSTEM = -1
+"""Stands for the system as a whole where others are numbers of hotspots."""
+_SYSTEM_NAME = "system"
+_SYSTEM_HEADING = "\n# system: when it was slow, and what hot functions share\n"
 
 
 @dataclass(frozen=True)
@@ -88,8 +93,14 @@ def _rendered(pack: EvidencePack, limit: int, budget: int) -> tuple[str, tuple[s
     missing = [] if head == whole_head else ["header shortened"]
     missing += _headings(page, pack)
     texts = _all_texts(page, pack)
+    system = texts.get(SYSTEM, {})
+    # What it says in short comes first, and the rest of it last: a hotspot's own source is worth more.
+    for name in system:
+        page.put((SYSTEM, name), "short", system[name]["short"])
     for index in page.headings:
-        _fill(page, index, _section_names(pack.hotspots[index], pack.priority_fields), texts[index])
+        if index != SYSTEM:
+            _fill(page, index, _names(pack, index), texts[index])
+    _lengthen(page, SYSTEM, list(system), system)
     left_out = (*missing, *_left_out(page, pack, texts))
     return head + _body(page, pack) + _footer(left_out, budget, footer), left_out
 
@@ -117,7 +128,19 @@ def _headings(page: _Page, pack: EvidencePack) -> list[str]:
             continue
         page.used = used
         page.headings[index] = text
+    if pack.system and page.used + len(_SYSTEM_HEADING.encode()) <= page.budget:
+        page.used += len(_SYSTEM_HEADING.encode())
+        page.headings[SYSTEM] = _SYSTEM_HEADING
+    elif pack.system:
+        missing.append(_SYSTEM_NAME)
     return missing
+
+
+def _names(pack: EvidencePack, index: int) -> list[str]:
+    """Return the sections under a heading, in their order."""
+    if index == SYSTEM:
+        return [section.name for section in pack.system]
+    return _section_names(pack.hotspots[index], pack.priority_fields)
 
 
 def _section_names(evidence: HotspotEvidence, priority: tuple[str, ...]) -> list[str]:
@@ -135,6 +158,9 @@ def _all_texts(page: _Page, pack: EvidencePack) -> dict[int, _Texts]:
     found: dict[int, _Texts] = {}
     first: dict[tuple[Template, ...], int] = {}
     for index in page.headings:
+        if index == SYSTEM:
+            found[index] = system_texts(pack)
+            continue
         evidence = pack.hotspots[index]
         found[index] = {section.name: _texts(evidence, section) for section in evidence.sections}
         number = first.setdefault(evidence.templates, index) + 1
@@ -153,6 +179,10 @@ def _texts(evidence: HotspotEvidence, section: Section) -> dict[str, str]:
 def _fill(page: _Page, index: int, names: list[str], texts: _Texts) -> None:
     for name in names:
         page.put((index, name), "short", texts[name]["short"])
+    _lengthen(page, index, names, texts)
+
+
+def _lengthen(page: _Page, index: int, names: list[str], texts: _Texts) -> None:
     for name in names:
         for level in ("full", "medium"):
             if page.put((index, name), level, texts[name][level]):
@@ -161,9 +191,9 @@ def _fill(page: _Page, index: int, names: list[str], texts: _Texts) -> None:
 
 def _left_out(page: _Page, pack: EvidencePack, texts: dict[int, _Texts]) -> Iterator[str]:
     for index in page.headings:
-        evidence = pack.hotspots[index]
-        for name in _section_names(evidence, pack.priority_fields):
-            what = f"{_named(evidence.hotspot.symbol)}: {name}"
+        whose = _SYSTEM_NAME if index == SYSTEM else _named(pack.hotspots[index].hotspot.symbol)
+        for name in _names(pack, index):
+            what = f"{whose}: {name}"
             if (index, name) not in page.chosen:
                 yield what
             elif page.chosen[index, name][1] != texts[index][name]["full"]:
@@ -174,8 +204,7 @@ def _body(page: _Page, pack: EvidencePack) -> str:
     parts = []
     for index, heading in page.headings.items():
         parts.append(heading)
-        names = _section_names(pack.hotspots[index], pack.priority_fields)
-        parts += [page.chosen[index, name][1] for name in names if (index, name) in page.chosen]
+        parts += [page.chosen[index, name][1] for name in _names(pack, index) if (index, name) in page.chosen]
     return "".join(parts)
 
 

@@ -24,10 +24,10 @@ def sections_of(evidence: HotspotEvidence) -> tuple[Section, ...]:
 
 
 def _tells(name: str, evidence: HotspotEvidence) -> bool:
-    """Say whether there is such a section; packs of older versions have fewer."""
-    if name == "templates":
-        return bool(evidence.templates)
-    return name not in RETRIEVED or evidence.retrieved is not None
+    """Say whether there is such a section: older packs have fewer, and where there is nothing none is made."""
+    if name in RETRIEVED:
+        return evidence.retrieved is not None
+    return name not in _IF_ANY or bool(getattr(evidence, name))
 
 
 def full_text(name: str, evidence: HotspotEvidence) -> str | None:
@@ -194,6 +194,21 @@ def _template(one: Template) -> str:
     )
 
 
+def _lines_short(lines: Sequence[str]) -> str:
+    more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
+    return f"{lines[0]}{more}" if lines else "none"
+
+
+def _lines_medium(lines: Sequence[str]) -> str:
+    more = [f"and {len(lines) - _MEDIUM} more"] if len(lines) > _MEDIUM else []
+    return "\n".join([*map(_oneline, lines[:_MEDIUM]), *more])
+
+
+def _lines_full(lines: Sequence[str]) -> str:
+    return "\n".join(map(_oneline, lines))
+
+
+_IF_ANY = ("templates", "windows", "joins")
 _Text = Callable[[HotspotEvidence], str]
 _TEXTS: Mapping[str, tuple[_Text, _Text, _Text]] = MappingProxyType(
     {
@@ -209,6 +224,16 @@ _TEXTS: Mapping[str, tuple[_Text, _Text, _Text]] = MappingProxyType(
         "risks": (_risks_short, _risks_full, _risks_full),
         "strategies": (_strategies_short, _strategies, _strategies),
         "templates": (_templates_short, _templates_medium, _templates_full),
+        "windows": (
+            lambda one: _lines_short(one.windows),
+            lambda one: _lines_medium(one.windows),
+            lambda one: _lines_full(one.windows),
+        ),
+        "joins": (
+            lambda one: _lines_short(one.joins),
+            lambda one: _lines_medium(one.joins),
+            lambda one: _lines_full(one.joins),
+        ),
         **RETRIEVED,
     }
 )

@@ -2,9 +2,9 @@
 """Add captures that were made elsewhere to a run: their bytes to the artifact store, what they say to its journal.
 
 All captures of a call are read before anything is stored, and become visible together. A capture that the run has
-already is not added again; KPIs of one that was added before they were recorded are. A KPI is a metric of the commit
-that the run started from, which is all that a run says of where its captures come from. The operations stand in this
-clone's own journal of the run, whoever made the run.
+already is not added again; KPIs and slow times of one that was added before they were recorded are. A KPI is a metric
+of the commit that the run started from, which is all that a run says of where its captures come from. The operations
+stand in this clone's own journal of the run, whoever made the run.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from git_hmopt.errors import CorruptRecordError, MeasurementError
 from git_hmopt.loop.captures import READ, Opened, opened
 from git_hmopt.loop.hotspots import NOWHERE, Hotspots, Locate, hotspots
 from git_hmopt.loop.kpis import KPIS
+from git_hmopt.loop.windows import KIND, WINDOWS, read_windows, stored_in
 from git_hmopt.records.base import decimal_text
 from git_hmopt.records.run import ArtifactRecord, HotspotRecord, RunRecord
+from git_hmopt.records.windows import TraceWindows
 from git_hmopt.records.words import RunId
 from git_hmopt.runtime import recorded
 from git_hmopt.runtime.kpis import Kpis, kpis
@@ -61,6 +63,8 @@ class Ingested:
     """The KPIs of the whole system that the capture does not tell."""
     kpis_left_out: int = 0
     """How many more numbers are known here, and not recorded: see `kpis_rule`."""
+    slow_times: int = 0
+    """How many times in which something was slow are stored, with what ran then."""
     kpis_rule: str | None = None
     """Of which processes, threads and the like KPIs are recorded; None of what has no events."""
 
@@ -76,7 +80,7 @@ def ingest_captures(
     """Add the captures in these files, each with the name it is to have. TraceFormatError when one is none."""
     captures = [opened(path, name, symbols) for path, name in files]
     read = [
-        _Read(one, _ranked(one, locate, repository.worktree), _kpis(path))
+        _read(one, path, _ranked(one, locate, repository.worktree), locate)
         for one, (path, _) in zip(captures, files, strict=True)
     ]
     artifacts = ArtifactStore.of(repository)
@@ -86,7 +90,7 @@ def ingest_captures(
     ]
     journal = Journal(repository)
     reading = journal.read(run)
-    known = {(one.op, _capture_of(one.data)) for one in reading.operations if one.op in (READ, KPIS)}
+    known = {(one.op, _capture_of(one.data)) for one in reading.operations if one.op in (READ, KPIS, WINDOWS)}
     drafts: list[OpDraft] = []
     found = []
     for one, record in zip(read, records, strict=True):
@@ -98,7 +102,9 @@ def ingest_captures(
             drafts.append(OpDraft(READ, node, data=_said(one.capture, one.spots, record)))
         if one.kpis is not None and (KPIS, record.sha256) not in known:
             drafts.append(OpDraft(KPIS, node, data=_recorded(one.kpis, one.chosen, record, one.capture, reading)))
-        known |= {(READ, record.sha256), (KPIS, record.sha256)}
+        if one.windows is not None and (WINDOWS, record.sha256) not in known:
+            drafts += _stored_windows(artifacts, one.windows, record, node)
+        known |= {(READ, record.sha256), (KPIS, record.sha256), (WINDOWS, record.sha256)}
     if drafts:
         journal.append(run, drafts)
     return found
@@ -111,6 +117,8 @@ class _Read:
     capture: Opened
     spots: Hotspots | None
     kpis: Kpis | None
+    windows: TraceWindows | None
+    """None of what has no events, or was never slow."""
 
     @property
     def chosen(self) -> Chosen:
@@ -118,7 +126,26 @@ class _Read:
         return Chosen((), (), 0) if self.kpis is None else recorded.chosen(self.kpis)
 
 
+def _read(capture: Opened, path: Path, spots: Hotspots | None, locate: Locate) -> _Read:
+    found = _kpis(path)
+    windows = None if found is None else read_windows(path, capture.name, found, locate)
+    return _Read(capture, spots, found, windows if windows is not None and windows.windows else None)
+
+
+def _stored_windows(
+    artifacts: ArtifactStore, windows: TraceWindows, capture: ArtifactRecord, node: str
+) -> list[OpDraft]:
+    text = windows.model_copy(update={"capture": capture.sha256}).canonical()
+    record = artifacts.put_bytes(text.encode(), kind=KIND, name="slow-times.json", media_type="application/json")
+    # One operation of a name may stand once in a step: the capture's own is the first.
+    stored = OpDraft("artifact.stored", node, attempt=1, data={"artifact": record.model_dump(mode="json")})
+    return [stored, OpDraft(WINDOWS, node, data={"windows": {"capture": capture.sha256, "artifact": record.sha256}})]
+
+
 def _capture_of(data: Mapping[str, Any]) -> Any:
+    windows = stored_in(data)
+    if windows is not None:
+        return windows[0]
     beside = data.get("kpis")
     return beside.get("capture") if isinstance(beside, dict) else data.get("capture")
 
@@ -217,6 +244,7 @@ def _told(read: _Read, record: ArtifactRecord, *, new: bool) -> Ingested:
         kpis=len(kept.known),
         kpis_unknown=tuple(one.name for one in kept.unknown),
         kpis_left_out=kept.left_out,
+        slow_times=len(read.windows.windows) if read.windows else 0,
         kpis_rule=None if read.kpis is None else recorded.RULE,
     )
 

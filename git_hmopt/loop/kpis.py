@@ -11,6 +11,9 @@ from typing import Any
 from git_hmopt.errors import CorruptRecordError, MeasurementError, StoreError
 from git_hmopt.loop.book import Book
 from git_hmopt.loop.captures import READ
+from git_hmopt.loop.hotspots import Locate
+from git_hmopt.loop.windows import kept_windows, read_windows
+from git_hmopt.records.windows import TraceWindows
 from git_hmopt.records.words import RunId
 from git_hmopt.runtime import recorded
 from git_hmopt.runtime.kpi import Kpi
@@ -34,6 +37,10 @@ class Told:
     """What it holds, in words, when the capture is not in this clone and its KPIs are those that were recorded."""
     left_out: int = 0
     """How many numbers of the capture were not recorded."""
+    path: Path | None = None
+    """Where its events can be read; None where it is not in this clone."""
+    kept: tuple[TraceWindows, ...] = ()
+    """Its slow times as they are stored, where it is not in this clone."""
 
 
 def kpis_named(repository: Repository | None, text: str, run: RunId | None) -> Told:
@@ -46,11 +53,17 @@ def kpis_named(repository: Repository | None, text: str, run: RunId | None) -> T
     capture = open_capture(Path(text))
     if capture.read_events is None:
         raise _no_events(f"'{text}' ({capture.format})")
-    return Told(text, kpis(capture))
+    return Told(text, kpis(capture), path=Path(text))
+
+
+def slow_times(told: Told, locate: Locate) -> tuple[TraceWindows, ...]:
+    """Return when the capture was slow and what ran then; as it was stored where the capture is not in this clone."""
+    return told.kept if told.path is None else (read_windows(told.path, told.name, told.kpis, locate),)
 
 
 def _of_run(repository: Repository, run: RunId) -> Told:
-    entries = [entry.operation for entry in Book(Journal(repository), run).entries]
+    book = Book(Journal(repository), run)
+    entries = [entry.operation for entry in book.entries]
     kept = {one.data["kpis"]["capture"]: one.data for one in entries if one.op == KPIS and _names_one(one.data)}
     artifacts = ArtifactStore.of(repository)
     others, missing = [], None
@@ -62,11 +75,12 @@ def _of_run(repository: Repository, run: RunId) -> Told:
         if path is not None:
             capture = open_capture(path)
             if capture.read_events is not None:
-                return Told(name, kpis(capture))
+                return Told(name, kpis(capture), path=path)
             others.append(f"'{name}' ({capture.format})")
         elif sha256 in kept:
             found = recorded.read(kept[sha256])
-            return Told(name, found.kpis, found.record.rule, found.record.left_out)
+            slow = tuple(one for one in kept_windows(artifacts, book.entries).found if one.capture == sha256)
+            return Told(name, found.kpis, found.record.rule, found.record.left_out, kept=slow)
         else:
             missing = missing or sha256
             others.append(f"'{name}' ({one['format']})")

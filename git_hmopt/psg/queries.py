@@ -174,6 +174,14 @@ class Structure:
         names = [one for (one,) in self._tables.rows(statement, (short[:3], short[-3:]))]
         return difflib.get_close_matches(short, sorted(names), n=3)
 
+    def functions_named(self, name: str) -> list[str]:
+        """Return the functions that are defined under a name, sorted; several where files keep them to themselves."""
+        statement = (
+            "SELECT DISTINCT symbols.symbol FROM symbols JOIN definitions ON definitions.symbol = symbols.id"
+            " WHERE name = ? AND kind = 'function' ORDER BY 1"
+        )
+        return [symbol for (symbol,) in self._tables.rows(statement, (name,))]
+
     def places(self, symbol: str) -> list[Place]:
         """Return where a symbol is defined; those read as text only where no unit has it in the same file."""
         rows = list(

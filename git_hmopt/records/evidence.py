@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The evidence pack: what a proposer is shown about one run's hotspots. Read forever; version 3.
 
-Version 1 had one bottleneck and no templates, version 2 nothing of other runs and no measured changes of the run's own;
-they are read, and written again as they were.
+Version 1 had one bottleneck and no templates; version 2 nothing of other runs, of slow times, of what hot functions
+share, and no measured changes of the run's own. They are read, and written again as they were.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from git_hmopt.records.base import Decimal, Record
 from git_hmopt.records.changes import MetricChange
 from git_hmopt.records.retrieved import Retrieved
 from git_hmopt.records.run import HotspotRecord, Objective
+from git_hmopt.records.windows import Joined, TraceWindows
 
 
 class SourceAnchor(Record):
@@ -113,6 +114,13 @@ class HotspotEvidence(Record):
     # Left out where there is none, so that packs of version 1 are still written as the same bytes.
     templates: tuple[Template, ...] = Field(default=(), exclude_if=_empty)
     retrieved: Retrieved | None = Field(default=None, exclude_if=_empty, description="null where nobody looked")
+    # Of version 3: what ran while something was slow, and what the source says about hot functions together.
+    windows: tuple[str, ...] = Field(
+        default=(), exclude_if=_empty, description="the slow times that this function had a part in, a line each"
+    )
+    joins: tuple[str, ...] = Field(
+        default=(), exclude_if=_empty, description="the pack's joins that concern this function, a line each"
+    )
     sections: tuple[Section, ...] = ()
 
 
@@ -135,11 +143,23 @@ class EvidencePack(Record):
         default=(), exclude_if=_empty, description="what was measured from the baseline to best, oldest change first"
     )
     hotspots: tuple[HotspotEvidence, ...]
+    # Of version 3, as in the hotspots.
+    windows: tuple[TraceWindows, ...] = Field(
+        default=(), exclude_if=_empty, description="the slow times of captures, the newest capture first"
+    )
+    joins: tuple[Joined, ...] = Field(
+        default=(),
+        exclude_if=_empty,
+        description="knobs, tables and fields of hot functions, the dearest of each first",
+    )
+    system: tuple[Section, ...] = Field(
+        default=(), exclude_if=_empty, description="what the pack says of the system as a whole, in two lengths"
+    )
     artifacts: tuple[str, ...]
     max_prompt_tokens: int = 8000
     priority_fields: tuple[str, ...] = (
         "source", "line_counts", "runtime", "static", "attempts", "risks", "strategies", "templates",
-        "past_fixes", "similar_runs", "similar_code",
+        "windows", "joins", "past_fixes", "similar_runs", "similar_code",
     )  # fmt: skip
 
     @model_validator(mode="after")
@@ -147,6 +167,9 @@ class EvidencePack(Record):
         newer = self.bottlenecks or self.undecided or any(one.templates for one in self.hotspots)
         if self.v == 1 and newer:
             raise ValueError("a pack of version 1 has no bottlenecks, undecided or templates")
-        if self.v < 3 and (self.changes or any(one.retrieved for one in self.hotspots)):
-            raise ValueError(f"a pack of version {self.v} has nothing retrieved, and no changes")
+        third = self.windows or self.joins or self.system or self.changes
+        if self.v < 3 and (third or any(one.windows or one.joins or one.retrieved for one in self.hotspots)):
+            raise ValueError(
+                f"a pack of version {self.v} has no windows, joins, system or changes, and nothing retrieved"
+            )
         return self

@@ -12,7 +12,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from statistics import median
@@ -30,10 +30,8 @@ from git_hmopt.report.facts import DeltaFacts, MetricFacts, NullFacts
 from git_hmopt.report.fields import Fields, MalformedError
 from git_hmopt.report.next_steps import next_commands, rollback_commands, same_run_command
 from git_hmopt.report.story import Iteration, RunStory
+from git_hmopt.report.windows import Read, slow_times
 from git_hmopt.runtime.difference import compare
-
-Read = Callable[[str], bytes | None]
-"""Returns the bytes of an artifact; None when they are not in this clone."""
 
 _LONGEST = 2000
 _NAME = 160
@@ -42,6 +40,7 @@ _MOST_DIFF = 40_000
 _MOST_DIFFS = 160_000
 """Of all diffs together."""
 _MOST_KPIS = 20
+_MOST_SLOW_TIMES = 24
 _NOT_ASCII = re.compile("[^ -~]")
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
@@ -93,6 +92,7 @@ def html_report(story: RunStory, read: Read, flames: flame.Flames) -> str:
         "flames": _flames(flames),
         "flames_missing": flames.missing,
         "patches": list(_patches(story, artifacts)),
+        **_slow_times(story, read),
         "risks": [_risks(one, artifacts) for one in story.accepted],
         "rollback": rollback_commands(story),
         "again": same_run_command(story),
@@ -453,6 +453,16 @@ def _diff(data: bytes) -> Markup:
 
 def _spelled(match: re.Match[str]) -> str:
     return f"<U+{ord(match[0]):04X}>"
+
+
+def _slow_times(story: RunStory, read: Read) -> dict[str, Any]:
+    """Return what lost most time in the run's captures, and what a reader must know of the rest."""
+    found, missing = slow_times(story.slow_times, read)
+    found.sort(key=lambda one: -one.lost_ns)
+    if len(found) > _MOST_SLOW_TIMES:
+        left = len(found) - _MOST_SLOW_TIMES
+        missing.append(f"{left} more, which lost less time, are told by git hmopt kpis --windows.")
+    return {"slow_times": found[:_MOST_SLOW_TIMES], "slow_times_missing": missing}
 
 
 def _risks(one: Iteration, artifacts: _Artifacts) -> dict[str, Any]:

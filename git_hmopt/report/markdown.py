@@ -9,10 +9,12 @@ from collections.abc import Iterable, Sequence
 from git_hmopt.report.facts import DeltaFacts, EvaluationFacts, PatchFacts
 from git_hmopt.report.next_steps import next_commands
 from git_hmopt.report.story import Iteration, RunStory
+from git_hmopt.report.windows import Read, SlowTime, slow_times
 from git_hmopt.report.wording import (
     UNKNOWN,
     at_confidence,
     delta_of,
+    fit,
     floor_line,
     how_measured,
     interval,
@@ -30,11 +32,17 @@ from git_hmopt.report.wording import (
     verdict_sentence,
 )
 
+_MOST_SLOW_TIMES = 12
+_NAME = 160
+_LONGEST = 300
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
 
 
-def run_report(story: RunStory) -> str:
-    """Return the whole report; texts from patches, traces and models are shown, never interpreted."""
+def run_report(story: RunStory, read: Read) -> str:
+    """Return the whole report; texts from patches, traces and models are shown, never interpreted.
+
+    `read` returns artifacts: what ran when a capture was slow stands in them.
+    """
     parts = [
         _head(story),
         _result(story),
@@ -42,6 +50,7 @@ def run_report(story: RunStory) -> str:
         _what(story),
         _hotspots(story),
         _kpis(story),
+        _slow_times(story, read),
         _table(story),
         *(_iteration(one) for one in story.iterations),
         _stored(story),
@@ -126,6 +135,28 @@ def _kpis(story: RunStory) -> str:
     rest = len(story.kpis) - len(shown)
     more = f"\n\n{rest} more are of single processes, threads, CPUs and the like." if rest else ""
     return "## KPIs of captures\n\n" + _rows(("capture", "name", "value", "unit", "n"), rows) + more
+
+
+def _slow_times(story: RunStory, read: Read) -> str:
+    """Tell when captures were slow and what ran then, what lost most time first."""
+    if not story.slow_times:
+        return ""
+    found, missing = slow_times(story.slow_times, read)
+    found.sort(key=lambda one: -one.lost_ns)
+    parts = [_slow_time(one) for one in found[:_MOST_SLOW_TIMES]]
+    if len(found) > _MOST_SLOW_TIMES:
+        parts.append(f"{len(found) - _MOST_SLOW_TIMES} more lost less time: `git hmopt kpis --windows`.")
+    return "\n\n".join(["## Trace windows: when it was slow, and what ran then", *parts, *map(_md, missing)])
+
+
+def _slow_time(one: SlowTime) -> str:
+    when = f"{one.start_ns / 1e9:.6f} to {one.end_ns / 1e9:.6f} s of {_md(fit(one.capture, _NAME))}"
+    lines = [f"* {_md(fit(reason, _LONGEST))}" for reason in one.reasons] or ["* What ran then is not known."]
+    # Indented lines are code, and no character of theirs ends it.
+    excerpt = [f"    {line}" for line in one.excerpt]
+    told = "\n".join([f"**{_md(fit(one.what, _LONGEST))}** ({when})", "", *lines])
+    # A list goes on over what is indented below it; a comment ends it.
+    return told + ("\n\n<!-- -->\n\n" + "\n".join(excerpt) if excerpt else "")
 
 
 def _table(story: RunStory) -> str:

@@ -85,6 +85,8 @@ class RunStory:
     """Of captures that were made elsewhere and ingested, as they were recorded."""
     windows: tuple[WindowFacts, ...] = ()
     """The worst late frames of those captures."""
+    slow_times: Mapping[str, str] = field(default_factory=dict)
+    """By capture the artifact that tells when it was slow and what ran then."""
 
     @property
     def withdrawn(self) -> Retraction | None:
@@ -136,6 +138,7 @@ class _Fold:
         self.graphs: list[GraphFacts] = []
         self.kpis: dict[tuple[str, str, str, str], KpiFacts] = {}
         self.windows: dict[WindowFacts, None] = {}
+        self.slow_times: dict[str, str] = {}
         self.floor: FloorFacts | None = None
         self.confirmations: dict[str, DeltaFacts] = {}
         self.notes: dict[str, None] = {}
@@ -161,6 +164,7 @@ class _Fold:
             "builds": self._builds,
             "retract": self._retract,
             "kpis": self._windows,
+            "windows": self._slow_times,
         }
 
     def take(self, operation: Fields) -> None:
@@ -225,6 +229,10 @@ class _Fold:
     def _windows(self, step: _Step, data: Fields) -> None:
         self.windows.update(dict.fromkeys(facts.read_windows(data.inner("kpis"))))
 
+    def _slow_times(self, step: _Step, data: Fields) -> None:
+        one = data.inner("windows")
+        self.slow_times[one.text("capture")] = one.text("artifact")
+
     def _retract(self, step: _Step, data: Fields) -> None:
         one = data.inner("retract")
         self.retractions.append(Retraction(one.maybe_whole("of_iteration"), one.text("reason"), self.at))
@@ -260,6 +268,7 @@ class _Fold:
             retractions=tuple(self.retractions),
             kpis=tuple(self.kpis.values()),
             windows=tuple(self.windows),
+            slow_times=self.slow_times,
         )
 
     def _untried(self) -> list[_Step]:

@@ -75,6 +75,8 @@ class JankWindow:
     """How much later than expected it ended."""
     who: str
     rule: str
+    tid: int | None = None
+    """The thread whose frame it was; None where the capture, or what was recorded of it, does not tell."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,7 @@ class FrameTimeline:
             return tuple(
                 JankWindow(
                     int(frames.start[one]), int(frames.end[one]), int(frames.late[one]),
-                    self._sched.who(int(frames.tid[one])), RULE_A,
+                    self._sched.who(int(frames.tid[one])), RULE_A, int(frames.tid[one]),
                 )
                 for one in worst if frames.late[one] > 0
             )  # fmt: skip

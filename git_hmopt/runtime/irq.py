@@ -6,16 +6,18 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from git_hmopt.runtime.batches import Batch
 from git_hmopt.runtime.distribution import Distribution
 from git_hmopt.runtime.kpi import Kpi, kpi, per_second
-from git_hmopt.runtime.pairing import Pairing, Sums
+from git_hmopt.runtime.pairing import Pairing, Spans, Sums
 from git_hmopt.runtime.sched import percentile_kpis
 
-_NUMBER_BITS = 20
+NUMBER_BITS = 20
+"""Of a key: a CPU above, the number of an interrupt or the vector of a softirq below."""
 # include/linux/interrupt.h: softirqs in the order of their vectors.
 _VECTORS = ("HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "RCU")
 
@@ -30,24 +32,31 @@ class _Handled:
         self.duration, self.latency = Distribution(), Distribution()
         self.count = Sums()
 
-    def feed(self, batch: Batch) -> None:
+    def feed(self, batch: Batch) -> Spans:
         events = self.events
         rows, number = batch.rows(*events), batch.args(*events).number(self._key)
-        fine = (number >= 0) & (number < 1 << _NUMBER_BITS) & (batch.cpu[rows] >= 0)
+        fine = (number >= 0) & (number < 1 << NUMBER_BITS) & (batch.cpu[rows] >= 0)
         rows = rows[fine]
-        if not len(rows):
-            return
-        key = (batch.cpu[rows] << _NUMBER_BITS) | number[fine]
+        key = (batch.cpu[rows] << NUMBER_BITS) | number[fine]
         entry, leave = (batch.are(event)[rows] for event in events[:2])
         ts, epoch = batch.ts[rows], batch.cpu_epoch[rows]
         self.count.add(key[entry])
         within = entry | leave
-        spans = self._inside.feed(key[within], entry[within], ts[within], epoch[within])
-        self.duration.add(spans.key & ((1 << _NUMBER_BITS) - 1), spans.length)
+        inside = self._inside.feed(key[within], entry[within], ts[within], epoch[within])
+        self.duration.add(inside.key & ((1 << NUMBER_BITS) - 1), inside.length)
         if self._raise is not None:
             before = ~leave
             spans = self._waiting.feed(key[before], ~entry[before], ts[before], epoch[before])
-            self.latency.add(spans.key & ((1 << _NUMBER_BITS) - 1), spans.length)
+            self.latency.add(spans.key & ((1 << NUMBER_BITS) - 1), spans.length)
+        return inside
+
+
+@dataclass(frozen=True)
+class InterruptSpans:
+    """What a batch ended, by `CPU << NUMBER_BITS | number`; softirqs have hard interrupts inside them."""
+
+    hard: Spans
+    soft: Spans
 
 
 class Interrupts:
@@ -59,10 +68,9 @@ class Interrupts:
         self._names: dict[int, str] = {}
         self.cpus: set[int] = set()
 
-    def feed(self, batch: Batch) -> None:
-        """Take the next batch."""
-        self._hard.feed(batch)
-        self._soft.feed(batch)
+    def feed(self, batch: Batch) -> InterruptSpans:
+        """Take the next batch; return what it ends."""
+        found = InterruptSpans(self._hard.feed(batch), self._soft.feed(batch))
         self.cpus.update(np.unique(batch.cpu[batch.cpu >= 0]).tolist())
         rows, args = batch.rows(*self._hard.events), batch.args(*self._hard.events)
         entries = np.flatnonzero(batch.are("irq_handler_entry")[rows])
@@ -74,10 +82,15 @@ class Interrupts:
         if new:
             names = args.texts.gather([row for _, row in new]).str.extract(r"name=(.*)$", 1).fill_null("?")
             self._names.update((irq, name) for (irq, _), name in zip(new, names.to_list(), strict=True))
+        return found
+
+    def called(self, number: int, *, hard: bool) -> str:
+        """Return an interrupt, or a softirq's vector, as people read it."""
+        return f"{number} {self._names.get(number, '?')}" if hard else _vector(number)
 
     def results(self, span: int) -> Iterator[Kpi]:
         """Yield the KPIs; `span` is the capture's length in nanoseconds."""
-        yield from self._of("irq", self._hard, span, lambda irq: f"{irq} {self._names.get(irq, '?')}")
+        yield from self._of("irq", self._hard, span, lambda irq: self.called(irq, hard=True))
         yield from self._of("softirq", self._soft, span, _vector)
         rule = "softirq_raise until softirq_entry on the same CPU"
         yield from percentile_kpis("softirq_latency", self._soft.latency.overall(), rule)
@@ -88,8 +101,8 @@ class Interrupts:
         by_cpu: Counter[int] = Counter()
         by_number: defaultdict[int, Counter[int]] = defaultdict(Counter)
         for key, count in handled.count.count.items():
-            by_cpu[key >> _NUMBER_BITS] += count
-            by_number[key & ((1 << _NUMBER_BITS) - 1)][key >> _NUMBER_BITS] += count
+            by_cpu[key >> NUMBER_BITS] += count
+            by_number[key & ((1 << NUMBER_BITS) - 1)][key >> NUMBER_BITS] += count
         total = by_cpu.total()
         rate, duration = "entries a second of the capture", "from its entry to its exit on the same CPU"
         yield kpi(f"{name}_rate", per_second(total, span) if total else None, "1/s", total, rate)

@@ -19,6 +19,7 @@ from git_hmopt.runtime.power import Power
 from git_hmopt.runtime.reclaim import Reclaim
 from git_hmopt.runtime.sched import Sched
 from git_hmopt.runtime.snapshots import levels, rates, snapshots
+from git_hmopt.runtime.symptoms import Symptom, Symptoms
 from git_hmopt.runtime.timeline import timeline_kpis, worst_janks
 from git_hmopt.traces.capture import Capture, Losses
 
@@ -46,6 +47,8 @@ class Kpis:
     events: int
     losses: Mapping[str, int]
     """What was not used, by the reason in words."""
+    symptoms: tuple[Symptom, ...] = ()
+    """When it was slow, what lost most time first; of a trace alone, and not recorded."""
 
     def find(self, name: str, who: str = "all") -> Kpi | None:
         """Return one of the records."""
@@ -61,12 +64,11 @@ class _Accumulators:
         self.power = Power(losses)
         self.reclaim = Reclaim(losses, self.sched)
         self.frames = FrameTimeline(losses, self.sched)
+        self.symptoms = Symptoms(self.sched)
 
     def feed(self, batch: Batch) -> None:
-        self.sched.feed(batch)
-        self.irq.feed(batch)
+        self.symptoms.feed(self.sched.feed(batch), self.irq.feed(batch), self.reclaim.feed(batch))
         self.power.feed(batch)
-        self.reclaim.feed(batch)
         self.frames.feed(batch)
 
     def results(self, start: int, end: int) -> tuple[tuple[Kpi, ...], tuple[JankWindow, ...]]:
@@ -97,7 +99,8 @@ def kpis_of(frames: Iterable[pl.DataFrame], losses: Losses) -> Kpis:
             last = highest if last is None else max(last, highest)
     records, windows = accumulators.results(first or 0, last or 0)
     found.update(accumulators.frames.unmatched())
-    return Kpis(records, windows, first, last, events, dict(sorted((losses + found).items())))
+    told = dict(sorted((losses + found).items()))
+    return Kpis(records, windows, first, last, events, told, accumulators.symptoms.results(windows))
 
 
 def kpis(capture: Capture) -> Kpis:

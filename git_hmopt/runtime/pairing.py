@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +58,16 @@ class Spans:
     def length(self) -> Integers:
         """Nanoseconds of each."""
         return self.end - self.start
+
+    def at(self, chosen: Mask | Integers) -> Spans:
+        """Return some of them."""
+        return Spans(self.key[chosen], self.start[chosen], self.end[chosen], self.value[chosen])
+
+    def within(self, start: int, end: int) -> Spans:
+        """Return the parts of them that lie in a time; what only touches it is left out."""
+        begin, stop = np.maximum(self.start, start), np.minimum(self.end, end)
+        inside = begin < stop
+        return Spans(self.key[inside], begin[inside], stop[inside], self.value[inside])
 
 
 class Pairing:
@@ -135,10 +147,15 @@ class Holding:
         self._held = (key[kept], value[kept], ts[kept], epoch[kept])
         return _forward(Spans(key[at], ts[at - 1], ts[at], value[at - 1]), self._losses)
 
-    def until(self, end: int) -> Spans:
-        """Return how long what is held now has been when the capture ends."""
-        key, value, ts, _ = self._held
+    def until(self, end: int, lost: Mapping[int, int] | None = None) -> Spans:
+        """Return how long what is held now has been when the capture ends.
+
+        With `lost`, how often events of each key were lost, only that of which none were since.
+        """
+        key, value, ts, epoch = self._held
         fine = ts <= end
+        if lost is not None:
+            fine &= epoch == np.array([lost.get(one, 0) for one in key.tolist()], np.int64)
         return Spans(key[fine], ts[fine], np.full(int(fine.sum()), end, np.int64), value[fine])
 
 
@@ -147,8 +164,32 @@ def _forward(spans: Spans, losses: Counter[str]) -> Spans:
     if not wrong.any():
         return spans
     losses[BACKWARD] += int(wrong.sum())
-    fine = ~wrong
-    return Spans(spans.key[fine], spans.start[fine], spans.end[fine], spans.value[fine])
+    return spans.at(~wrong)
+
+
+class Disjoint:
+    """Cuts spans so that no two of one key lie over each other, whatever came in which batch.
+
+    Of two that do, the part of the one that ends later, or comes later, is left out: no time counts twice, and where
+    one lies around another that came in an earlier batch some of its time counts not at all.
+    """
+
+    def __init__(self) -> None:
+        self._upto: dict[int, int] = {}
+
+    def cut(self, spans: Spans) -> Spans:
+        """Return what is left of a batch's spans, by key and start."""
+        order = np.lexsort((spans.start, spans.key))
+        spans = spans.at(order)
+        start = spans.start.copy()
+        bounds = np.flatnonzero(np.append(~same_as_before(spans.key), True)).tolist()
+        for first, behind in itertools.pairwise(bounds):
+            key = int(spans.key[first])
+            ends = np.maximum.accumulate(np.append(self._upto.get(key, 0), spans.end[first:behind]))
+            start[first:behind] = np.maximum(start[first:behind], ends[:-1])
+            self._upto[key] = int(ends[-1])
+        left = start < spans.end
+        return Spans(spans.key[left], start[left], spans.end[left], spans.value[left])
 
 
 class Sums:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,11 +18,22 @@ from git_hmopt.runtime.sched import Sched, percentile_kpis
 _BEGIN, _END = "mm_vmscan_direct_reclaim_begin", "mm_vmscan_direct_reclaim_end"
 _WAKE, _SLEEP = "mm_vmscan_kswapd_wake", "mm_vmscan_kswapd_sleep"
 _SHRINK = ("mm_vmscan_lru_shrink_inactive", "mm_vmscan_lru_shrink_active")
+_COMPACT, _COMPACTED = "mm_compaction_begin", "mm_compaction_end"
 _KILLS = ("lowmemory_kill", "lowmemorykiller", "mark_victim")
 _EVICTED = "mm_filemap_delete_from_page_cache"
 _RECLAIMERS = ("kswapd", "sysmgr-reclaim")
+_COMPACTOR = "kcompactd"
 _ALL = (_BEGIN, _END, _WAKE, _SLEEP, *_SHRINK, *_KILLS)
 NO_EVENTS = "the capture has no event of memory reclaim: it was quiet, or they were not recorded"
+
+
+@dataclass(frozen=True)
+class Stalls:
+    """What a batch ended, by thread: in either an allocation waits."""
+
+    reclaim: Spans
+    compaction: Spans
+    """Those of the threads whose work it is are left out."""
 
 
 class Reclaim:
@@ -30,18 +42,19 @@ class Reclaim:
     def __init__(self, losses: Counter[str], sched: Sched) -> None:
         self._sched = sched
         self._direct, self._kswapd = Pairing(losses, first=False), Pairing(losses, first=True)
+        self._compacting = Pairing(losses, first=False)
         self._stalls, self._active = Distribution(), Distribution()
         self._reclaimed = self._events = self._kills = self._direct_count = 0
         self._scanned, self._taken = 0, 0
         self._evictions: Counter[int] = Counter()
 
-    def feed(self, batch: Batch) -> None:
-        """Take the next batch."""
+    def feed(self, batch: Batch) -> Stalls:
+        """Take the next batch; return what it ends."""
         self._events += len(batch.rows(*_ALL))
         rows = batch.rows(_BEGIN, _END)
         self._direct_count += len(batch.rows(_BEGIN))
-        found = self._spans(self._direct, batch, rows, batch.tid[rows], _BEGIN)
-        self._stalls.add(found.key, found.length)
+        direct = self._spans(self._direct, batch, rows, batch.tid[rows], _BEGIN)
+        self._stalls.add(direct.key, direct.length)
         self._reclaimed += _sum(batch.args(_END).number("nr_reclaimed"))
         rows = batch.rows(_WAKE, _SLEEP)
         found = self._spans(self._kswapd, batch, rows, batch.args(_WAKE, _SLEEP).number("nid"), _WAKE)
@@ -52,6 +65,16 @@ class Reclaim:
         self._kills += len(batch.rows(*_KILLS))
         tids, counts = np.unique(batch.tid[batch.rows(_EVICTED)], return_counts=True)
         self._evictions.update(dict(zip(tids.tolist(), counts.tolist(), strict=True)))
+        rows = batch.rows(_COMPACT, _COMPACTED)
+        return Stalls(
+            direct, self._not_the_worker(self._spans(self._compacting, batch, rows, batch.tid[rows], _COMPACT))
+        )
+
+    def _not_the_worker(self, spans: Spans) -> Spans:
+        names = self._sched.names
+        return spans.at(
+            np.array([not names.get(one, "").startswith(_COMPACTOR) for one in spans.key.tolist()], np.bool_)
+        )
 
     def _spans(self, pairing: Pairing, batch: Batch, rows: Integers, key: Integers, opening: str) -> Spans:
         opens = batch.are(opening)[rows]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -131,7 +131,10 @@ def beside(found: Kpis, kept: Chosen, *, sha256: str, name: str, form: str) -> K
         end_ns=found.end_ns,
         losses=dict(found.losses),
         untold=tuple(_unknown(one) for one in kept.unknown),
-        windows=tuple(LateFrame(**asdict(one)) for one in found.windows),
+        windows=tuple(
+            LateFrame(start_ns=one.start_ns, end_ns=one.end_ns, late_ns=one.late_ns, who=one.who, rule=one.rule)
+            for one in found.windows
+        ),
         left_out=kept.left_out,
         rule=RULE,
     )  # fmt: skip

@@ -9,7 +9,7 @@ thread is seen running or events were lost meanwhile.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,15 +19,17 @@ from git_hmopt.runtime.batches import UNKNOWN, Args, Batch, Integers
 from git_hmopt.runtime.distribution import Distribution, Percentiles
 from git_hmopt.runtime.kpi import CROSS_CHECK, Kpi, Scope, kpi, per_second, share
 from git_hmopt.runtime.pairing import Holding, Pairing, Spans, Sums, by_key, last_of_key, same_as_before
+from git_hmopt.runtime.waits import IN, OUT_ASLEEP, OUT_BLOCKED, OUT_RUNNABLE, SEEN, WAKE, Waited, Waits, Wakers
 from git_hmopt.traces.text_columns import Mask
 
 WAKEUPS = ("sched_wakeup", "sched_wakeup_new")
 IDLE_EXIT = 4294967295
 """The state of the cpu_idle event that ends idling: -1 as the kernel prints it."""
+_UNINTERRUPTIBLE = 2
+"""TASK_UNINTERRUPTIBLE of include/linux/sched.h."""
 _AGREES = 0.02
 """A difference of the two idle ratios that is none."""
 
-_WAKE, _IN, _OUT_RUNNABLE, _OUT_ASLEEP, _SEEN = range(5)
 UNNAMED = "[unknown]"
 _MOST_DELAY = 1 << 40
 """Microseconds, twelve days: beyond that it is no delay, and sums of a batch stay whole numbers."""
@@ -52,6 +54,8 @@ class Switches:
     next: Integers
     runnable: Mask
     """Whether the previous thread could have run on."""
+    blocked: Mask
+    """Whether it sleeps uninterruptibly."""
 
 
 def switches(batch: Batch) -> Switches:
@@ -61,53 +65,39 @@ def switches(batch: Batch) -> Switches:
     prev[_idle(args, "prev_comm")] = 0
     following[_idle(args, "next_comm")] = 0
     fine = (prev >= 0) & (following >= 0)
-    runnable = _runnable(args)
+    runnable, blocked = _states(args)
     kept = rows[fine]
-    return Switches(kept, batch.cpu[kept], batch.ts[kept], prev[fine], following[fine], runnable[fine])
+    return Switches(kept, batch.cpu[kept], batch.ts[kept], prev[fine], following[fine], runnable[fine], blocked[fine])
 
 
 def _idle(args: Args, key: str) -> Mask:
     return args.begins(key, _IDLE_NAMES[0]) | args.begins(key, _IDLE_NAMES[1])
 
 
-def _runnable(args: Args) -> Mask:
-    """Say where the previous thread stayed runnable: R or R+, or as a number 0 or only the bit of a preemption."""
+def _states(args: Args) -> tuple[Mask, Mask]:
+    """Say where the previous thread stayed runnable, and where it sleeps uninterruptibly.
+
+    The former is R or R+, or as a number 0 or only the bit of a preemption; the latter D, or the bit 2.
+    """
     letter = args.letter("prev_state")
     runnable: Mask = letter == ord("R")
+    blocked: Mask = letter == ord("D")
     numeric = np.flatnonzero((letter >= ord("0")) & (letter <= ord("9")))
     if len(numeric):
         states = args.texts.gather(numeric).str.extract(r"prev_state=(0x[0-9a-fA-F]{1,8}|\d{1,9})\b", 1).to_list()
         # The low byte holds the states of include/linux/sched.h; those above say how a thread came to be switched out.
         runnable[numeric] = [state is not None and int(state, 0) & 0xFF == 0 for state in states]
-    return runnable
+        blocked[numeric] = [state is not None and int(state, 0) & _UNINTERRUPTIBLE != 0 for state in states]
+    return runnable, blocked
 
 
-class _Waits:
-    """The state of every thread between batches: when it became runnable, and whether by being woken."""
+@dataclass(frozen=True)
+class SchedSpans:
+    """What a batch ended."""
 
-    def __init__(self) -> None:
-        self._carried = tuple(np.zeros(0, np.int64) for _ in range(4))
-
-    def feed(self, tid: Integers, kind: Integers, ts: Integers, epoch: Integers) -> tuple[Spans, Mask]:
-        """Take threads' points in order; return the waits that ended, and which of them a wakeup began."""
-        tid, kind, ts, epoch = (
-            np.concatenate(pair) for pair in zip(self._carried, (tid, kind, ts, epoch), strict=True)
-        )
-        order = by_key(tid)
-        tid, kind, ts, epoch = tid[order], kind[order], ts[order], epoch[order]
-        # A wakeup counts for a thread that is asleep or of which nothing is known, once.
-        follows = same_as_before(tid)
-        follows[1:] &= epoch[1:] == epoch[:-1]
-        idle_wakeup = (kind == _WAKE) & follows
-        idle_wakeup[1:] &= kind[:-1] != _OUT_ASLEEP
-        kept = ~idle_wakeup
-        tid, kind, ts, epoch = tid[kept], kind[kept], ts[kept], epoch[kept]
-        follows = same_as_before(tid)
-        follows[1:] &= (epoch[1:] == epoch[:-1]) & ((kind[:-1] == _WAKE) | (kind[:-1] == _OUT_RUNNABLE))
-        at = np.flatnonzero(follows & (kind == _IN))
-        last = last_of_key(tid)
-        self._carried = (tid[last], kind[last], ts[last], epoch[last])
-        return Spans(tid[at], ts[at - 1], ts[at], kind[at - 1]), kind[at - 1] == _WAKE
+    running: Spans
+    """Which thread a CPU ran: the key is the CPU, the value the thread, 0 for an idle one."""
+    waited: Waited
 
 
 class Sched:
@@ -117,7 +107,7 @@ class Sched:
         self.names: dict[int, str] = {}
         self.process_of: dict[int, int] = {}
         self._losses = losses
-        self._waits = _Waits()
+        self._waits, self._wakers = Waits(), Wakers()
         self._running, self._idling = Holding(losses), Holding(losses)
         self._on_cpu: dict[int, int] = {}
         self._waking = Pairing(losses, first=True)
@@ -130,15 +120,20 @@ class Sched:
         self._callers: dict[str, int] = {}
         self._iowait = 0
 
-    def feed(self, batch: Batch) -> None:
-        """Take the next batch."""
+    def feed(self, batch: Batch) -> SchedSpans:
+        """Take the next batch; return what it ends."""
         found = switches(batch)
         self._remember_names(batch)
-        self._follow_threads(batch, found)
-        self._follow_cpus(batch, found)
+        waited = self._follow_threads(batch, found)
+        running = self._follow_cpus(batch, found)
         self._follow_waking(batch)
         self._follow_idle(batch)
         self._follow_blocked(batch)
+        return SchedSpans(running, waited)
+
+    def still_running(self, end: int, lost: Mapping[int, int]) -> Spans:
+        """Return what CPUs have been running since their last switch; `lost` counts losses of events by CPU."""
+        return self._running.until(end, lost)
 
     def _remember_names(self, batch: Batch) -> None:
         pairs = np.unique((batch.tid[batch.pid >= 0] << 31) | batch.pid[batch.pid >= 0])
@@ -163,28 +158,45 @@ class Sched:
                     last[one] = (where, word)
         self.names.update((one, word) for one, (_, word) in last.items())
 
-    def _follow_threads(self, batch: Batch, found: Switches) -> None:
+    def _follow_threads(self, batch: Batch, found: Switches) -> Waited:
         rows = batch.rows(*WAKEUPS)
         woken = batch.args(*WAKEUPS).number("pid")
         seen = self._changed(batch, found)
         # A switch is two points: out, then in.
+        out = np.where(found.runnable, OUT_RUNNABLE, np.where(found.blocked, OUT_BLOCKED, OUT_ASLEEP))
+        nobody = np.zeros(len(found.row), np.int64)
         parts = (
-            (2 * seen, batch.tid[seen], np.full(len(seen), _SEEN)),
-            (2 * rows + 1, woken, np.full(len(rows), _WAKE)),
-            (2 * found.row, found.prev, np.where(found.runnable, _OUT_RUNNABLE, _OUT_ASLEEP)),
-            (2 * found.row + 1, found.next, np.full(len(found.row), _IN)),
+            (2 * seen, batch.tid[seen], np.full(len(seen), SEEN), np.zeros(len(seen), np.int64)),
+            (2 * rows + 1, woken, np.full(len(rows), WAKE), self._woken_by(batch, rows, woken)),
+            (2 * found.row, found.prev, out, nobody),
+            (2 * found.row + 1, found.next, np.full(len(found.row), IN), nobody),
         )
-        place, tid, kind = (np.concatenate([part[column] for part in parts]) for column in range(3))
+        place, tid, kind, waker = (np.concatenate([part[column] for part in parts]) for column in range(4))
         of_thread = tid > 0
-        place, tid, kind = place[of_thread], tid[of_thread], kind[of_thread]
+        place, tid, kind, waker = place[of_thread], tid[of_thread], kind[of_thread], waker[of_thread]
         order = np.argsort(place, kind="stable")
         row = place[order] >> 1
-        spans, by_wakeup = self._waits.feed(tid[order], kind[order], batch.ts[row], batch.epoch[row])
+        waited = self._waits.feed(tid[order], kind[order], batch.ts[row], batch.epoch[row], waker[order])
+        spans, woken_first = waited.waits, waited.woken
         fine = spans.length >= 0
         if not fine.all():
             self._losses["wait of a thread whose time goes back"] += int((~fine).sum())
-        self.sched_latency.add(spans.key[fine], spans.length[fine])
-        self.wakeup_latency.add(spans.key[fine & by_wakeup], spans.length[fine & by_wakeup])
+            spans, woken_first = spans.at(fine), woken_first[fine]
+        self.sched_latency.add(spans.key, spans.length)
+        self.wakeup_latency.add(spans.key[woken_first], spans.length[woken_first])
+        return Waited(spans, woken_first, waited.asleep.at(waited.asleep.length >= 0))
+
+    def _woken_by(self, batch: Batch, rows: Integers, woken: Integers) -> Integers:
+        """Return who woke the threads, 0 where the capture does not tell."""
+        by: Integers = np.maximum(batch.tid[rows], 0)
+        waking = batch.rows("sched_waking")
+        if not len(waking) and not self._wakers.known:
+            return by
+        asked = self._wakers.feed(
+            batch.args("sched_waking").number("pid"), np.maximum(batch.tid[waking], 0), waking, woken, rows
+        )
+        known: Integers = np.where(asked >= 0, asked, by)
+        return known
 
     def _changed(self, batch: Batch, found: Switches) -> Integers:
         """Return the rows whose thread was not yet known to run on their CPU."""
@@ -203,7 +215,7 @@ class Sched:
         # A switch itself says more of its thread than that it ran.
         return np.setdiff1d(changed, found.row, assume_unique=True)
 
-    def _follow_cpus(self, batch: Batch, found: Switches) -> None:
+    def _follow_cpus(self, batch: Batch, found: Switches) -> Spans:
         self.switches.add(found.cpu)
         self.switched.add(found.prev)
         self.preempted.add(found.prev[found.runnable])
@@ -212,6 +224,7 @@ class Sched:
         idle = spans.value == 0
         self.idle.add(spans.key[idle], spans.length[idle])
         self.run.add(spans.value[~idle], spans.length[~idle])
+        return spans
 
     def _follow_waking(self, batch: Batch) -> None:
         waking = batch.rows("sched_waking")

@@ -47,6 +47,11 @@ def within(samples: Samples, windows: Sequence[tuple[int, int]]) -> Samples:
     return _kept(timed, pl.Series("inside", inside), OUTSIDE)
 
 
+def later(samples: Samples, nanoseconds: int) -> Samples:
+    """Return the samples with their times so much later: by a clock that is so much ahead of theirs."""
+    return replace(samples, rows=samples.rows.with_columns(pl.col("ts_ns") + nanoseconds))
+
+
 def _merged(windows: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     merged: list[tuple[int, int]] = []
     for start, end in sorted(windows):

@@ -69,6 +69,9 @@ class Capture:
     read_definitions: Callable[[Sequence[str]], Symbols] | None = None
     """Returns where functions of the samples are defined, once those were read: as debug information of the objects
     that were measured says. None when the format does not lead to any."""
+    samples_behind: Callable[[], int | None] | None = None
+    """Returns what the clock of the samples is behind that of the events, in nanoseconds; None where the capture does
+    not tell. None when it has not both."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What the capture says of itself, as far as its head tells: `clock`, `tracer`, `cpus`, `host`, `command`, ..."""
 

@@ -103,7 +103,7 @@ class Htrace:
             facts["duration_ns"] = str(duration)
         return Capture(
             self.name, read_events=read_events, read_samples=read_samples, read_definitions=profile.definitions,
-            facts=facts,
+            facts=facts, samples_behind=lambda: clocks.ahead(profile.clock()),
         )  # fmt: skip
 
 

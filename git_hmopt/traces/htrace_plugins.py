@@ -52,6 +52,13 @@ class Clocks:
         """Yield each clock with its name."""
         yield from (("boottime", self.boot), ("realtime", self.real), ("monotonic", self.monotonic))
 
+    def ahead(self, clock: str | None) -> int | None:
+        """Return what the boot clock is ahead of another one, by its name; None where the header does not tell."""
+        other = {"boottime": self.boot, "realtime": self.real}.get(clock or "")
+        if clock in ("monotonic", "monotonic_raw"):
+            other = self.monotonic
+        return self.boot - other if self.boot and other else None
+
     def on_boot(self, clock: int, ts: int) -> int:
         """Return the time on the boot clock, which is ftrace's; as it is where the header does not tell."""
         other = self.real if clock in (_REAL, _REAL_COARSE) else self.monotonic

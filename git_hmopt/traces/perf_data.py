@@ -144,6 +144,14 @@ class Readers:
                 return samples_of(stream, losses)
             return samples_of(stream, losses, Finder(symbols, self.source.path.stat().st_mtime_ns), self._named)
 
+    def clock(self) -> str | None:
+        """Return the clock of the samples, by its name; None when there is no perf.data, or a damaged one."""
+        try:
+            with self.opened(self.source) as stream:
+                return None if stream is None else _facts(perf_header.read_header(stream, Counter())).get("clock")
+        except TraceFormatError:
+            return None
+
     def definitions(self, symbols: Sequence[str]) -> Symbols:
         """Return where functions of the samples are defined."""
         return self._named[-1].definitions(symbols) if self._named else Symbols((), (), (), {})

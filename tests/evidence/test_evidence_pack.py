@@ -13,18 +13,30 @@ from typing import Any
 import pytest
 
 from git_hmopt.evidence.pack import build_pack
+from git_hmopt.evidence.prompt import render
 from git_hmopt.evidence.sections import full_text
 from git_hmopt.evidence.structure import Location, function_of, source_name
 from git_hmopt.psg.compile_database import CompileCommand
+from git_hmopt.psg.queries import Structure
 from git_hmopt.psg.unit import parse_unit
 from git_hmopt.records import bottleneck
 from git_hmopt.records.changes import MetricChange
 from git_hmopt.records.evidence import Attempt, EvidencePack, HotspotEvidence, Template
 from git_hmopt.records.retrieved import PastDelta, PastFix, Retrieved, SimilarCode, SimilarRun
 from git_hmopt.records.run import Objective
+from git_hmopt.records.windows import (
+    TraceWindow,
+    TraceWindows,
+    WindowBlocked,
+    WindowFunction,
+    WindowRan,
+    WindowReason,
+    WindowWoke,
+)
 from git_hmopt.runtime import call_graph, ranking
 from git_hmopt.runtime.kpi import Kpi
 from git_hmopt.traces import folded, self_counts
+from tests.psg.structure_tree import tree_in
 
 SOURCE = """\
 struct table { int n; };
@@ -173,6 +185,21 @@ CHANGE = MetricChange(
     layouts=12, layout_controlled=True,
 )  # fmt: skip
 
+WINDOW = TraceWindow(
+    kind="wakeup-wait", what="t-5 waited 6 ms for a CPU after it was woken", start_ns=2_000_000, end_ns=8_000_000,
+    lost_ns=6_000_000, who="t-5", rule="the longest waits", events=9, lost_events=0,
+    reasons=(
+        WindowReason(about="thread", text="t-5 waited for a CPU for 6 ms", share="1", own=True),
+        WindowReason(about="function", text="mix has 75.0 % of the samples", share="0.75", own=False, symbol="mix"),
+    ),
+    ran=(WindowRan(cpu=0, who="t-8", ns=5_500_000, share="0.916666667"),),
+    woke=(WindowWoke(waker="t-8", wakee="t-5", count=1, total_ns=6_000_000, worst_ns=6_000_000),),
+    blocked=(WindowBlocked(who="t-9", caller="io_schedule", iowait=True, count=1, ns=500_000),),
+    functions=(WindowFunction(symbol="mix", share="0.75"),),
+    excerpt=("0.002000 [000] 8 sched_wakeup: pid=5", "0.008000 [000] 8 sched_switch: next_pid=5"), left_out=3,
+)  # fmt: skip
+WINDOWS = (TraceWindows(capture="a" * 64, name="boot.ftrace", windows=(WINDOW,)),)
+
 
 def pack(**changed: Any) -> EvidencePack:
     graph = call_graph.from_samples(folded.parse(f"{line}\n".encode() for line in STACKS))
@@ -197,6 +224,7 @@ def pack(**changed: Any) -> EvidencePack:
         "templates": TEMPLATES,
         "retrieve": lambda bottleneck, hotspots: [RETRIEVED for _ in hotspots],
         "changes": (CHANGE,),
+        "windows": WINDOWS,
     }
     return build_pack(**{**arguments, **changed})
 
@@ -216,20 +244,6 @@ def test_the_golden_pack_is_still_read() -> None:
 def test_a_pack_of_the_first_version_is_still_read_and_written_as_it_was() -> None:
     read = EvidencePack.model_validate_json(FIRST.read_text())
     assert (read.v, read.bottlenecks, read.canonical() + "\n") == (1, (), FIRST.read_text())
-    # What it says is in the newer one, too.
-    now = json.loads(pack().canonical())
-    assert {**json.loads(FIRST.read_text()), "v": 3, "priority_fields": now["priority_fields"]}.items() <= {
-        **now, "hotspots": json.loads(FIRST.read_text())["hotspots"]
-    }.items()  # fmt: skip
-
-
-def test_a_pack_of_the_second_version_is_still_read_and_written_as_it_was() -> None:
-    read = EvidencePack.model_validate_json(SECOND.read_text())
-    assert (read.v, read.hotspots[0].retrieved, read.canonical() + "\n") == (2, None, SECOND.read_text())
-    now = pack(retrieve=None, changes=())
-    assert json.loads(SECOND.read_text()) == {
-        **json.loads(now.canonical()), "v": 2, "priority_fields": list(read.priority_fields)
-    }  # fmt: skip
 
 
 def test_what_is_retrieved_belongs_to_its_hotspot_and_is_asked_for_once() -> None:
@@ -244,6 +258,49 @@ def test_what_is_retrieved_belongs_to_its_hotspot_and_is_asked_for_once() -> Non
     assert why.startswith("call-overhead digest and its callee mix")
     assert symbols == [one.hotspot.symbol for one in made.hotspots]
     assert all(one.retrieved is not None and one.retrieved.searched == one.hotspot.symbol for one in made.hotspots)
+
+
+@pytest.mark.parametrize("older", [FIRST, SECOND], ids=("first", "second"))
+def test_what_an_older_pack_says_is_in_the_newer_one_too(older: Path) -> None:
+    stored, now = json.loads(older.read_text()), json.loads(pack().canonical())
+    assert EvidencePack.model_validate_json(older.read_text()).canonical() + "\n" == older.read_text()
+    assert {**stored, "v": 3, "priority_fields": now["priority_fields"]}.items() <= {
+        **now, "hotspots": stored["hotspots"]
+    }.items()  # fmt: skip
+
+
+def test_slow_times_are_told_once_and_a_hotspot_s_own_under_it() -> None:
+    found = pack()
+    assert found.windows == WINDOWS
+    assert hotspot(found, "mix").windows == (f"{WINDOW.what}: mix has 75.0 % of the samples",)
+    assert "windows" in [section.name for section in hotspot(found, "mix").sections]
+    assert (hotspot(found, "digest").windows, hotspot(found, "digest").joins) == ((), ())
+    assert "windows" not in [section.name for section in hotspot(found, "digest").sections]
+    assert [section.name for section in found.system] == ["slow_times"]
+    assert pack(windows=()).system == ()
+    text = render(found, max_tokens=100_000).text
+    assert text.count(WINDOW.what) == 2
+    assert "    ... 3 lines between ...\n    0.008000 [000] 8 sched_switch: next_pid=5\n" in text
+    assert f"slow_times: {WINDOW.what}\n" in render(found, max_tokens=900).text
+
+
+def test_with_a_graph_functions_have_places_and_what_they_share_is_told(tmp_path: Path) -> None:
+    tree = tree_in(tmp_path)
+    text = "struct pair { int n; };\nint mix(struct pair *pair) { return pair->n; }\nvoid io_schedule(void) { }\n"
+    tree.write(PATH, text)
+    tree.compiled.append(PATH)
+    tree.update()
+    with tree.graph.reading() as tables:
+        assert tables is not None
+        found = pack(structure=Structure(tables))
+    [window] = found.windows[0].windows
+    assert [(one.symbol, one.file, one.line) for one in window.functions] == [("mix", PATH, 2)]
+    assert (window.blocked[0].file, window.blocked[0].line) == (PATH, 3)
+    assert window.reasons[1].text == f"mix ({PATH}:2) has 75.0 % of the samples"
+    assert [(one.kind, one.name, one.share) for one in found.joins] == [("field", f"{PATH}:struct pair.n", "0.45")]
+    assert hotspot(found, "mix").joins == (found.joins[0].reason,)
+    assert [section.name for section in found.system] == ["slow_times", "shared"]
+    assert f"shared: {PATH}:struct pair.n: read by mix (45.0 %)" in render(found, max_tokens=100_000).text
 
 
 def test_equal_inputs_in_another_order_give_equal_bytes() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from git_hmopt.errors import ConfigError
 from git_hmopt.evidence.prompt import SMALLEST, render
 from git_hmopt.evidence.sections import sections_of
+from git_hmopt.evidence.system import System
 from git_hmopt.records.changes import MetricChange
 from git_hmopt.records.evidence import (
     Attempt,
@@ -24,6 +25,7 @@ from git_hmopt.records.evidence import (
 )
 from git_hmopt.records.retrieved import PastDelta, PastFix, Retrieved, SimilarCode, SimilarRun
 from git_hmopt.records.run import HotspotRecord, Objective
+from git_hmopt.records.windows import Joined, TraceWindow, TraceWindows, WindowReason
 
 words = st.text(st.characters(codec="utf-8"), max_size=60)
 long_words = st.text(st.characters(codec="utf-8"), max_size=1500)
@@ -97,13 +99,39 @@ def hotspots(draw: st.DrawFn) -> HotspotEvidence:
         strategies=tuple(draw(st.lists(words, max_size=8))),
         templates=tuple(draw(st.lists(templates, max_size=3))),
         retrieved=draw(st.none() | found),
+        windows=tuple(draw(st.lists(words, max_size=8))),
+        joins=tuple(draw(st.lists(words, max_size=8))),
     )
     return evidence.model_copy(update={"sections": sections_of(evidence)})
 
 
+reasons = st.builds(
+    WindowReason, about=st.just("thread"), text=words, share=st.just("0.5"), own=st.booleans(),
+    symbol=st.none() | words,
+)  # fmt: skip
+slow_times = st.builds(
+    TraceWindow, kind=st.just("reclaim"), what=words, start_ns=st.just(1), end_ns=st.just(2), lost_ns=st.just(1),
+    who=words, rule=words, events=st.just(1), lost_events=st.integers(0, 1),
+    reasons=st.lists(reasons, max_size=9).map(tuple), ran=st.just(()), woke=st.just(()), blocked=st.just(()),
+    functions=st.just(()), excerpt=st.lists(long_words, max_size=3).map(tuple), left_out=st.integers(0, 1),
+)  # fmt: skip
+shared = st.builds(
+    Joined, kind=st.sampled_from(["knob", "table", "field"]), name=words, share=st.just("0.5"), functions=st.just(()),
+    targets=st.lists(words, max_size=3).map(tuple), reason=long_words,
+)  # fmt: skip
+
+
 @st.composite
 def packs(draw: st.DrawFn) -> EvidencePack:
+    found = tuple(draw(st.lists(slow_times, max_size=3)))
+    system = System(
+        (TraceWindows(capture="c", name=draw(words), windows=found),) if found else (),
+        tuple(draw(st.lists(shared, max_size=3))),
+    )
     return EvidencePack(
+        windows=system.windows,
+        joins=system.joins,
+        system=system.sections,
         run=draw(words),
         workload=draw(words),
         commit="c",
@@ -135,6 +163,8 @@ def test_with_room_for_all_nothing_is_left_out(pack: EvidencePack) -> None:
     assert prompt.text.endswith("nothing was left out\n")
     for evidence in pack.hotspots:
         assert evidence.source is None or evidence.source.text in prompt.text
+    for line in (line for each in pack.windows for one in each.windows for line in one.excerpt):
+        assert " ".join(line.split()) in prompt.text
 
 
 def pack_of(*sizes: int) -> EvidencePack:

@@ -27,6 +27,7 @@ from git_hmopt.records.run import (
     RetractionRecord,
     RunRecord,
 )
+from git_hmopt.records.windows import TraceWindows
 from git_hmopt.records.words import Verdict
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -45,6 +46,7 @@ KINDS: dict[str, type[Record]] = {
     "retraction": RetractionRecord,
     "cutoff": CutoffRecord,
     "kpis": KpisRecord,
+    "trace-windows": TraceWindows,
 }
 FILES = sorted(GOLDEN.glob("*.json"))
 
@@ -118,8 +120,11 @@ def test_a_pack_of_version_1_holds_nothing_of_version_2() -> None:
             EvidencePack.model_validate({**first, name: second[name]})
 
 
-def test_a_pack_of_an_older_version_holds_nothing_of_version_3() -> None:
-    second, third = (json.loads((GOLDEN / f"evidence-pack-v{v}.json").read_bytes()) for v in (2, 3))
-    for name in ("hotspots", "changes"):
-        with pytest.raises(ValidationError, match="a pack of version 2 has nothing retrieved, and no changes"):
-            EvidencePack.model_validate({**second, name: third[name]})
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_pack_holds_nothing_of_version_3(version: int) -> None:
+    old, third = (json.loads((GOLDEN / f"evidence-pack-v{v}.json").read_bytes()) for v in (version, 3))
+    spot = {**old["hotspots"][0], "joins": third["hotspots"][0]["joins"]}
+    parts = {name: third[name] for name in ("windows", "joins", "system", "changes")}
+    for name, part in {**parts, "hotspots": [spot]}.items():
+        with pytest.raises(ValidationError, match=f"a pack of version {version} has no"):
+            EvidencePack.model_validate({**old, name: part})

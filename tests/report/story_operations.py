@@ -27,6 +27,11 @@ BASE = "b" * 40
 Data = dict[str, Any]
 
 
+def nothing_here(sha256: str) -> bytes | None:
+    """Read no artifact: all are elsewhere."""
+    return None
+
+
 class Journal:
     """Appends operations as the loop would write them; `operations` are what is read back from JSON."""
 

@@ -17,8 +17,9 @@ from git_hmopt.measure.sampling import Row, Samples
 from git_hmopt.records.run import MetricRecord
 from git_hmopt.records.words import Seed, Verdict
 from git_hmopt.report.flame import Flames
-from git_hmopt.report.html import Read, html_report
+from git_hmopt.report.html import html_report
 from git_hmopt.report.story import RunStory, fold
+from git_hmopt.report.windows import Read
 from git_hmopt.traces import folded
 from tests.report.browser import BROWSER, Tab, tab
 from tests.report.story_operations import (
@@ -30,6 +31,7 @@ from tests.report.story_operations import (
     evaluation_data,
     good_run,
     hotspot_data,
+    nothing_here,
     patch_data,
     run_data,
 )
@@ -39,10 +41,6 @@ SECTIONS = (
 )  # fmt: skip
 DIFF = b"--- a/lib/digest.c\n+++ b/lib/digest.c\n@@ -1,2 +1,2 @@\n-\told(x);\n+\tnew(x); /* <script> */\n"
 PACK = {"hotspots": [{"hotspot": {"symbol": "digest"}, "risks": ["takes a spinlock"]}]}
-
-
-def nothing_here(sha256: str) -> bytes | None:
-    return None
 
 
 def stacks(text: str) -> Any:

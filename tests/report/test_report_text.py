@@ -23,6 +23,7 @@ from tests.report.story_operations import (
     good_run,
     hotspot_data,
     message_data,
+    nothing_here,
     patch_data,
     run_data,
 )
@@ -166,7 +167,7 @@ def test_a_screen_is_as_narrow_as_the_terminal(columns: int) -> None:
 
 def test_a_run_with_nothing_accepted_says_so_plainly() -> None:
     story = run_with(Verdict.NO_CHANGE, delta("0.001", "-0.01", "0.01"))
-    for text in (one_screen(story), run_report(story)):
+    for text in (one_screen(story), run_report(story, nothing_here)):
         assert "Nothing was accepted (1 idea tried, 1 candidate judged)." in text
         assert "git merge" not in text
     untried = fold(Journal().add("init_run", run_data()).operations)
@@ -196,7 +197,7 @@ def test_an_idea_the_proposer_refused_is_no_candidate() -> None:
     journal.add("decide", {"decision": {"strategy": "crc-slicing", "symbol": "mix"}}, iteration=2)
     story = fold(journal.operations)
     assert [wording.verdict_label(one) for one in story.iterations] == ["refused: no patch", "unknown: not judged"]
-    report, screen = run_report(story), one_screen(story)
+    report, screen = run_report(story, nothing_here), one_screen(story)
     assert "No patch was written." in report and "no branch is biased" in report
     assert "(2 ideas tried, 0 candidates judged)" in screen
     assert any(
@@ -206,7 +207,7 @@ def test_an_idea_the_proposer_refused_is_no_candidate() -> None:
 
 
 def test_layouts_that_were_not_controlled_are_said() -> None:
-    text = run_report(run_with(Verdict.NO_CHANGE, delta("0", "-0.1", "0.1", controlled=False)))
+    text = run_report(run_with(Verdict.NO_CHANGE, delta("0", "-0.1", "0.1", controlled=False)), nothing_here)
     assert "12 layouts (layout NOT controlled), 10 boots each" in text
 
 
@@ -230,7 +231,7 @@ def test_a_count_is_not_said_to_have_layouts() -> None:
     counted = delta("-0.5", "-0.5", "-0.5", kind="count")
     journal.add("evaluate", evaluation_data(1, Verdict.IMPROVED_COUNT, counted, accepted=True), iteration=1)
     journal.add("confirm", {"confirmation": counted.model_copy(update={"against": "baseline"}).model_dump(mode="json")})
-    for text in (one_screen(fold(journal.operations)), run_report(fold(journal.operations))):
+    for text in (one_screen(fold(journal.operations)), run_report(fold(journal.operations), nothing_here)):
         assert "Measured over one exact reading each" in text
         assert "paired by seed" not in text
 
@@ -247,11 +248,11 @@ def test_a_run_that_has_not_ended_is_offered_to_be_resumed(status: str) -> None:
     story = fold(good_run().add("close", {"status": str(status)}).operations)
     closed = status in ("succeeded", "failed", "stopped")
     assert (f"git hmopt resume {story.run.name}" in one_screen(story)) is not closed
-    assert ("it has not ended" in run_report(story)) is not closed
+    assert ("it has not ended" in run_report(story, nothing_here)) is not closed
 
 
 def test_the_report_holds_every_verdict_with_its_reason_and_checks() -> None:
-    report = run_report(fold(good_run().operations))
+    report = run_report(fold(good_run().operations), nothing_here)
     assert report.startswith("# Run 20260131-digest-0a1b2c\n\nStatus: **succeeded**: the playbook is exhausted.\n")
     assert report.count("Reason: because of the numbers") == 3
     assert report.count("| build | passed | no new warnings |") == 3
@@ -272,7 +273,7 @@ def test_texts_from_outside_are_shown_and_never_interpreted() -> None:
     journal.add("patch", patch_data(1, title=EVIL, rationale=EVIL, strategy=EVIL, files=(EVIL,)), iteration=1)
     journal.add("evaluate", evaluation_data(1, Verdict.REJECTED, rule=EVIL, reason=EVIL), iteration=1)
     story = fold(journal.add("notes", {"notes": [EVIL]}).operations)
-    report, screen = run_report(story), one_screen(story)
+    report, screen = run_report(story, nothing_here), one_screen(story)
     for text in (report, screen):
         assert "\x1b" not in text and "\u202e" not in text
     # The oracle is a markdown parser, not our idea of what it escapes.

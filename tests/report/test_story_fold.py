@@ -15,7 +15,16 @@ from git_hmopt.records.words import Verdict
 from git_hmopt.report.markdown import run_report
 from git_hmopt.report.screen import LINES, one_screen
 from git_hmopt.report.story import fold
-from tests.report.story_operations import Journal, delta, evaluation_data, good_run, metric_data, patch_data, run_data
+from tests.report.story_operations import (
+    Journal,
+    delta,
+    evaluation_data,
+    good_run,
+    metric_data,
+    nothing_here,
+    patch_data,
+    run_data,
+)
 
 
 def test_a_run_is_told_as_it_was_recorded() -> None:
@@ -42,7 +51,7 @@ def test_the_toolchain_is_that_of_the_bases_builds() -> None:
     for version in ("gcc 12.2", "gcc 13.1"):
         journal.add("build", {"builds": {"uml": {"toolchain": {"cc": version}}, "x86": {"toolchain": {}}}})
     assert fold(journal.operations).run.toolchain == {"uml cc": "gcc 12.2"}
-    assert "| toolchain: uml cc | `gcc 12.2` |" in run_report(fold(journal.operations))
+    assert "| toolchain: uml cc | `gcc 12.2` |" in run_report(fold(journal.operations), nothing_here)
 
 
 def test_keys_of_the_loop_alone_are_no_damage() -> None:
@@ -92,7 +101,7 @@ def test_what_cannot_be_read_is_left_out_counted_and_told(operation: dict[str, A
         clean.hotspots,
     )
     assert f"1 x {reason}"[:60] in one_screen(story).replace("\n  ", " ")
-    assert "Not shown, because this version cannot read it" in run_report(story)
+    assert "Not shown, because this version cannot read it" in run_report(story, nothing_here)
 
 
 def test_a_flag_that_is_no_flag_does_not_accept_a_patch() -> None:
@@ -148,12 +157,12 @@ def test_kpis_of_captures_are_told_apart_from_what_the_run_measured() -> None:
         ("fps_avg", "all", "system", "7"), ("irq_rate", "all", "system", "7"),
         ("cpu_util_avg", "a|b`-7", "thread", "7"),
     ]  # fmt: skip
-    shown, written = one_screen(story), run_report(story)
+    shown, written = one_screen(story), run_report(story, nothing_here)
     assert "KPIs of capture cccccccccccc: fps_avg 7 ns, 2 more" in shown
     assert len(shown.splitlines()) <= LINES
     assert "| `cccccccccccc` | fps\\_avg | 7 | ns | 120 |" in written
     assert "1 more are of single processes, threads, CPUs and the like." in written
-    assert "KPIs of captures" not in run_report(before)
+    assert "KPIs of captures" not in run_report(before, nothing_here)
 
 
 def test_many_captures_leave_room_for_the_run() -> None:

@@ -91,7 +91,7 @@ def generate_report(bench: Bench, state: RunState) -> Outcome:
     from git_hmopt.report.html import html_report
 
     story = told(bench)
-    text = run_report(story)
+    text = run_report(story, bench.artifacts.read)
     page = html_report(story, bench.artifacts.read, stacks_of_run(bench.repository, bench.run))
     others = [
         bench.artifacts.put_bytes(data.encode(), kind="report", name=name, media_type=media_type)

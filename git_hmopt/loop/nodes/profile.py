@@ -24,6 +24,7 @@ from git_hmopt.loop.outcome import Outcome
 from git_hmopt.loop.source import source_of
 from git_hmopt.loop.state import RunState
 from git_hmopt.loop.structure import structure_at
+from git_hmopt.loop.windows import kept_windows
 from git_hmopt.measure.compare import measured_case
 from git_hmopt.records.base import decimal_text
 from git_hmopt.records.evidence import Attempt as PackAttempt
@@ -244,6 +245,9 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
         tried.setdefault(attempt.symbol, []).append(entry)
     kpis = recorded_kpis(book)
     parent = Book(bench.journal, RunId(bench.plan.parent)).evaluations() if bench.plan.parent else []
+    slow = kept_windows(bench.artifacts, book.entries)
+    for missing in slow.missing:
+        bench.log.say(missing, event="note")
     with structure_at(bench, best) as structure:
         pack = build_pack(
             bench.run,
@@ -266,6 +270,7 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
             structure=structure,
             retrieve=_retrieval(bench, best),
             changes=changes_to(best, [*parent, *book.evaluations()]),
+            windows=slow.found,
         )
     record = bench.artifacts.put_bytes(
         pack.canonical().encode(), kind="evidence-pack", name="evidence.json", media_type="application/json"
