@@ -22,6 +22,7 @@ from git_hmopt.records.run import (
     HotspotRecord,
     KpisRecord,
     MetricRecord,
+    NodeRecord,
     Objective,
     PatchRecord,
     RetractionRecord,
@@ -45,6 +46,7 @@ KINDS: dict[str, type[Record]] = {
     "retraction": RetractionRecord,
     "cutoff": CutoffRecord,
     "kpis": KpisRecord,
+    "node": NodeRecord,
 }
 FILES = sorted(GOLDEN.glob("*.json"))
 
