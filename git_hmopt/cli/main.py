@@ -28,6 +28,7 @@ COMMANDS = {
     "run": "the same, from a configuration file that lies anywhere",
     "resume": "go on with a run that was killed",
     "list": "list runs",
+    "stats": "say how the tool fares over many runs: times, pass rates, verdicts, gains, false positives",
     "log": "show a metric over a branch's history",
     "reattach": "find what was measured of commits before they were rebased or squashed",
     "search": "find functions, runs and changes that were tried, by words and by likeness",

@@ -11,7 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -33,7 +33,7 @@ from git_hmopt.loop.state import CheckpointRecord, RunState
 from git_hmopt.loop.strategies import run_templates
 from git_hmopt.process.runner import kill_live
 from git_hmopt.records.run import RepositoryState, RunRecord
-from git_hmopt.records.words import Oid, RunId, RunStatus, best_ref, new_run_id, utc_now
+from git_hmopt.records.words import RESUMED, Oid, RunId, RunStatus, best_ref, new_run_id, utc_now
 from git_hmopt.report.story import RunStory
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import Journal, OpDraft
@@ -182,6 +182,8 @@ def resume(repository: Repository, run: RunId, *, local_root: Path, listener: Li
         loaded = load_config(configuration, origin=plan.origin)
         bench = _bench(repository, plan, loaded, local_root, listener)
         _refuse_other_overlays(bench, book)
+        before = sum(one.writer == journal.writer and one.op == RESUMED for one in book.reading.operations)
+        bench.journal.append(run, [OpDraft(RESUMED, "resume", attempt=before)])
         return _drive(bench, None, None)
 
 
@@ -366,4 +368,7 @@ def _resumable(bench: Bench, error: StoreError | OSError) -> StoreError:
 
 def _close(bench: Bench, status: RunStatus, reason: str) -> None:
     draft = closing(bench.log.iteration, status, reason)
+    # A node that ended well left its time with its checkpoint.
+    if bench.log.took is not None and bench.log.took.outcome != "ok":
+        draft = replace(draft, data={**draft.data, "took": bench.log.took.model_dump(mode="json")})
     bench.journal.append(bench.run, [draft], refs=dropped_branches(bench))

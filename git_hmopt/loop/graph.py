@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from langgraph.graph import END, START, StateGraph
@@ -69,7 +70,7 @@ def _recorded(name: str, node: Node, bench: Bench, saver: JournalSaver) -> Calla
         bench.entered = started = time.monotonic()
         with bench.log.during(name, state.get("iteration", 0) + (name in OPENING)):
             outcome = node(bench, state)
-        saver.pending = outcome
+        saver.pending = replace(outcome, took=bench.log.took)
         # The state holds whole seconds: what is left over is charged to the next node, or short nodes would be free.
         bench.uncharged += time.monotonic() - started
         spent = int(bench.uncharged)

@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from git_hmopt.errors import StoreError
 from git_hmopt.records.base import decimal_text
+from git_hmopt.records.run import NodeRecord
 from git_hmopt.records.words import utc_now
 
 Listener = Callable[[dict[str, str]], None]
@@ -26,6 +28,8 @@ class RunLog:
         self._listener = listener
         self.node = ""
         self.iteration = 0
+        self.took: NodeRecord | None = None
+        """Of the node that ended last."""
 
     def say(self, text: str, **fields: str) -> None:
         """Record one line of the node at work."""
@@ -55,7 +59,7 @@ class RunLog:
         self.node, self.iteration = node, iteration
         self.say("start", event="start")
         wall, cpu = time.monotonic(), time.process_time()
-        outcome = "failed"
+        outcome: Literal["ok", "failed", "interrupted"] = "failed"
         try:
             yield
             outcome = "ok"
@@ -63,10 +67,11 @@ class RunLog:
             outcome = "interrupted"
             raise
         finally:
-            self.say(
-                outcome,
-                event="end",
+            self.took = NodeRecord(
+                node=node,
+                iteration=iteration,
                 outcome=outcome,
                 wall_s=decimal_text(round(time.monotonic() - wall, 3)),
                 cpu_s=decimal_text(round(time.process_time() - cpu, 3)),
             )
+            self.say(outcome, event="end", outcome=outcome, wall_s=self.took.wall_s, cpu_s=self.took.cpu_s)

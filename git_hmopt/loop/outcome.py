@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from git_hmopt.loop.state import RunState
+from git_hmopt.records.run import NodeRecord
 from git_hmopt.records.words import Oid, RefName
 from git_hmopt.store.journal import OpDraft
 from git_hmopt.store.notes import NoteDraft
@@ -23,3 +24,5 @@ class Outcome:
     keep: Sequence[Oid] = ()
     refs: Sequence[RefUpdate] = ()
     notes: Mapping[RefName, Sequence[NoteDraft]] = field(default_factory=dict)
+    took: NodeRecord | None = None
+    """What the node took; it cannot know that itself."""

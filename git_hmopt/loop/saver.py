@@ -45,13 +45,14 @@ class JournalSaver(BaseCheckpointSaver[int]):
         """Publish the pending records and this checkpoint together."""
         record = _to_record(checkpoint, metadata)
         outcome, self.pending = self.pending, None
+        took = {"took": outcome.took.model_dump(mode="json")} if outcome and outcome.took else {}
         # The step counts up for ever from -1, also across a resume, so it is what makes the identity unique.
         draft = OpDraft(
             op="checkpoint",
             node="checkpoint",
             iter=record.state.iteration if record.state else 0,
             attempt=record.step + 1,
-            data={"checkpoint": record.model_dump(mode="json")},
+            data={"checkpoint": record.model_dump(mode="json"), **took},
         )
         if outcome is None:
             self._journal.append(self._run, [draft])

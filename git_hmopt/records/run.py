@@ -253,6 +253,17 @@ class AgentMessage(Record):
     data: dict[str, str] = Field(default_factory=dict)
 
 
+class NodeRecord(Record):
+    """What a node of the loop took, once it had ended."""
+
+    v: Literal[1] = 1
+    node: str
+    iteration: int
+    outcome: Literal["ok", "failed", "interrupted"]
+    wall_s: Decimal
+    cpu_s: Decimal = Field(description="of the tool itself, without the programs it ran")
+
+
 class RetractionRecord(Record):
     """A verdict that somebody takes back, or with no iteration all that its run claims."""
 

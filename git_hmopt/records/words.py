@@ -33,6 +33,8 @@ ARTIFACTS = "refs/hmopt/artifacts/"
 SCRATCH = "refs/hmopt/remotes/"
 """Where remotes stood when they were last asked; the only refs that are ever force-fetched."""
 NOTES = "refs/notes/hmopt/"
+RESUMED = "run.resumed"
+"""The operation by which a clone goes on with a run of its own that was killed."""
 NOTES_METRICS = RefName(f"{NOTES}metrics")
 NOTES_VERDICTS = RefName(f"{NOTES}verdicts")
 

@@ -22,11 +22,11 @@ from git_hmopt.errors import StoreError
 from git_hmopt.records.words import CARE, JOURNALS, Oid, RefName
 from git_hmopt.store.repository import Repository
 
-VERSION = 6
+VERSION = 7
 TABLES = frozenset(
     {
         *("meta", "journal_heads", "skipped", "operations", "runs", "artifacts", "metrics", "hotspots", "graphs"),
-        *("patches", "evaluations", "agent_messages", "retractions", "cutoffs"),
+        *("patches", "evaluations", "confirmations", "agent_messages", "node_times", "retractions", "cutoffs"),
     }
 )
 """What `schema.sql` makes."""

@@ -108,8 +108,8 @@ def _fold_chain(database: apsw.Connection, chain: Chain) -> int:
         place = (fields["run"], fields["writer"], fields["lamport"])
         step = (fields["iter"], fields["node"], fields["attempt"], fields["op"])
         database.execute(
-            "INSERT OR IGNORE INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (*place, *step, fields["at"], folded.status, entry.commit),
+            "INSERT OR IGNORE INTO operations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*place, *step, fields["at"], folded.status, folded.reason, entry.commit),
         )
         if not database.changes():
             skipped["recorded twice"] += 1

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from git_hmopt.store.chain import ChainEntry
+from git_hmopt.store.chain import MALFORMED, UNKNOWN_VERSION, ChainEntry
 
 Value = str | int | None
 
@@ -26,6 +26,8 @@ class Table:
     columns: tuple[str, ...]
     many: bool = False
     """Whether the key holds a list of records."""
+    versioned: bool = True
+    """Whether its records say their version; a part of a record has none of its own."""
 
 
 TABLES = (
@@ -63,7 +65,17 @@ TABLES = (
             *("smallest_detectable", "accepted", "deltas", "checks", "text_bytes", "samples"),
         ),
     ),
+    Table(
+        "confirmations",
+        "confirmation",
+        (
+            *("metric", "kind", "against", "estimate", "low", "high", "layouts", "boots", "layout_controlled"),
+            *("confidence", "floor", "layout_sd", "boot_sd", "ratios"),
+        ),
+        versioned=False,
+    ),
     Table("agent_messages", "message", ("agent", "role", "text", "data")),
+    Table("node_times", "took", ("node", "iteration", "outcome", "wall_s", "cpu_s")),
     Table("retractions", "retract", ("of_iteration", "reason")),
     Table("cutoffs", "cutoff", ("of_run", "before", "reason"), many=True),
 )
@@ -74,12 +86,12 @@ RUN_COLUMNS = (
 )
 
 _NESTED: dict[str, type] = {
-    **dict.fromkeys(("uris", "evidence", "files", "deltas", "checks", "touches"), list),
+    **dict.fromkeys(("uris", "evidence", "files", "deltas", "checks", "touches", "ratios"), list),
     **dict.fromkeys(("redacted", "tags", "skipped", "data", "toolchain", "environment", "repository"), dict),
 }
 
 # What records of version 1 gained: left out where there is nothing, and in all that was written before.
-_WITHOUT: dict[str, Any] = {"touches": []}
+_WITHOUT: dict[str, Any] = {"touches": [], "ratios": []}
 
 # `commit` is a word of SQL.
 _RENAMED = {"commit": "commit_oid"}
@@ -99,6 +111,8 @@ class Folded:
     """What one operation says: the run it describes, the status it sets, its rows, and what was not understood."""
 
     status: str | None
+    reason: str | None
+    """Why it sets the status."""
     run: Mapping[str, Value] | None
     rows: tuple[Row, ...]
     skipped: tuple[str, ...]
@@ -115,23 +129,24 @@ def fold(entry: ChainEntry) -> Folded:
             continue
         records = data[table.key] if table.many else [data[table.key]]
         if not isinstance(records, list):
-            skipped.append(f"malformed {table.key}")
+            skipped.append(f"{MALFORMED} {table.key}")
             continue
         for record in records:
-            values = _values(table.columns, record)
-            if values is None:
-                skipped.append(f"malformed {table.key}")
+            values = _values(table.columns, record, versioned=table.versioned)
+            if isinstance(values, str):
+                skipped.append(f"{values} {table.key}")
                 continue
             place = sum(1 for row in rows if row.table == table.name)
             rows.append(Row(table.name, table.key, {**_origin(fields), "place": place, **values}))
     run = _run(fields, skipped)
     status = data.get("status")
     if status is not None and not isinstance(status, str):
-        skipped.append("malformed status")
+        skipped.append(f"{MALFORMED} status")
         status = None
     if status is None and run is not None and isinstance(run["status"], str):
         status = run["status"]
-    return Folded(status, run, tuple(rows), tuple(skipped))
+    reason = data.get("reason") if status is not None else None
+    return Folded(status, reason if isinstance(reason, str) else None, run, tuple(rows), tuple(skipped))
 
 
 def _origin(fields: Mapping[str, Any]) -> dict[str, Value]:
@@ -149,22 +164,26 @@ def _run(fields: Mapping[str, Any], skipped: list[str]) -> dict[str, Value] | No
     if record is None:
         return None
     values = _values(RUN_COLUMNS, record)
-    if values is None or record.get("name") != fields["run"]:
-        skipped.append("malformed run")
+    if not isinstance(values, str) and record.get("name") != fields["run"]:
+        values = MALFORMED
+    if isinstance(values, str):
+        skipped.append(f"{values} run")
         return None
     return {"name": fields["run"], "writer": fields["writer"], "lamport": fields["lamport"], **values}
 
 
-def _values(columns: tuple[str, ...], record: Any) -> dict[str, Value] | None:
-    """Return a record's columns, nested values as canonical JSON; None when it is no record of version 1."""
-    if not isinstance(record, dict) or record.get("v") != 1:
-        return None
+def _values(columns: tuple[str, ...], record: Any, *, versioned: bool = True) -> dict[str, Value] | str:
+    """Return a record's columns, nested values as canonical JSON, or why it is no record of version 1."""
+    if not isinstance(record, dict):
+        return MALFORMED
+    if versioned and record.get("v") != 1:
+        return UNKNOWN_VERSION if type(record.get("v")) is int else MALFORMED
     values: dict[str, Value] = {}
     for column in columns:
         value = record.get(column, _WITHOUT.get(column))
         nested = _NESTED.get(column)
         if isinstance(value, dict | list) if nested is None else not isinstance(value, nested):
-            return None
+            return MALFORMED
         values[_RENAMED.get(column, column)] = _column(value)
     return values
 

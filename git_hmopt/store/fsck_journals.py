@@ -25,6 +25,7 @@ from git_hmopt.records.run import (
     HotspotRecord,
     KpisRecord,
     MetricRecord,
+    NodeRecord,
     PatchRecord,
     RetractionRecord,
     RunRecord,
@@ -52,6 +53,7 @@ ONE: Mapping[str, type[Record]] = {
     "patch": PatchRecord,
     "evaluation": EvaluationRecord,
     "message": AgentMessage,
+    "took": NodeRecord,
     "retract": RetractionRecord,
 }
 """The record that stands under a key of an operation's data, whatever the operation is called."""

@@ -34,7 +34,7 @@ class RunRow:
     accepted: int
 
 
-_ALIVE = "NOT EXISTS (SELECT 1 FROM cutoffs AS c WHERE c.of_run = runs.name AND c.before >= runs.created)"
+ALIVE = "NOT EXISTS (SELECT 1 FROM cutoffs AS c WHERE c.of_run = runs.name AND c.before >= runs.created)"
 """Whether a run is not expired."""
 
 _RUNS = f"""
@@ -45,7 +45,7 @@ SELECT {", ".join(field.name for field in fields(RunRow))} FROM (
             SELECT 1 FROM retractions AS r WHERE r.run = e.run AND coalesce(r.of_iteration, e.iteration) = e.iteration
         )) AS accepted FROM evaluations AS e GROUP BY run
     ) AS judged ON judged.run = runs.name
-    WHERE {_ALIVE}
+    WHERE {ALIVE}
 )
 """
 
@@ -86,12 +86,12 @@ def find_run(database: apsw.Connection, text: str | None = None) -> RunId:
 
     UsageError when there is none, with the nearest name, or when there are several.
     """
-    newest = database.execute(f"SELECT name FROM runs WHERE {_ALIVE} ORDER BY created DESC, name DESC LIMIT 1").get
+    newest = database.execute(f"SELECT name FROM runs WHERE {ALIVE} ORDER BY created DESC, name DESC LIMIT 1").get
     if newest is None and text is None:
         raise UsageError("there is no run here yet", next_step="start one: git hmopt optimize --workload NAME")
     if text is None:
         return RunId(str(newest))
-    uuids = dict(database.execute(f"SELECT name, uuid FROM runs WHERE {_ALIVE} ORDER BY name"))
+    uuids = dict(database.execute(f"SELECT name, uuid FROM runs WHERE {ALIVE} ORDER BY name"))
     names = list(uuids)
     if text in names:
         return RunId(text)
@@ -155,7 +155,7 @@ def trace_rows(database: apsw.Connection) -> list[TraceRow]:
     packs = _by_run(
         database, "SELECT DISTINCT run, sha256 FROM artifacts WHERE kind = 'evidence-pack' ORDER BY run, sha256"
     )
-    runs = database.execute(f"SELECT name, base_commit, workload, device FROM runs WHERE {_ALIVE} ORDER BY name")
+    runs = database.execute(f"SELECT name, base_commit, workload, device FROM runs WHERE {ALIVE} ORDER BY name")
     return [
         TraceRow(
             RunId(run), Oid(commit), workload, device,
@@ -205,7 +205,7 @@ LEFT JOIN patches AS p ON p.run = e.run AND p.iteration = e.iteration AND NOT EX
     SELECT 1 FROM patches AS later WHERE later.run = p.run AND later.iteration = p.iteration
     AND (later.lamport, later.writer, later.place) > (p.lamport, p.writer, p.place)
 )
-WHERE {_ALIVE} ORDER BY e.run, e.lamport, e.writer, e.place
+WHERE {ALIVE} ORDER BY e.run, e.lamport, e.writer, e.place
 """
 
 

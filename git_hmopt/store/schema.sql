@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- The cache, version 6: derived from the journals, rebuilt at any time. Every row names the operation it came from
+-- The cache, version 7: derived from the journals, rebuilt at any time. Every row names the operation it came from
 -- (run, writer, lamport), the loop's iteration and node that recorded it, and its place in that operation, so that the
 -- order of reading does not matter. Numbers that records keep as text stay text: cast(value as real) to compute. Times
 -- are UTC, as 2026-01-31T23:59:59Z; lists and mappings are JSON.
@@ -32,6 +32,7 @@ CREATE TABLE operations (
     op TEXT NOT NULL, -- its kind, such as patch.judged
     at TEXT NOT NULL,
     status TEXT, -- what it set the run's status to
+    reason TEXT, -- why, where it says so
     commit_oid TEXT NOT NULL, -- the journal commit
     PRIMARY KEY (run, writer, lamport),
     UNIQUE (run, writer, iteration, node, attempt, op)
@@ -145,6 +146,22 @@ CREATE TABLE evaluations (
     PRIMARY KEY (run, writer, lamport, place)
 ) STRICT, WITHOUT ROWID;
 
+-- The changes that runs claim: best against base, measured afresh at the end.
+CREATE TABLE confirmations (
+    run TEXT NOT NULL, writer TEXT NOT NULL, lamport INTEGER NOT NULL, place INTEGER NOT NULL,
+    iteration INTEGER NOT NULL, node TEXT NOT NULL,
+    metric TEXT NOT NULL,
+    kind TEXT NOT NULL, -- time, count, kpi or size
+    against TEXT NOT NULL,
+    estimate TEXT NOT NULL, low TEXT NOT NULL, high TEXT NOT NULL, -- as ratios minus one
+    layouts INTEGER NOT NULL, boots INTEGER NOT NULL,
+    layout_controlled INTEGER NOT NULL, -- 1 when both sides were measured over the same code layouts
+    confidence TEXT, -- of the interval, 0..1
+    floor TEXT, layout_sd TEXT, boot_sd TEXT,
+    ratios TEXT NOT NULL, -- the points under the interval
+    PRIMARY KEY (run, writer, lamport, place)
+) STRICT, WITHOUT ROWID;
+
 -- What proposers and conductors said.
 CREATE TABLE agent_messages (
     run TEXT NOT NULL, writer TEXT NOT NULL, lamport INTEGER NOT NULL, place INTEGER NOT NULL,
@@ -152,6 +169,16 @@ CREATE TABLE agent_messages (
     agent TEXT NOT NULL,
     role TEXT NOT NULL, -- decision, proposal, refusal or end
     text TEXT NOT NULL, data TEXT NOT NULL,
+    PRIMARY KEY (run, writer, lamport, place)
+) STRICT, WITHOUT ROWID;
+
+-- What the loop's nodes took; nothing of a node that was killed.
+CREATE TABLE node_times (
+    run TEXT NOT NULL, writer TEXT NOT NULL, lamport INTEGER NOT NULL, place INTEGER NOT NULL,
+    iteration INTEGER NOT NULL, node TEXT NOT NULL, -- unlike elsewhere those that were timed
+    outcome TEXT NOT NULL, -- ok, failed or interrupted
+    wall_s TEXT NOT NULL,
+    cpu_s TEXT NOT NULL, -- of the tool itself, without the programs it ran
     PRIMARY KEY (run, writer, lamport, place)
 ) STRICT, WITHOUT ROWID;
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from git_hmopt.agents.playbook.branch_hints import BranchHints, direction, wilson_low
+from git_hmopt.agents.playbook.branch_hints import BranchHints, direction
 from git_hmopt.agents.playbook.force_inline import ForceInline
 from git_hmopt.agents.playbook.strategy import Miss
 from tests.agents.kernel_tree import Tree, hotspot, make_tree, rewritten, view
@@ -235,10 +235,3 @@ def test_line_that_would_grow_too_long_is_left_alone(tree: Tree) -> None:
 )  # fmt: skip
 def test_direction(evaluated: int | None, taken: int | None, hint: str | None) -> None:
     assert direction(evaluated, taken) == hint
-
-
-def test_wilson_interval_against_published_values() -> None:
-    # R. G. Newcombe, Statistics in Medicine 17 (1998), table I: 81 of 263, 15 of 148, 0 of 20.
-    assert wilson_low(81, 263) == pytest.approx(0.2553, abs=5e-5)
-    assert wilson_low(15, 148) == pytest.approx(0.0624, abs=5e-5)
-    assert wilson_low(0, 20) == pytest.approx(0.0, abs=1e-9)

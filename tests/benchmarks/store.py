@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
 from git_hmopt.records.base import canonical_json  # noqa: E402 - the path above makes it importable
+from git_hmopt.records.run import NodeRecord  # noqa: E402
 from git_hmopt.records.words import NOTES_METRICS, Oid, RunId, journal_ref  # noqa: E402
 from git_hmopt.store.cache import Cache  # noqa: E402
 from git_hmopt.store.journal import Journal, OpDraft  # noqa: E402
@@ -76,8 +77,9 @@ def operations(run: RunId, number: int) -> list[dict[str, Any]]:
         message = {
             "v": 1, "iteration": iteration, "agent": "conductor", "role": "decision", "text": "next", "data": {},
         }  # fmt: skip
-        steps.append(("decided", iteration, {"message": message}))
-        steps.append(("patch.judged", iteration, {"evaluation": evaluation, "metrics": metrics}))
+        steps.append(("decided", iteration, {"message": message, "took": _TOOK}))
+        judged = {"evaluation": evaluation, "metrics": metrics, "took": _TOOK | {"node": "profile_candidate"}}
+        steps.append(("patch.judged", iteration, judged))
     steps.append(("run.closed", 0, {"status": "succeeded"}))
     return [
         {"v": 1, "op": op, "run": run, "writer": WRITER, "iter": iteration, "node": "bench", "attempt": 0,
@@ -87,7 +89,13 @@ def operations(run: RunId, number: int) -> list[dict[str, Any]]:
 
 
 _METRIC = metric_record().model_dump(mode="json")
-_EVALUATION = evaluation_record().model_dump(mode="json")
+_GATES = ("apply", "policy", "build", "tests", "checkpatch", "outputs", "measure", "guards")
+_EVALUATION = evaluation_record().model_dump(mode="json") | {
+    "checks": [{"name": gate, "passed": True, "detail": f"{gate}: nothing to say against it"} for gate in _GATES]
+}
+_TOOK = NodeRecord(node="conductor_decide", iteration=1, outcome="ok", wall_s="81.25", cpu_s="0.412").model_dump(
+    mode="json"
+)
 
 
 def _metric(run: RunId, number: int, iteration: int, side: int) -> dict[str, Any]:
@@ -204,6 +212,7 @@ def _listing(shell: Shell, size: Size) -> Iterator[Row]:
         "list": [TOOL_PATH, "list"],
         "list --verdict improved -n 20": [TOOL_PATH, "list", "--verdict", "improved", "-n", "20"],
         "list --since --workload": [TOOL_PATH, "list", "--since", "2026-01-01", "--workload", "scan"],
+        "stats": [TOOL_PATH, "stats"],
         "sql, a count by verdict": [TOOL_PATH, "sql", "SELECT verdict, count(*) FROM verdicts GROUP BY verdict"],
     }
     for what, argv in lists.items():

@@ -27,6 +27,7 @@ NO_TREE = "is a bare repository; run it in a working tree (git worktree add)"
 NOT_OURS = "it belongs to another user; if you trust it, run: git config --global --add safe.directory"
 READING = {
     "list": ["list"],
+    "stats": ["stats"],
     "show": ["show", RUN],
     "report": ["report", RUN],
     "diff": ["diff", RUN, RUN],
@@ -175,7 +176,7 @@ def test_it_works_or_says_why_in_one_line(kind: tuple[str, Place], command: str)
         assert done.returncode in (0, 1), (done.returncode, said)
         assert "Traceback" not in said
         if command in READING:
-            assert RUN in done.stdout or command == "export"
+            assert (RUN if command != "stats" else "1 run: ") in done.stdout or command == "export"
         return
     assert done.returncode in (125, 128, 129), (done.returncode, done.stdout, said)
     assert len(said.splitlines()) == 1, said

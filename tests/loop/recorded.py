@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from git_hmopt.records.words import RESUMED
 from tests.loop.project import Project
 
 # What differs between two runs that did the same: names, times, and what is computed from those.
 _RUN_NAME = re.compile(r"\d{8}-[a-z-]+-[0-9a-f]{6}")
-_TIMES = frozenset({"at", "ts", "created", "started", "closed", "budget_remaining"})
+_TIMES = frozenset({"at", "ts", "created", "started", "closed", "budget_remaining", "wall_s", "cpu_s"})
 _IDS = frozenset({"uuid", "writer", "id"})
 # Artifacts that tell times: of these it is compared that they are there.
 _OWN_BYTES = frozenset({"report", "log", "dataset"})
@@ -75,7 +76,9 @@ class Recorded:
     def comparable(self) -> list[Any]:
         """Return the operations without what two equal runs may differ in, checkpoints as the states they hold."""
         commits = _Numbered()
-        return [_neutral(operation, self.project, commits) for operation in self.operations()]
+        # That it was resumed is on record, and counts in the numbers that put the operations into this order.
+        steps = [one | {"lamport": None} for one in self.operations() if one["op"] != RESUMED]
+        return [_neutral(operation, self.project, commits) for operation in steps]
 
 
 class _Numbered:

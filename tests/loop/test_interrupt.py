@@ -104,6 +104,10 @@ def test_an_interrupt_stops_the_run_and_everything_it_started(
         "static_analysis_psg" if where == "build" else "profile_candidate",
         "interrupted",
     )
+    assert closed["took"] == {"v": 1} | {
+        key: int(ended[key]) if key == "iteration" else ended[key]
+        for key in ("node", "iteration", "outcome", "wall_s", "cpu_s")
+    }
     assert run.branches() == ["best"]
     assert project.git("rev-parse", run.best) == project.git("rev-parse", "HEAD")
     assert project.git("fsck", "--no-dangling") == ""

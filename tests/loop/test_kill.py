@@ -20,7 +20,7 @@ import pytest
 
 from git_hmopt.loop.lock import alone
 from git_hmopt.loop.state import NODES
-from git_hmopt.records.words import RunId
+from git_hmopt.records.words import RESUMED, RunId
 from git_hmopt.store.repository import Repository
 from tests.loop.conftest import SEED, Finished, users_side
 from tests.loop.project import Project
@@ -90,6 +90,10 @@ def test_a_run_killed_at_every_one_of_the_16_nodes_is_the_run_that_never_was(
     sound(run)
     same_as_unkilled(run, played.run)
     assert users_side(project) == before
+    assert len([one for one in run.operations() if one["op"] == RESUMED]) == len(NODES)
+    took = [one["data"]["took"] for one in run.operations() if "took" in one["data"]]
+    assert {one["node"] for one in took} == set(NODES)
+    assert {one["outcome"] for one in took} == {"ok"}
 
 
 def test_a_run_killed_twice_in_the_same_node_goes_on(project: Project, played: Finished) -> None:

@@ -22,6 +22,7 @@ from git_hmopt.records.run import (
     HotspotRecord,
     KpisRecord,
     MetricRecord,
+    NodeRecord,
     Objective,
     PatchRecord,
     RetractionRecord,
@@ -47,6 +48,7 @@ KINDS: dict[str, type[Record]] = {
     "cutoff": CutoffRecord,
     "kpis": KpisRecord,
     "trace-windows": TraceWindows,
+    "node": NodeRecord,
 }
 FILES = sorted(GOLDEN.glob("*.json"))
 

@@ -18,10 +18,12 @@ from git_hmopt.records.run import (
     AgentMessage,
     ArtifactRecord,
     CutoffRecord,
+    Delta,
     EvaluationRecord,
     GraphRecord,
     HotspotRecord,
     MetricRecord,
+    NodeRecord,
     PatchRecord,
     RetractionRecord,
     RunRecord,
@@ -144,13 +146,47 @@ def test_every_column_of_every_record_is_kept() -> None:
         "graphs": GraphRecord,
         "patches": PatchRecord,
         "evaluations": EvaluationRecord,
+        "confirmations": Delta,
         "agent_messages": AgentMessage,
+        "node_times": NodeRecord,
         "retractions": RetractionRecord,
         "cutoffs": CutoffRecord,
     }
     for table in TABLES:
-        assert set(table.columns) == set(records[table.name].model_fields) - told_elsewhere, table.name
+        kept = set(table.columns) - told_elsewhere
+        assert kept == set(records[table.name].model_fields) - told_elsewhere, table.name
     assert set(RUN_COLUMNS) == set(RunRecord.model_fields) - {"v", "name"}
+
+
+def test_what_nodes_took_and_what_is_claimed_come_back_as_rows(repository: Repository) -> None:
+    took = NodeRecord(node="apply_patch", iteration=2, outcome="ok", wall_s="1.5", cpu_s="0.25").model_dump(mode="json")
+    claim = Delta(
+        metric="time", kind="time", against="baseline", estimate="-0.6", low="-0.7", high="-0.5", layouts=8, boots=6,
+        layout_controlled=True,
+    ).model_dump(mode="json")  # fmt: skip
+    steps: list[dict[str, object]] = [
+        {"checkpoint": {}, "took": took},
+        {"took": {**took, "v": 2}},
+        {"took": {**took, "wall_s": None}},
+        {"confirmation": claim},
+        {"confirmation": {**claim, "estimate": [0]}},
+        {"status": "failed", "reason": "the disk is full"},
+        {"status": "failed", "reason": ["full"]},
+        {"reason": "of no status"},
+    ]
+    Journal(repository).append(
+        RUN, [OpDraft("step", "checkpoint", attempt=number, data=data) for number, data in enumerate(steps)]
+    )
+    with Cache(repository).reading() as database:
+        times = database.execute("SELECT iteration, node, outcome, wall_s, cpu_s FROM node_times")
+        assert list(times) == [(2, "apply_patch", "ok", "1.5", "0.25")]
+        assert list(database.execute("SELECT estimate, layout_controlled, ratios FROM confirmations")) == [
+            ("-0.6", 1, "[]")
+        ]
+        assert values(database, "operations", "reason") == [*[None] * 5, "the disk is full", None, None]
+        assert skipped_in_all(database) == {
+            "malformed confirmation": 1, "malformed took": 1, "unknown version took": 1,
+        }  # fmt: skip
 
 
 def test_the_schema_makes_the_tables_that_are_looked_for(repository: Repository) -> None:
@@ -285,9 +321,10 @@ def test_what_is_not_understood_is_counted(repository: Repository) -> None:
     with Cache(repository).reading() as database:
         assert skipped_in_all(database) == {
             "malformed evaluation": 1,
-            "malformed metrics": 6,
+            "malformed metrics": 5,
             "malformed run": 2,
             "malformed status": 1,
+            "unknown version metrics": 1,
         }
         assert len(values(database, "metrics", "name")) == 1
         assert len(values(database, "operations", "op")) == 9

@@ -8,7 +8,6 @@ lower end of its 95 % interval (Wilson), is hinted, and only from 95 % on.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -18,10 +17,10 @@ from git_hmopt.agents.playbook.strategy import Miss, Rewrite, View
 from git_hmopt.psg.edit import Edit, replace
 from git_hmopt.psg.syntax import Node
 from git_hmopt.psg.unit import line_of
+from git_hmopt.runtime.proportion import wilson
 
 GCC_EXPECTS = 0.90
 BIAS = 0.95
-_Z = 1.96
 _COLUMNS = 100  # scripts/checkpatch.pl, $max_line_length
 _HEADER = "linux/compiler.h"
 # Outside a kernel the words are not there; this is what they stand for (include/linux/compiler.h).
@@ -119,18 +118,11 @@ def direction(evaluated: int | None, taken: int | None) -> Literal["likely", "un
     """Return the hint for a condition evaluated and true so often; None when it is not counted or not one-sided."""
     if not evaluated or taken is None or taken > evaluated:  # more often inside than before: the lines are shared
         return None
-    if taken / evaluated >= BIAS and wilson_low(taken, evaluated) > GCC_EXPECTS:
+    if taken / evaluated >= BIAS and wilson(taken, evaluated)[0] > GCC_EXPECTS:
         return "likely"
-    if (evaluated - taken) / evaluated >= BIAS and wilson_low(evaluated - taken, evaluated) > GCC_EXPECTS:
+    if (evaluated - taken) / evaluated >= BIAS and wilson(evaluated - taken, evaluated)[0] > GCC_EXPECTS:
         return "unlikely"
     return None
-
-
-def wilson_low(hits: int, n: int) -> float:
-    """Return the lower end of the 95 % interval of a proportion (E. B. Wilson, JASA 22, 1927)."""
-    share = hits / n
-    spread = _Z * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    return (share + _Z**2 / (2 * n) - spread) / (1 + _Z**2 / n)
 
 
 def _too_long(text: bytes, offset: int, more: int) -> bool:

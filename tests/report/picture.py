@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes the picture in README.md: a real run of the demo, and the top of its report as a browser shows it.
+
+`python tests/report/picture.py .github/report.png` takes a minute or two, needs Chromium, and prints the line for the
+README. What the run claims stands in the file, too (PNG's Description), so that a test can hold the README against it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image, PngImagePlugin
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT)]
+
+from tests.report.browser import tab  # noqa: E402 - the path above makes it importable
+
+TOOL = str(Path(sys.executable).with_name("git-hmopt"))
+WIDTH = 1000
+COLORS = 128
+"""Text and charts have fewer; the file is a third of one in full colour."""
+
+
+def top_of(page: Path, profile: Path) -> bytes:
+    """Return a PNG of a report from its title to the end of its iterations."""
+    with tab(profile) as seen:
+        seen.ask("Emulation.setScrollbarsHidden", hidden=True)
+        seen.window(WIDTH)
+        seen.open(page)
+        height = seen.value("Math.round(document.querySelector('#hotspots').getBoundingClientRect().top)")
+        seen.window(WIDTH, int(height))
+        return seen.picture()
+
+
+def described(png: bytes, text: str) -> bytes:
+    """Return the same picture with few colours and a description."""
+    told = PngImagePlugin.PngInfo()
+    told.add_text("Description", text)
+    written = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(COLORS).save(written, "PNG", optimize=True, pnginfo=told)
+    return written.getvalue()
+
+
+def claim_of(report: bytes) -> str:
+    """Return what a run claims, from its report in JSON; SystemExit when that is nothing."""
+    claims = json.loads(report)["story"]["confirmations"]
+    if not claims:
+        raise SystemExit("the run claims nothing on this machine: run it again on a quiet one")
+    said = [f"{one['metric']} {100 * float(one['estimate']):+.1f} %" for one in claims]
+    return f"Report of a run of the demo: best against base, measured afresh: {', '.join(said)}"
+
+
+def main() -> int:
+    """Run the demo, write the picture, print the README's line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path, help="the PNG to write")
+    output = parser.parse_args().file
+    with tempfile.TemporaryDirectory(prefix="hmopt-picture-") as scratch:
+        tree, page = Path(scratch) / "demo", Path(scratch) / "report.html"
+        subprocess.run([TOOL, "demo", "--directory", str(tree)], check=True)
+        subprocess.run([TOOL, "-C", str(tree), "report", "--html", "-o", str(page)], check=True)
+        report = subprocess.run([TOOL, "-C", str(tree), "report", "--json"], check=True, capture_output=True).stdout
+        text = claim_of(report)
+        output.write_bytes(described(top_of(page, Path(scratch) / "profile"), text))
+    print(f"![{text}]({output.as_posix()})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
