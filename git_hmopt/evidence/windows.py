@@ -25,7 +25,7 @@ from git_hmopt.records.windows import (
     WindowReason,
     WindowWoke,
 )
-from git_hmopt.runtime.activity import Activity, Blocked
+from git_hmopt.runtime.activity import Activity, Blocked, Contended
 from git_hmopt.runtime.call_graph import from_samples
 from git_hmopt.runtime.fold import plain_name
 from git_hmopt.runtime.sched import UNNAMED
@@ -157,6 +157,7 @@ def _reasons(found: Activity, functions: Mapping[str, float], known: _Known) -> 
         *_of_cpus(found),
         *_of_wakeups(found),
         *_of_waits(found, known),
+        *_of_locks(found),
         *_of_interrupts(found),
         *_of_stalls(found),
         *_of_functions(functions, known),
@@ -227,9 +228,7 @@ def _of_waits(found: Activity, known: _Known) -> Iterator[WindowReason]:
         else:
             others[one.caller, one.iowait].append(one)
     for waits in others.values():
-        threads = list(dict.fromkeys(one.who for one in waits))
-        who = threads[0] if len(threads) == 1 else f"{len(threads)} threads ({', '.join(threads[:2])}, ...)"
-        yield _wait(found, waits, who, known, own=False)
+        yield _wait(found, waits, _threads([one.who for one in waits]), known, own=False)
 
 
 def _wait(found: Activity, waits: Sequence[Blocked], who: str, known: _Known, *, own: bool) -> WindowReason:
@@ -242,6 +241,25 @@ def _wait(found: Activity, waits: Sequence[Blocked], who: str, known: _Known, *,
     # What has no length in this kernel's events is told all the same, last.
     share = sum(timed) / _length(found) if timed else LEAST
     return _reason("wait", text, share, own=own, symbol=None if caller == UNNAMED else caller, known=known)
+
+
+def _of_locks(found: Activity) -> Iterator[WindowReason]:
+    """Tell which locks were waited for: those of the slow thread, and those of all others by lock."""
+    others: defaultdict[str, list[Contended]] = defaultdict(list)
+    for one in found.contended:
+        others[f"{one.who} {one.lock}" if one.who == found.symptom.who else one.lock].append(one)
+    for waits in others.values():
+        ns, count = sum(one.ns for one in waits), sum(one.count for one in waits)
+        text = (
+            f"{_threads([one.who for one in waits])} waited for the lock {waits[0].lock} {_times(count)}:"
+            f" {_of_time(ns, _length(found))} together"
+        )
+        yield _reason("wait", text, ns / _length(found), own=waits[0].who == found.symptom.who)
+
+
+def _threads(names: Sequence[str]) -> str:
+    threads = list(dict.fromkeys(names))
+    return threads[0] if len(threads) == 1 else f"{len(threads)} threads ({', '.join(threads[:2])}, ...)"
 
 
 def _of_interrupts(found: Activity) -> Iterator[WindowReason]:

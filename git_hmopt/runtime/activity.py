@@ -16,7 +16,7 @@ import polars as pl
 
 from git_hmopt.runtime.batches import UNKNOWN, Batch, Integers, batches, gathered
 from git_hmopt.runtime.irq import NUMBER_BITS, Interrupts, InterruptSpans
-from git_hmopt.runtime.pairing import Disjoint, Spans
+from git_hmopt.runtime.pairing import Disjoint, Pairing, Spans
 from git_hmopt.runtime.reclaim import Reclaim, Stalls
 from git_hmopt.runtime.sched import UNNAMED, WAKEUPS, Sched, SchedSpans
 from git_hmopt.runtime.symptoms import Symptom
@@ -27,7 +27,10 @@ LINES = 6
 """Lines of the trace that are kept from the beginning of a time, and as many from its end."""
 MOST = 4096
 """Threads, pairs, callers or interrupts of a time that are told apart; the rest counts as one more of each."""
+MOST_LOCKS = 65536
+"""Locks of a capture that are told apart."""
 _LONGEST = 160
+_CONTENTION = ("contention_begin", "contention_end")
 _MOST_DELAY = 1 << 40
 
 
@@ -66,6 +69,17 @@ class Blocked:
     count: int
     ns: int | None
     """The part of the waits that lies in the time; None where this kernel does not say how long they were."""
+
+
+@dataclass(frozen=True)
+class Contended:
+    """Waits of a thread for a lock that another one held, spinning or asleep; kernels tell of it since 5.19."""
+
+    who: str
+    lock: str
+    """Its address and its kind, as the event has them: `00000000c2a1ff04 (flags=MUTEX)`."""
+    count: int
+    ns: int
 
 
 @dataclass(frozen=True)
@@ -114,6 +128,7 @@ class Activity:
     ran: tuple[Ran, ...]
     woke: tuple[Woke, ...]
     blocked: tuple[Blocked, ...]
+    contended: tuple[Contended, ...]
     handled: tuple[Handled, ...]
     interrupted_ns: tuple[tuple[int, int], ...]
     """Of each CPU, how long it ran handlers, of both kinds together."""
@@ -151,7 +166,9 @@ class _Pass:
         self._sched, self._irq = Sched(losses), Interrupts(losses)
         self._reclaim = Reclaim(losses, self._sched)
         self._on_cpu, self._in_handlers = Disjoint(), Disjoint()
+        self._contention = Pairing(losses, first=True)
         self._callers: dict[str, int] = {}
+        self._locks: dict[str, int] = {}
         self._windows = [_Window(one) for one in symptoms]
         self._lost: Counter[int] = Counter()
         self._end = UNKNOWN
@@ -162,9 +179,10 @@ class _Pass:
         both = Spans(*(np.concatenate([getattr(one, name) for one in (irq.hard, irq.soft)])
                        for name in Spans.__annotations__))  # fmt: skip
         handlers = self._in_handlers.cut(Spans(both.key >> NUMBER_BITS, both.start, both.end, both.value))
-        blocked = self._blocked(batch)
+        blocked, contended = self._blocked(batch), self._contended(batch)
         for window in self._windows:
             window.feed(running, irq, handlers, stalls, blocked)
+            window.contend(contended)
             window.lines(batch)
         self._lost.update(batch.cpu[batch.rows(LOST_EVENTS)].tolist())
         if len(batch):
@@ -182,12 +200,29 @@ class _Pass:
             batch.ts[rows], args.number("pid"), np.array(numbers, np.int64), args.number("iowait") == 1, delay
         )
 
+    def _contended(self, batch: Batch) -> Spans:
+        """Return the times that threads waited for locks; a mutex says again that it is waited for when it spins."""
+        rows = batch.rows(*_CONTENTION)
+        begins = batch.are(_CONTENTION[0])[rows]
+        locks = zip(batch.args(*_CONTENTION).texts.to_list(), begins.tolist(), strict=True)
+        numbers = [self._number(lock) if begin else UNKNOWN for lock, begin in locks]
+        tid = batch.tid[rows]
+        known = tid > 0
+        rows, tid, begins = rows[known], tid[known], begins[known]
+        value = np.array(numbers, np.int64)[known]
+        return self._contention.feed(tid, begins, batch.ts[rows], batch.epoch[rows], value)
+
+    def _number(self, lock: str) -> int:
+        if len(self._locks) < MOST_LOCKS:
+            return self._locks.setdefault(lock, len(self._locks))
+        return self._locks.get(lock, UNKNOWN)
+
     def results(self) -> tuple[Activity, ...]:
         rest = self._on_cpu.cut(self._sched.still_running(self._end, self._lost))
-        callers = list(self._callers)
+        callers, locks = list(self._callers), list(self._locks)
         for window in self._windows:
             window.run(rest)
-        return tuple(window.result(self._sched, self._irq, callers) for window in self._windows)
+        return tuple(window.result(self._sched, self._irq, callers, locks) for window in self._windows)
 
 
 @dataclass(frozen=True)
@@ -229,6 +264,7 @@ class _Window:
         self._start, self._end = symptom.start_ns, symptom.end_ns
         self._ran, self._woke, self._blocked, self._handled = _Sums(), _Sums(), _Sums(), _Sums()
         self._interrupted, self._stalled, self._slept, self._runnable = _Sums(), _Sums(), _Sums(), _Sums()
+        self._contended = _Sums()
         self._untimed: Counter[tuple[int, ...]] = Counter()
         self._events = self._lost = self._lines = 0
         self._head: list[str] = []
@@ -256,6 +292,11 @@ class _Window:
         """Take what CPUs ran."""
         inside = running.within(self._start, self._end)
         self._ran.add([inside.key, inside.value], inside.length)
+
+    def contend(self, waits: Spans) -> None:
+        """Take waits for locks."""
+        inside = waits.within(self._start, self._end)
+        self._contended.add([inside.key, inside.value], inside.length)
 
     def _wakeups(self, waits: Spans) -> None:
         """Take those that a wakeup in this time began, with the whole of the wait, which may end behind it."""
@@ -298,7 +339,7 @@ class _Window:
                 about[rows] |= args.number(key) == tid
         return about
 
-    def result(self, sched: Sched, irq: Interrupts, callers: Sequence[str]) -> Activity:
+    def result(self, sched: Sched, irq: Interrupts, callers: Sequence[str], locks: Sequence[str]) -> Activity:
         known: defaultdict[int, int] = defaultdict(int)
         for (cpu, _), ns in self._ran.ns.items():
             known[cpu] += ns
@@ -318,6 +359,10 @@ class _Window:
                     self._blocked.count[key], None if self._untimed[key] == self._blocked.count[key] else ns,
                 )
                 for key, ns in self._blocked.ordered()
+            ),
+            contended=tuple(
+                Contended(_named(sched, key[0]), _lock(locks, key[1]), self._contended.count[key], ns)
+                for key, ns in self._contended.ordered()
             ),
             handled=tuple(
                 Handled(
@@ -353,6 +398,10 @@ class _Window:
 def _named(sched: Sched, tid: int) -> str:
     """Return a thread as people read it; more threads than are told apart are others."""
     return "idle" if tid == 0 else "others" if tid < 0 else sched.who(tid)
+
+
+def _lock(locks: Sequence[str], number: int) -> str:
+    return locks[number] if number >= 0 else "one of many locks"
 
 
 def _line(batch: Batch, row: int) -> str:

@@ -106,6 +106,19 @@ def test_waits_of_many_threads_in_a_function_are_told_together_and_without_a_len
     ]
 
 
+def test_the_lock_that_the_slow_thread_waited_for_comes_first() -> None:
+    trace = Trace()
+    for tid in (5, 6, 7):
+        trace.event(1_000, "contention_begin", "00000000c2a1ff04 (flags=MUTEX)", tid=tid, cpu=tid)
+        trace.event(1_000 + 100 * tid, "contention_end", "00000000c2a1ff04 (ret=0)", tid=tid, cpu=tid)
+    found = told(trace, Symptom("late-frame", 1_000_000, 2_000_000, 1, 5, None, "?-5", ""))
+    assert [(one.own, one.text) for one in found.reasons] == [
+        (True, "?-5 waited for the lock 00000000c2a1ff04 (flags=MUTEX) once: 500 us (50.0 % of the time) together"),
+        (False, "2 threads (?-7, ?-6, ...) waited for the lock 00000000c2a1ff04 (flags=MUTEX) 2 times: 1.3 ms"
+                " (130.0 % of the time) together"),
+    ]  # fmt: skip
+
+
 def test_names_that_look_like_formats_are_told_as_they_are() -> None:
     trace, hostile = Trace(), "{0} <b>\x1b[31m"
     for us, prev, following in ((1_000, 1, 8), (9_000, 8, 5)):

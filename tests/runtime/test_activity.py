@@ -11,7 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_hmopt.runtime import activity, symptoms
-from git_hmopt.runtime.activity import Activity, Blocked, Handled, Ran, Spent, Stalled, Woke, activities, activities_in
+from git_hmopt.runtime.activity import (
+    Activity,
+    Blocked,
+    Contended,
+    Handled,
+    Ran,
+    Spent,
+    Stalled,
+    Woke,
+    activities,
+    activities_in,
+)
 from git_hmopt.runtime.kpis import kpis, kpis_of
 from git_hmopt.runtime.symptoms import Kind, Symptom
 from git_hmopt.traces.capture import Losses
@@ -135,6 +146,33 @@ def test_waits_without_a_length_are_counted() -> None:
     trace.event(1_000, "sched_blocked_reason", "pid=3 iowait=0 caller=f+0x1/0x2")
     trace.event(1_100, "sched_blocked_reason", "pid=3 iowait=0 caller=f+0x1/0x2 delay=99999999999999999999")
     assert during(trace, 0, 2_000).blocked == (Blocked("?-3", "f", False, 2, None),)
+
+
+def test_waits_for_locks_are_told_by_thread_and_lock() -> None:
+    trace = Trace()
+    trace.event(1_000, "contention_begin", "00000000c2a1ff04 (flags=MUTEX)", tid=5)
+    # A mutex that is spun for says so between, and has one end.
+    trace.event(1_500, "contention_begin", "00000000c2a1ff04 (flags=SPIN|MUTEX)", tid=5)
+    trace.event(2_000, "contention_begin", "00000000aaaaaaaa (flags=SPIN)", tid=6, cpu=1)
+    trace.event(2_250, "contention_end", "00000000aaaaaaaa (ret=0)", tid=6, cpu=1)
+    trace.event(3_000, "contention_end", "00000000c2a1ff04 (ret=0)", tid=5)
+    trace.event(3_100, "contention_end", "00000000c2a1ff04 (ret=0)", tid=7)
+    trace.event(3_200, "contention_begin", "00000000c2a1ff04 (flags=MUTEX)", tid=7)
+    assert during(trace, 2_000, 9_000).contended == (
+        Contended("?-5", "00000000c2a1ff04 (flags=MUTEX)", 1, MS),
+        Contended("?-6", "00000000aaaaaaaa (flags=SPIN)", 1, MS // 4),
+    )
+
+
+def test_more_locks_than_are_told_apart_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activity, "MOST_LOCKS", 1)
+    trace = Trace()
+    for tid in (5, 6):
+        trace.event(1_000, "contention_begin", f"{tid:016x} (flags=SPIN)", tid=tid)
+        trace.event(1_001, "contention_end", f"{tid:016x} (ret=0)", tid=tid)
+    assert [one.lock for one in during(trace, 0, 9_000).contended] == [
+        "0000000000000005 (flags=SPIN)", "one of many locks"
+    ]  # fmt: skip
 
 
 def test_stalls_of_allocations_are_told_by_thread() -> None:
