@@ -80,9 +80,10 @@ def _windows(told: Told, repository: Repository | None, *, as_json: bool) -> Exi
         shown = [one.model_dump(mode="json") for one in found]
         print(json.dumps({"v": 1, "capture": told.name, "places": locator.basis, "slow_times": shown}))
         return ExitCode.OK
-    print("\n".join([_head(told), *window_lines([window for one in found for window in one.windows])]))
     if told.path is None and not found:
-        print("  the capture is not in this clone, and no slow times are stored of it")
+        print(f"{_head(told)}\n  the capture is not in this clone, and no slow times are stored of it")
+        return ExitCode.OK
+    print("\n".join([_head(told), *window_lines([window for one in found for window in one.windows])]))
     if locator.basis is not None:
         print(f"  places of functions: {plain(locator.basis)}")
     return ExitCode.OK
@@ -128,6 +129,9 @@ def _told(
     for window in found.windows:
         where = f"{seconds(window.start_ns)}..{seconds(window.end_ns)}"
         yield f"  late frame: {where} s, {window.late_ns / 1e6:.1f} ms late, {plain(window.who)} ({plain(window.rule)})"
+    if found.symptoms:
+        times = "one time" if len(found.symptoms) == 1 else f"{len(found.symptoms)} times"
+        yield f"  it was slow at {times}; what ran then: --windows"
     yield from tell_skipped(found.losses)
 
 

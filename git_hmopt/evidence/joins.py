@@ -106,7 +106,8 @@ def _knobs(structure: Structure, hot: tuple[Hot, ...]) -> Iterator[Joined]:
     for knob, guarded in found.items():
         parts = {symbol: own for symbol, (_, own) in guarded.parts.items() if symbol not in guarded.whole}
         every = {**guarded.whole, **parts}
-        said = [f"decides whether {_told(guarded.whole)} is built"] if guarded.whole else []
+        are = "is" if len(guarded.whole) == 1 else "are"
+        said = [f"decides whether {_told(guarded.whole)} {are} built"] if guarded.whole else []
         hottest = sorted(parts.items(), key=lambda pair: (-pair[1], pair[0]))[:_SHOWN]
         said += [f"guards {_lines(guarded.parts[symbol][0])} of {symbol} ({percent(own)})" for symbol, own in hottest]
         value = f"={values[knob]}" if knob in values else "not set here"

@@ -53,7 +53,7 @@ def test_a_knob_that_hot_functions_hang_on(structure: Structure) -> None:
     # weigh stands in a header, which no knob leaves out.
     assert (found.share, [one.symbol for one in found.functions]) == ("0.8", ["go", "box_open", "box_close.isra.0"])
     assert found.reason == (
-        "CONFIG_HEAVY (=1) decides whether go (40.0 %), box_open (30.0 %), box_close.isra.0 (10.0 %) is built"
+        "CONFIG_HEAVY (=1) decides whether go (40.0 %), box_open (30.0 %), box_close.isra.0 (10.0 %) are built"
     )
     part = joined(structure)["knob", "CONFIG_CHECKS"]
     assert (part.share, part.reason) == (

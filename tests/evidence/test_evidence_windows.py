@@ -8,16 +8,21 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from git_hmopt.evidence.windows import notes_for, places_in, told_windows
 from git_hmopt.psg.queries import Structure
 from git_hmopt.records.windows import TraceWindow, TraceWindows
 from git_hmopt.runtime.activity import activities_in
+from git_hmopt.runtime.kpis import kpis_of
 from git_hmopt.runtime.symptoms import Symptom
+from git_hmopt.traces.ftrace_text import parse_block
 from git_hmopt.traces.tables import SAMPLES, Frame, Samples
 from tests.psg.structure_tree import tree_in
 from tests.runtime.made_trace import Trace
 from tests.runtime.test_activity import slow_wakeup
+from tests.runtime.test_kpis_of_broken_captures import ABSURD, EVENTS
 
 
 def told(trace: Trace, symptom: Symptom, samples: Samples | None = None) -> TraceWindow:
@@ -132,6 +137,42 @@ def test_names_that_look_like_formats_are_told_as_they_are() -> None:
     assert told(trace, waited).reasons[0].text == (
         f"t 5-5 waited for a CPU for 8 ms (100.0 % of the time); meanwhile there ran {hostile}-8 on cpu0"
     )
+
+
+MORE = (
+    "sched_waking: comm={0} pid={1} prio=1 target_cpu={0}",
+    "softirq_exit: vec={0} [action={1}]",
+    "mm_vmscan_direct_reclaim_begin: order={0}",
+    "mm_compaction_begin: zone_start={0}",
+    "mm_compaction_end: zone_start={0}",
+    "contention_begin: {0} (flags={1})",
+    "contention_end: {0} (ret={1})",
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from((*EVENTS, *MORE)), st.sampled_from(ABSURD), st.sampled_from(ABSURD),
+                  st.integers(0, 3), st.sampled_from([0, 1, 5, 9_000_000_000])),
+        max_size=40,
+    ),
+    st.sampled_from([(0, 2**63 - 1), (5_000_000_000, 6_000_000_000), (7, 7)]),
+    st.none() | st.integers(0, 4),
+)  # fmt: skip
+def test_absurd_events_are_no_crash(
+    drawn: list[tuple[str, str, str, int, int]], window: tuple[int, int], tid: int | None
+) -> None:
+    lines = [
+        f" a-{cpu + 1} (    1) [00{cpu}] .... {second}.000001: {event.format(one, other)}"
+        for event, one, other, cpu, second in drawn
+    ]
+    frame, losses = parse_block("\n".join(lines).encode())
+    asked = Symptom("late-frame", *window, 1, tid, None, "x", "")
+    symptoms = [asked, *kpis_of([frame], losses).symptoms]
+    found = told_windows("", "x", activities_in([frame[:5], frame[5:]], symptoms), None)
+    assert TraceWindows.model_validate_json(found.canonical()) == found
+    assert all(0 <= float(reason.share) <= 1 for one in found.windows for reason in one.reasons)
 
 
 @pytest.fixture
