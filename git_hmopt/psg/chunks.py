@@ -78,8 +78,7 @@ def calls(source: bytes) -> list[tuple[str, int]]:
 
 def comment_before(source: bytes, start: int) -> tuple[int, int] | None:
     """Return where the comment begins and ends that leads the function at byte `start`, or None when none does."""
-    found = tree_sitter.QueryCursor(_query()).captures(_parser().parse(source).root_node)
-    comments = sorted((node.start_byte, node.end_byte) for node in found.get("comment", ()))
+    comments = _places(source)[0]
     spans = _leading_spans(source, start, comments, [end for _, end in comments])
     return (spans[0][0], spans[-1][1]) if spans else None
 
@@ -95,12 +94,20 @@ class Span:
 
 def spans(source: bytes, symbol: str) -> list[Span]:
     """Return where a text defines a function, on all sides of its conditions; none that cannot be told apart."""
+    return [span for name, span in _places(source)[1] if name == symbol]
+
+
+@functools.lru_cache(maxsize=8)
+def _places(source: bytes) -> tuple[list[tuple[int, int]], list[tuple[str | None, Span]]]:
+    """Return where a text has comments, and functions by name: many questions are asked about one file."""
     found = tree_sitter.QueryCursor(_query()).captures(_parser().parse(source).root_node)
-    return [
-        Span(node.start_byte, body.start_byte, node.end_byte)
+    comments = sorted((node.start_byte, node.end_byte) for node in found.get("comment", ()))
+    functions = [
+        (_defined(node), Span(node.start_byte, body.start_byte, node.end_byte))
         for node in _in_order(found.get("function", ()))
-        if _defined(node) == symbol and (body := node.child_by_field_name("body")) is not None
+        if (body := node.child_by_field_name("body")) is not None
     ]
+    return comments, functions
 
 
 @dataclass(frozen=True)
