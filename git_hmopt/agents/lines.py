@@ -16,7 +16,7 @@ from git_hmopt.psg.directives import blanked
 
 TAB = 8
 """Columns of a tab (Documentation/process/coding-style.rst, "Indentation")."""
-_MOST_COMPARED = 4_000_000
+_MOST_COMPARED = 1_000_000
 """Pairs of lines that are aligned; difflib needs time for each pair where lines repeat."""
 
 

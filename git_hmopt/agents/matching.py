@@ -24,7 +24,7 @@ _MOST_PLACES = 4
 """Places of an ambiguous SEARCH that are shown."""
 _COMMON = 40
 """A line that stands in a file more often tells nothing of a place."""
-_ELLIPSIS = re.compile(rb"\s*(?://|/\*)?\s*(?:\.\.\.|\xe2\x80\xa6)(?:\s*\*/)?\s*")
+_ELLIPSIS = re.compile(rb"(?://|/\*)? *(?:\.\.\.|\xe2\x80\xa6)(?: *\*/)?")
 
 Lines = Sequence[bytes]
 
@@ -73,7 +73,7 @@ class Document:
             found = layer(search, replace)
             if found:
                 return self._only(found, search, where, layer.__name__.strip("_"))
-        if any(_ELLIPSIS.fullmatch(line) for line in search):
+        if any(_ELLIPSIS.fullmatch(line.strip()) for line in search):
             return self._elided(search, replace, where)
         return Complaint(where, _missing(search, self.lines), self._closest(search))
 
@@ -229,7 +229,7 @@ def _without_blank_ends(search: Lines, replace: Lines) -> tuple[Lines, Lines]:
 def _pieces(lines: Lines) -> list[list[bytes]]:
     pieces: list[list[bytes]] = [[]]
     for line in lines:
-        if _ELLIPSIS.fullmatch(line):
+        if _ELLIPSIS.fullmatch(line.strip()):
             pieces.append([])
         else:
             pieces[-1].append(line)

@@ -2,7 +2,7 @@
 """Ask the parser, before anything is built, whether edited files are still what they were to everybody else.
 
 New errors, functions that are gone, and signatures that changed without their callers are found in a fraction of a
-build's time, while the model can still be asked to put them right.
+build's time, while the model can still be asked to put them right. The parser runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from collections.abc import Iterator, Mapping
 
 from git_hmopt.agents.complaints import Complaint, excerpt
 from git_hmopt.agents.lines import split
-from git_hmopt.errors import ConfigError, ProgramError
-from git_hmopt.psg.unit import Diagnostic, Function, Unit, parse_unit
+from git_hmopt.psg.outline import Outline, outline_of
+from git_hmopt.psg.unit import Diagnostic, Function, Unit
+from git_hmopt.psg.workers import outlined
 
+_SECONDS = 120
+"""A file's parsing takes a fraction of one; what takes this long was made to."""
 _MOST_ERRORS = 3
 """Errors of a file that are told; those behind are mostly their consequences."""
 
@@ -25,18 +28,18 @@ Replaced = frozenset[tuple[str, str]]
 def recheck(contents: Mapping[str, bytes], units: Mapping[str, Unit], replaced: Replaced) -> list[Complaint]:
     """Return what is wrong with the new contents of files, each of which may have a unit as it was before."""
     found: list[Complaint] = []
-    for path, before in units.items():
-        try:
-            after = parse_unit(before.command, unsaved=contents)
-        except (ConfigError, ProgramError):
-            found.append(Complaint(path, "with the edits made, the parser gives nothing at all for this file"))
+    after = outlined([unit.command for unit in units.values()], contents, seconds=_SECONDS)
+    for (path, unit), now in zip(units.items(), after, strict=True):
+        if isinstance(now, str):
+            found.append(Complaint(path, f"with the edits made the parser gives nothing for this file: {now}"))
             continue
+        before = outline_of(unit)
         # What is missing behind an error may only not have been read.
-        found += list(_errors(contents, before, after)) or list(_functions(before, after, replaced))
+        found += list(_errors(contents, before, now)) or list(_functions(before, now, replaced))
     return found
 
 
-def _errors(contents: Mapping[str, bytes], before: Unit, after: Unit) -> Iterator[Complaint]:
+def _errors(contents: Mapping[str, bytes], before: Outline, after: Outline) -> Iterator[Complaint]:
     known = Counter((one.file, one.text) for one in before.diagnostics)
     told = 0
     for one in after.diagnostics:
@@ -49,10 +52,12 @@ def _errors(contents: Mapping[str, bytes], before: Unit, after: Unit) -> Iterato
 def _error(contents: Mapping[str, bytes], one: Diagnostic) -> Complaint:
     lines = split(contents[one.file])[0] if one.file in contents else []
     shown = (excerpt(one.file, lines, one.line - 1, one.line, around=4),) if lines else ()
-    return Complaint(one.file, f"with the edits made it does not compile: line {one.line}: {one.text}", shown)
+    # The path of a header outside the tree is this machine's own.
+    where = "a header outside the tree" if one.file.startswith("/") else one.file
+    return Complaint(where, f"with the edits made it does not compile: line {one.line}: {one.text}", shown)
 
 
-def _functions(before: Unit, after: Unit, replaced: Replaced) -> Iterator[Complaint]:
+def _functions(before: Outline, after: Outline, replaced: Replaced) -> Iterator[Complaint]:
     new = {(one.file, one.symbol): one for one in after.functions}
     for old in before.functions:
         where = f"{old.file}: {old.symbol}"
@@ -68,7 +73,7 @@ def _functions(before: Unit, after: Unit, replaced: Replaced) -> Iterator[Compla
             yield from _changed(where, before, after, old, replaced)
 
 
-def _changed(where: str, before: Unit, after: Unit, old: Function, replaced: Replaced) -> Iterator[Complaint]:
+def _changed(where: str, before: Outline, after: Outline, old: Function, replaced: Replaced) -> Iterator[Complaint]:
     if old.linkage == "external":
         head = " ".join(before.sources[old.file][old.start : old.body_start].decode("utf-8", "replace").split())
         yield Complaint(where, f"other files call it, so its signature must stay '{head}'")
@@ -92,7 +97,7 @@ def _uses(function: Function, symbol: str) -> bool:
     )
 
 
-def _signature(unit: Unit, function: Function) -> tuple[object, ...]:
+def _signature(unit: Outline, function: Function) -> tuple[object, ...]:
     """Return what a caller sees: types with typedefs resolved, not the parameters' names."""
     head = unit.sources[function.file][function.name_offset : function.body_start]
     return (function.result_type, tuple(one.canonical for one in function.parameters), b"..." in head)

@@ -28,10 +28,10 @@ _CONDITIONS = frozenset((b"if", b"ifdef", b"ifndef", b"elif", b"elifdef", b"elif
 _DOTS = rb"(?:\.\.\.|\xe2\x80\xa6)"
 # What models write where they are too lazy to repeat the code.
 _LAZY = re.compile(
-    rb"(?:/\*+|//+)[ \t]*" + _DOTS + rb"[^\n]*|^[ \t]*" + _DOTS + rb"[ \t]*$"
-    rb"|(?:/\*+|//+)[^\n]*\b(?:(?:rest|remainder) of (?:the )?|remaining |existing |original )"
-    rb"(?:code|function|body|implementation|logic)\b[^\n]*"
-    rb"|(?:/\*+|//+)[ \t(]*(?:unchanged|same as (?:before|above|the original)|as before)\b[^\n]*",
+    rb"(?:/\*{1,4}|//)[ \t]{0,40}" + _DOTS + rb"[^\n]{0,100}|^[ \t]*" + _DOTS + rb"[ \t]*$"
+    rb"|(?:/\*|//)[^\n]{0,100}\b(?:(?:rest|remainder) of (?:the )?|remaining |existing |original )"
+    rb"(?:code|function|body|implementation|logic)\b[^\n]{0,100}"
+    rb"|(?:/\*{1,4}|//)[ \t(]{0,40}(?:unchanged|same as (?:before|above|the original)|as before)\b[^\n]{0,100}",
     re.MULTILINE | re.IGNORECASE,
 )
 # Where a function is compiled is not part of how it is called.

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -457,6 +459,54 @@ def spliced(block: FunctionBlock, data: bytes, unit: Unit | str) -> bytes:
     return replace(data, found.edits)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "/*" * 90_000, "/" * 190_000, "/*" + " " * 190_000, "// " * 60_000, " " * 190_000, "#define" * 20_000,
+        "\n#" * 90_000, "int" + " " * 190_000, '"' * 190_000, "twice(" * 30_000, "x\ny\n" * 40_000, "... " * 40_000,
+    ],
+    ids=lambda body: body[:8].strip() or "blanks",
+)  # fmt: skip
+def test_hostile_functions_take_no_time(tree: Tree, body: str) -> None:
+    tree.write(FILE, SORT.replace("a + a", "a +\n" + "1 +\n2 +\n" * 2_000 + " a"))
+    before = time.process_time()
+    found = outcome(tree, function("twice", TWICE.replace("return", f"{body}\n\treturn")))
+    plain = not body.strip() or body.startswith(("//", "\n#"))  # C all the same; the policy knows how much is too much
+    assert isinstance(found, Edits) == plain
+    assert time.process_time() - before < 20
+
+
+@pytest.mark.parametrize("sign", ["*", "!", "1 + ", "(int)"])
+def test_what_ends_the_parsers_process_ends_nothing_else(tree: Tree, sign: str) -> None:
+    new = TWICE.replace("a << 1", f"{sign * 30_000}a")
+    assert "parser gives nothing for this file: libclang crashed" in refused(tree, function("twice", new))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: f"static int width(void)\n{{\n\treturn 1;\n}}\n\n{text}", "redefinition of 'width'"),
+        (lambda text: text.replace("int a)", "int a, ...)"), "must change what uses it: last, made, start"),
+        (lambda text: text.replace("static int", "static void").replace(" a << 1", ""), "does not compile"),
+    ],
+)
+def test_what_the_parser_finds(tree: Tree, change: Callable[[str], str], said: str) -> None:
+    assert said in refused(tree, function("twice", change(TWICE)))
+
+
+def test_where_a_function_is_compiled_may_change(tree: Tree) -> None:
+    new = TWICE.replace("static int", "static __always_inline int")
+    assert edited(tree, function("twice", new)) == SORT.replace(
+        "static int twice", "static __always_inline int twice"
+    ).replace("a + a", "a << 1")
+
+
+def test_an_error_outside_of_the_tree_names_no_path_of_the_machine(tree: Tree) -> None:
+    answer = search("#include <linux/types.h>", "#define size_t +\n#include <linux/types.h>")
+    told = refused(tree, answer)
+    assert "a header outside the tree" in told and "/usr/" not in told
+
+
 # -- anything at all ------------------------------------------------------------------------------------------------
 
 _WORDS = st.sampled_from(
@@ -486,3 +536,31 @@ def test_any_text_leaves_all_other_bytes_as_they_are(
     new = replace(file.data, found.edits)
     before, after = file.data.split(b"/**", 1)[0], file.data.split(b"a + a;\n}", 1)[1]
     assert new.startswith(before) and new.endswith(after)
+
+
+_ANSWERS = st.lists(
+    st.sampled_from(
+        [function("twice", TWICE), function("last", "int last(int a) { return 2; }"), search("...", "..."),
+         search("  return 8;", "  return 9;"), search("\treturn a + a;", "\tx();"), "CANDIDATE 2: two\n", "prose\n",
+         function("start", SORT[SORT.index("asmlinkage int") : SORT.index("extern int other")]), "/*\n", "```\n", "}\n",
+         "EDIT ../x.c\n",
+         search("int a;\n...\nint b", "x\n...\ny"), search("#else", "#endif"), "\u202e\0"]
+    ),
+    max_size=6,
+).map("".join)  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(_ANSWERS)
+def test_any_answer_ends_in_contents_or_in_complaints(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    made = Built(make_tree(tmp_path_factory.mktemp("tree")).root)
+    made.write(FILE, SORT)
+    for candidate in parse_answer(text).candidates:
+        found = edits_of(candidate, made)
+        if isinstance(found, Edits):
+            assert set(found.contents) <= {FILE}
+            made.write(FILE, found.contents.get(FILE, SORT.encode()))
+            assert not made.unit(FILE).errors
+            made.write(FILE, SORT)
+        else:
+            assert found.complaints and len(found.message().encode()) <= 12_000
