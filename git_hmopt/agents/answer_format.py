@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from git_hmopt.agents.complaints import Complaint
+from git_hmopt.config.document import printable
 from git_hmopt.psg.chunks import items
 
 MOST_CHARACTERS = 1 << 20
@@ -37,7 +38,7 @@ _LONGEST = 1_000
 """Characters of a line that may still be a header."""
 
 _HEADER = re.compile(r"(?P<word>FUNCTION|EDIT|CANDIDATE)\b[\s:]*(?P<rest>.*)")
-_DECORATION = re.compile(r"^[\s#>*_`-]+")
+_DECORATION = re.compile(r"^[\s#>*_`-]*(?:\d{1,2}[.)]\s)?[\s*_`]*")
 _FUNCTION = re.compile(
     r"[`'\"]*(?P<file>[^\s:,`'\"]+)[`'\"]*(?:\s*(?:::|[:,])\s*|\s+)[`'\"]*(?P<name>[A-Za-z_]\w*)(?:\(\))?"
 )
@@ -155,11 +156,13 @@ class _Section:
             self.fault(f"CANDIDATE '{self.title}' (line {self.line} of the answer)", "it has no block")
         if len(self.blocks) > MOST_BLOCKS:
             self.fault("the candidate", f"it has {len(self.blocks)} blocks, more than {MOST_BLOCKS}")
-        rationale = re.sub(r"\n{3,}", "\n\n", "\n".join(self.prose)).strip()
+        # A commit message is made of these.
+        prose = "\n".join("\t".join(printable(part) for part in line.split("\t")) for line in self.prose)
+        rationale = re.sub(r"\n{3,}", "\n\n", prose).strip()
         # Identical blocks have one effect.
         distinct = {(type(block), *_said(block)): block for block in reversed(self.blocks)}
         blocks = sorted(distinct.values(), key=lambda block: block.line)
-        return Candidate(self.title[:_TITLE], rationale[:_RATIONALE], tuple(blocks), tuple(self.faults))
+        return Candidate(printable(self.title)[:_TITLE], rationale[:_RATIONALE], tuple(blocks), tuple(self.faults))
 
 
 def _said(block: Block) -> tuple[object, ...]:

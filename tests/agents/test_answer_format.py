@@ -46,6 +46,8 @@ def test_a_function_and_an_edit_with_prose_around() -> None:
         "**FUNCTION** lib/sort.c do_swap",
         "**FUNCTION:** `lib/sort.c` `do_swap()`:",
         "- FUNCTION `lib/sort.c do_swap`",
+        "1. FUNCTION lib/sort.c do_swap",
+        "2) **FUNCTION lib/sort.c do_swap**",
         "FUNCTION lib/sort.c:do_swap",
         "FUNCTION lib/sort.c, do_swap()",
         "  FUNCTION   lib/sort.c   do_swap  ",
@@ -119,6 +121,11 @@ def test_prose_that_begins_like_a_header_is_prose() -> None:
         f"CANDIDATE 1 is simple.\nFUNCTION pointers are slow.\nEDIT distance matters.\nFUNCTION calls\n{FUNCTION}"
     )
     assert not found.faults and found.rationale.count("\n") == 3
+
+
+def test_titles_and_reasons_are_plain_text() -> None:
+    found = parse_answer(f"CANDIDATE 1: a\x1b[31m\u202eb\nwhy\x1b]0;x\x07\n\tand\n{FUNCTION}").candidates[0]
+    assert found.title == "a\\x1b[31m\\u202eb" and found.rationale == "why\\x1b]0;x\\x07\n\tand"
 
 
 def test_the_same_block_twice_is_one() -> None:
