@@ -12,9 +12,12 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import tree_sitter
 import tree_sitter_c
+
+from git_hmopt.psg.directives import without_comments
 
 FORMAT = 1
 """Raised whenever the same text would give other chunks; what is derived from chunks is then made again."""
@@ -71,6 +74,97 @@ def calls(source: bytes) -> list[tuple[str, int]]:
     """Return the (name, line) of everything that looks like a call by name, macros with arguments included."""
     found = tree_sitter.QueryCursor(_calls()).captures(_parser().parse(source).root_node)
     return [(name, node.start_point.row + 1) for node in found.get("callee", ()) if (name := _spelling(node))]
+
+
+def comment_before(source: bytes, start: int) -> tuple[int, int] | None:
+    """Return where the comment begins and ends that leads the function at byte `start`, or None when none does."""
+    comments = _places(source)[0]
+    spans = _leading_spans(source, start, comments, [end for _, end in comments])
+    return (spans[0][0], spans[-1][1]) if spans else None
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where a function stands in a text, in bytes, the ends exclusive."""
+
+    start: int
+    body_start: int
+    end: int
+
+
+def spans(source: bytes, symbol: str) -> list[Span]:
+    """Return where a text defines a function, on all sides of its conditions; none that cannot be told apart."""
+    return [span for name, span in _places(source)[1] if name == symbol]
+
+
+@functools.lru_cache(maxsize=8)
+def _places(source: bytes) -> tuple[list[tuple[int, int]], list[tuple[str | None, Span]]]:
+    """Return where a text has comments, and functions by name: many questions are asked about one file."""
+    found = tree_sitter.QueryCursor(_query()).captures(_parser().parse(source).root_node)
+    comments = sorted((node.start_byte, node.end_byte) for node in found.get("comment", ()))
+    functions = [
+        (_defined(node), Span(node.start_byte, body.start_byte, node.end_byte))
+        for node in _in_order(found.get("function", ()))
+        if (body := node.child_by_field_name("body")) is not None
+    ]
+    return comments, functions
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that stands at the top of a text, in bytes, the end exclusive."""
+
+    kind: Literal["function", "declaration", "comment", "other"]
+    start: int
+    end: int
+    symbol: str = ""
+    """Of a function; empty where it cannot be told."""
+    body_start: int = 0
+
+
+def items(text: bytes, *, head: bytes = b"", symbol: str = "") -> list[Item]:
+    """Return what a piece of C holds, in order; what the parser does not understand at the top is `other`.
+
+    Where the text has `head`, however spaced, it is taken for the head of function `symbol`: a kernel's own may hold
+    macros that only its compiler knows.
+    """
+    plain = _ATTRIBUTE.sub(lambda match: b" " * len(match[0]), text)
+    known = _spaced(head).search(text) if head.strip() else None
+    stands_in = b"int f()"
+    if known is not None and len(known[0]) >= len(stands_in):
+        plain = plain[: known.start()] + stands_in.ljust(len(known[0])) + plain[known.end() :]
+    found = []
+    for node in _parser().parse(plain).root_node.children:
+        body = node.child_by_field_name("body") if node.type == "function_definition" else None
+        if body is not None:
+            own = known is not None and node.start_byte <= known.start() < body.start_byte
+            found.append(
+                Item(
+                    "function", node.start_byte, node.end_byte, symbol if own else _defined(node) or "", body.start_byte
+                )
+            )
+        else:
+            found.append(Item(_KINDS.get(node.type, "other"), node.start_byte, node.end_byte))
+    return found
+
+
+_KINDS: dict[str, Literal["declaration", "comment"]] = {"declaration": "declaration", "comment": "comment"}
+_NAME = re.compile(rb"\w")
+_WORD = re.compile(rb"\w+|[^\w\s]")
+
+
+def words(code: bytes) -> list[bytes]:
+    """Return the words and signs of a piece of C without its comments: equal for texts that differ in spacing only."""
+    return _WORD.findall(without_comments(code))
+
+
+def _spaced(head: bytes) -> re.Pattern[bytes]:
+    """Return what matches a head's words and signs with any space between them."""
+    pattern, before = b"", b""
+    for word in words(head):
+        between = b"" if not before else rb"\s+" if _NAME.match(before) and _NAME.match(word) else rb"\s*"
+        pattern, before = pattern + between + re.escape(word), word
+    return re.compile(pattern)
 
 
 @dataclass(frozen=True)
@@ -185,22 +279,29 @@ def _declares(node: tree_sitter.Node) -> bool:
 
 
 def _leading(source: bytes, start: int, comments: list[tuple[int, int]], ends: list[int]) -> str:
-    """Return the comment that ends right before `start`; line comments below one another are one."""
-    lines: list[str] = []
+    """Return the text of the comment that ends right before `start`; line comments below one another are one."""
+    spans = _leading_spans(source, start, comments, ends)
+    return "\n".join(_plain(source[first:end].decode("utf-8", "replace")) for first, end in spans)
+
+
+def _leading_spans(
+    source: bytes, start: int, comments: list[tuple[int, int]], ends: list[int]
+) -> list[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
     at = bisect_right(ends, start) - 1
     while at >= 0:
         first, end = comments[at]
         gap = source[end:start]
-        if len(gap) > 200 or gap.count(b"\n") > (1 if lines else 3) or not _GAP.fullmatch(gap):
+        if len(gap) > 200 or gap.count(b"\n") > (1 if spans else 3) or not _GAP.fullmatch(gap):
             break
-        text = source[first:end].decode("utf-8", "replace")
-        if lines and not text.startswith("//"):
+        is_line = source.startswith(b"//", first)
+        if spans and not is_line:
             break
-        lines.insert(0, _plain(text))
-        if not text.startswith("//"):
+        spans.insert(0, (first, end))
+        if not is_line:
             break
         start, at = first, at - 1
-    return "\n".join(lines)
+    return spans
 
 
 def _plain(comment: str) -> str:

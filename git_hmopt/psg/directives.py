@@ -79,7 +79,7 @@ class _Open:
 
 def directives(source: bytes) -> Directives:
     """Return a file's guards and macros."""
-    text = _blanked(source)
+    text = blanked(source)
     lines = _Lines(source)
     guards: list[Guard] = []
     macros: list[Macro] = []
@@ -167,7 +167,7 @@ def _asked(text: bytes, lines: _Lines, conditions: set[int]) -> Iterator[Guard]:
             yield Guard(asked[1].decode(), line, line, "asked")
 
 
-def _blanked(source: bytes) -> bytes:
+def blanked(source: bytes) -> bytes:
     """Return the source with comments and strings overwritten by spaces, every byte in its place.
 
     A directive goes on after a comment that ends on another line, so the line ends inside are overwritten as well.

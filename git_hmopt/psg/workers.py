@@ -6,18 +6,24 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TaskTimeout
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
+from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
 from git_hmopt.errors import ProgramError
 from git_hmopt.psg import tasks
+from git_hmopt.psg.compile_database import CompileCommand
+from git_hmopt.psg.outline import Outline, outline
 from git_hmopt.psg.tasks import Known, Parsed, Task
 
 _FEW = 4
+
+Result = TypeVar("Result")
 
 
 class _Worker(SpawnProcess):
@@ -58,14 +64,30 @@ def worked(todo: Sequence[Task], known: Known, *, workers: int, seconds: float) 
         futures = [(task, pool.schedule(tasks.work, args=(task,), timeout=seconds)) for task in todo]
         try:
             for task, future in futures:
-                try:
-                    yield task, future.result()
-                except TaskTimeout:
-                    yield task, f"libclang did not finish within {seconds:g} seconds"
-                except ProcessExpired as error:
-                    yield task, f"libclang crashed (exit {error.exitcode})"
-                except ProgramError as error:
-                    yield task, str(error)
+                given = _answer(future, seconds)
+                yield task, given
         finally:
             for _, future in futures:
                 future.cancel()  # type: ignore[no-untyped-call]
+
+
+def outlined(
+    commands: Sequence[CompileCommand], unsaved: Mapping[str, bytes], *, seconds: float
+) -> list[Outline | str]:
+    """Parse files with some contents replaced, out of harm's way; return what each gave, or why it gave nothing."""
+    if not commands:
+        return []
+    with ProcessPool(1, context=_Context()) as pool:
+        futures = [pool.schedule(outline, args=(command, unsaved), timeout=seconds) for command in commands]
+        return [_answer(future, seconds) for future in futures]
+
+
+def _answer(future: Future[Result], seconds: float) -> Result | str:
+    try:
+        return future.result()
+    except TaskTimeout:
+        return f"libclang did not finish within {seconds:g} seconds"
+    except ProcessExpired as error:
+        return f"libclang crashed (exit {error.exitcode})"
+    except ProgramError as error:
+        return str(error)

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from git_hmopt.psg.chunks import calls, declarations, functions
+from git_hmopt.psg.chunks import calls, comment_before, declarations, functions, items, spans, words
 
 
 def named(source: bytes) -> dict[str, str]:
@@ -122,3 +125,82 @@ def test_declarations_and_calls_of_100_000_lines_take_seconds() -> None:
     assert len(declarations(source)) == len(calls(source)) == 20_000
     assert len(declarations(b"{" * 50_000 + b"int a;" * 1000)) < 1001
     assert time.process_time() - began < 30
+
+
+SPLIT = b"""/* Before. */
+int first(void) { return 1; }
+
+// One
+// two.
+static __init int second(int a)
+{
+\treturn a;
+}
+#ifdef X
+int twin(void) { return 1; }
+#else
+int twin(void) { return 2; }
+#endif
+"""
+
+
+def test_spans_are_on_all_sides_of_a_condition() -> None:
+    assert [SPLIT[one.start : one.end] for one in spans(SPLIT, "twin")] == [
+        b"int twin(void) { return 1; }",
+        b"int twin(void) { return 2; }",
+    ]
+    (one,) = spans(SPLIT, "second")
+    assert SPLIT[one.body_start : one.end] == b"{\n\treturn a;\n}"
+    assert spans(SPLIT, "third") == []
+
+
+def test_the_place_of_the_comment_that_leads_a_function() -> None:
+    found = comment_before(SPLIT, SPLIT.index(b"static __init"))
+    assert found is not None and SPLIT[slice(*found)] == b"// One\n// two."
+    assert comment_before(SPLIT, SPLIT.index(b"int twin")) is None
+
+
+def test_the_items_of_a_piece_of_c() -> None:
+    text = b"/* c */\nstatic const int t[] = { 1 };\nstatic int f(int a)\n{\n\treturn t[a];\n}\n#define X 1\n"
+    found = [(one.kind, one.symbol, text[one.start : one.end]) for one in items(text)]
+    assert found == [
+        ("comment", "", b"/* c */"),
+        ("declaration", "", b"static const int t[] = { 1 };"),
+        ("function", "f", b"static int f(int a)\n{\n\treturn t[a];\n}"),
+        ("other", "", b"#define X 1\n"),
+    ]
+    assert text[found_body(text) :].startswith(b"{\n\treturn")
+
+
+def found_body(text: bytes) -> int:
+    return next(one.body_start for one in items(text) if one.kind == "function")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"SYSCALL_DEFINE2(read, int, fd,\n\tchar *, to)",
+        b"static int __printf(4, 0) __init\nf(int a, ...)",
+        b"DEFINE(f)",
+    ],
+)
+def test_a_head_that_is_known_needs_no_sense(head: bytes) -> None:
+    text = b"/* c */\n" + b" ".join(head.split()) + b"\n{\n\tint a;\n\n\tif (a)\n\t\tx(a);\n\treturn 1;\n}\n"
+    assert [(one.kind, one.symbol) for one in items(text, head=head, symbol="f")] == [
+        ("comment", ""),
+        ("function", "f"),
+    ]
+
+
+def test_words_are_equal_where_only_spacing_and_comments_differ() -> None:
+    assert words(b"int f(int a, /* x */ int b)\n") == words(b"int f( int a,\n\tint b )")
+    assert words(b"int f(int a)") != words(b"intf(int a)")
+
+
+@given(st.binary(max_size=200), st.binary(max_size=20))
+def test_any_bytes_are_taken_apart(text: bytes, head: bytes) -> None:
+    found = items(text, head=head, symbol="f")
+    assert all(a.end <= b.start for a, b in pairwise(found))
+    assert all(0 <= one.start <= one.end <= len(text) for one in found)
+    comment_before(text, len(text) // 2)
+    spans(text, "f")
