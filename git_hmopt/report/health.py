@@ -255,10 +255,12 @@ def health_lines(found: Health) -> list[str]:
 
 
 def _runs_line(runs: Runs) -> str:
+    if not runs.total:
+        return "no runs that this version can read"
     listed = ", ".join(f"{count} {plain(status)}" for status, count in runs.by_status.items())
     return (
         f"{runs.total} run{'' if runs.total == 1 else 's'}: {listed}; {runs.resumed} resumed after a kill"
-        f" ({runs.resumptions} times), {runs.continued} that go on with another clone's"
+        f" ({runs.resumptions} times in all), {runs.continued} that go on with another clone's"
     )
 
 

@@ -150,14 +150,18 @@ CREATE TABLE evaluations (
 CREATE TABLE confirmations (
     run TEXT NOT NULL, writer TEXT NOT NULL, lamport INTEGER NOT NULL, place INTEGER NOT NULL,
     iteration INTEGER NOT NULL, node TEXT NOT NULL,
-    metric TEXT NOT NULL,
+    metric TEXT NOT NULL, -- its name
     kind TEXT NOT NULL, -- time, count, kpi or size
-    against TEXT NOT NULL,
-    estimate TEXT NOT NULL, low TEXT NOT NULL, high TEXT NOT NULL, -- as ratios minus one
-    layouts INTEGER NOT NULL, boots INTEGER NOT NULL,
+    against TEXT NOT NULL, -- baseline: the run's base commit
+    estimate TEXT NOT NULL, -- the change, as a ratio minus one
+    low TEXT NOT NULL, high TEXT NOT NULL, -- the ends of the change's interval
+    layouts INTEGER NOT NULL, -- code layouts behind it
+    boots INTEGER NOT NULL, -- starts of the workload in each layout
     layout_controlled INTEGER NOT NULL, -- 1 when both sides were measured over the same code layouts
     confidence TEXT, -- of the interval, 0..1
-    floor TEXT, layout_sd TEXT, boot_sd TEXT,
+    floor TEXT, -- what this machine called a difference when nothing differed
+    layout_sd TEXT, -- standard deviation between layouts
+    boot_sd TEXT, -- standard deviation between boots of a layout
     ratios TEXT NOT NULL, -- the points under the interval
     PRIMARY KEY (run, writer, lamport, place)
 ) STRICT, WITHOUT ROWID;
@@ -177,8 +181,8 @@ CREATE TABLE node_times (
     run TEXT NOT NULL, writer TEXT NOT NULL, lamport INTEGER NOT NULL, place INTEGER NOT NULL,
     iteration INTEGER NOT NULL, node TEXT NOT NULL, -- unlike elsewhere those that were timed
     outcome TEXT NOT NULL, -- ok, failed or interrupted
-    wall_s TEXT NOT NULL,
-    cpu_s TEXT NOT NULL, -- of the tool itself, without the programs it ran
+    wall_s TEXT NOT NULL, -- seconds by the clock
+    cpu_s TEXT NOT NULL, -- CPU seconds of the tool itself, without the programs it ran
     PRIMARY KEY (run, writer, lamport, place)
 ) STRICT, WITHOUT ROWID;
 

@@ -156,6 +156,7 @@ def test_how_runs_stand_and_why_they_ended(recorded: Project) -> None:
         "total": 3, "by_status": {"interrupted": 1, "stopped": 1, "succeeded": 1}, "resumed": 1, "resumptions": 2,
         "continued": 0,
     }  # fmt: skip
+    assert "1 resumed after a kill (2 times in all), 0 that go on" in lines(recorded)
     assert answer["endings"] == [
         {"status": "stopped", "reason": "the time budget of N s is used up", "count": 1},
         {"status": "succeeded", "reason": "unknown", "count": 1},
@@ -230,7 +231,9 @@ def test_a_run_of_a_newer_format_is_named(copied: Project) -> None:
     said = f"run {STRANGE} holds records of a newer format, which count nowhere here: 1 x unknown version"
     assert f"{said}; upgrade git-hmopt" in lines(copied)
     # What it is of nobody knows, so that no filter hides it.
-    assert said in lines(copied, "--workload", "nothing-of-the-kind")
+    other = lines(copied, "--workload", "nothing-of-the-kind")
+    assert other.startswith("no runs that this version can read\n")
+    assert said in other
 
 
 def test_a_record_of_a_newer_format_inside_a_known_run_is_named_too(copied: Project) -> None:

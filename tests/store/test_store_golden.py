@@ -39,7 +39,7 @@ SCHEMAS = {
     4: "77199d6680d5b11c802b99e0f3ce0c4c85f178da914ca763c95374ff293c3c8c",
     5: "041969e84f48414dc20a7f1ccf060cc2da185a8ef6d78b495edd86cd675f1bfc",
     6: "656037aa4ecf3efe8e451a01467a0ba723afc2f1dc0d7116048cf0a3199d58bc",
-    7: "f0568a846b2431a75e5f1885abc2ad9a6ed3d531ab86d01df543f2b8fad06c93",
+    7: "7e1bd745fe8ebe44d37b9ea5408c41fc52759d277da85f06f9784cc1228729b6",
 }
 """sha256 of `schema.sql` by the cache's version: another schema is another version, and the old file is rebuilt."""
 
