@@ -180,7 +180,8 @@ def _taken_apart(text: bytes, block: FunctionBlock, file: bytes, target: Target)
     found = items(text, head=head, symbol=block.name)
     own = [number for number, item in enumerate(found) if item.kind == "function" and item.symbol == block.name]
     if len(own) != 1:
-        return _no_definition(text, block.name, found, len(own))
+        whole = _between_conditions(text, file, target) if not own else None
+        return whole or _no_definition(text, block.name, found, len(own))
     at = own[0]
     what = _beyond(text, found[at + 1 :], file[target.end :]) or _open(text[: found[at].end])
     if what:
@@ -200,6 +201,29 @@ def _taken_apart(text: bytes, block: FunctionBlock, file: bytes, target: Target)
         text[start : found[at].body_start],
         tuple(item.symbol for item in found[:first] if item.kind == "function"),
     )
+
+
+def _between_conditions(text: bytes, file: bytes, target: Target) -> _Pieces | None:
+    """Return the parts of a text that only the compiler can read: each side of a condition opens a brace of its own.
+
+    With the old head word for word, and as many braces too many as the old text has, it is left to the compiler.
+    """
+    old = file[target.start : target.end]
+    code = without_comments(text)
+    start = len(code) - len(code.lstrip())
+    head = file[target.start : target.body_start]
+    body = code.find(b"{", start)
+    if not target.compiled or words(text[start : max(body, 0)]) != words(head) or not code.rstrip().endswith(b"}"):
+        return None
+    if not _DIRECTIVE.search(code) or _excess(text) != _excess(old):
+        return None
+    end = len(code.rstrip())
+    return _Pieces(b"", text[:start].strip(), text[start:end], head, ())
+
+
+def _excess(text: bytes) -> int:
+    plain = blanked(text)
+    return plain.count(b"{") - plain.count(b"}")
 
 
 def _begin(text: bytes, found: Sequence[Item], number: int) -> int:

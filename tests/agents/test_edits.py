@@ -278,6 +278,32 @@ def test_a_function_that_does_not_fit_is_told_why(tree: Tree, name: str, text: s
     assert said in refused(tree, function(name, text))
 
 
+SIDES = """int sides(int a)
+{
+#ifdef CONFIG_A
+\tfor (; a; a--) {
+#else
+\twhile (a--) {
+#endif
+\t\ttwice(a);
+\t}
+\treturn 0;
+}
+"""
+
+
+def test_a_function_whose_conditions_open_braces_is_left_to_the_compiler(tree: Tree) -> None:
+    tree.write(FILE, f"{SORT}\n{SIDES}")
+    new = SIDES.replace("return 0", "return 1")
+    for text in (new, f"/* Both. */\n{new}"):
+        assert edited(tree, function("sides", text)) == f"{SORT}\n{text}"
+    for text in (new.replace("\t}\n", ""), new.replace("int a", "long a"), new[:-3]):
+        assert "its closing brace" in refused(tree, function("sides", text))
+    moved = new.replace("while (a--) {", "{ while (a--)").replace("twice(a);", "twice(a)")
+    for text in (f"{new}}}", moved):
+        assert "does not compile" in refused(tree, function("sides", text))
+
+
 def test_a_directive_in_a_comment_or_string_is_none(tree: Tree) -> None:
     new = TWICE.replace("\treturn", '\t/* as\n#include "x"\n\t */\n\tchar *s = "#define";\n\n\treturn s[0] +')
     assert "#include" in edited(tree, function("twice", new))

@@ -191,6 +191,8 @@ def test_only_the_lines_searched_for_change(
         assert len(places) != 1 or not any(line.strip() for line in search)
         return
     assert found.layer == "exact"
+    if end not in data:  # one line without an end tells nothing
+        end = b"\n"
     wanted = [*lines[:first], *new, *lines[first + len(search) :]]
     wanted_data = end.join(wanted) + (end if ended and wanted else b"")
     assert replace(data, found.edits) == wanted_data
