@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 from detect_secrets.plugins.base import RegexBasedDetector
 
-from git_hmopt.store.redaction import pseudonymise
+from git_hmopt.records.redaction import pseudonymise
 
 _NAME = re.compile(r"<redacted:[a-z-]+:[0-9]+>")
 # Addresses that everybody can reach are no secret, and constants of a kernel look like them.

@@ -25,6 +25,7 @@ from typing import Any
 
 from git_hmopt.errors import StoreError
 from git_hmopt.records.operation import Operation
+from git_hmopt.records.redaction import redact_file, redact_values
 from git_hmopt.records.words import (
     CARE_RUN,
     JOURNALS,
@@ -39,7 +40,6 @@ from git_hmopt.records.words import (
 from git_hmopt.store.chain import OPERATION_FILE, ChainEntry, JournalName, Wanted, is_deep, order, read_chains
 from git_hmopt.store.notes import NoteDraft, Notes
 from git_hmopt.store.objects import FILE, TOOL, ObjectBatch, TreeEntry, format_commit
-from git_hmopt.store.redaction import redact_file, redact_values
 from git_hmopt.store.repository import MovedRefsError, RefUpdate, Repository
 from git_hmopt.store.retry import WRITERS_QUEUE, retried
 

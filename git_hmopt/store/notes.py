@@ -15,11 +15,11 @@ from typing import Any
 
 from git_hmopt.errors import StoreError
 from git_hmopt.records.base import canonical_json
+from git_hmopt.records.redaction import redact_values
 from git_hmopt.records.words import NOTES_METRICS, NOTES_VERDICTS, Oid, RefName
 from git_hmopt.store.edit import filter_tree
 from git_hmopt.store.note_lines import HEX, merge_lines, read_lines
 from git_hmopt.store.objects import FILE, TOOL, TREE, ObjectBatch, TreeEntry, format_commit
-from git_hmopt.store.redaction import redact_values
 from git_hmopt.store.repository import MovedRefsError, RefUpdate, Repository
 from git_hmopt.store.retry import WRITERS_QUEUE, retried
 

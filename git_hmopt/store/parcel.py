@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from git_hmopt.records.redaction import redact_file
 from git_hmopt.records.words import ARTIFACTS, Oid, RefName, RunId
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.care import run_of
 from git_hmopt.store.objects import FILE, TOOL, ObjectBatch, TreeEntry, format_commit
-from git_hmopt.store.redaction import redact_file
 from git_hmopt.store.repository import MovedRefsError, RefUpdate, Repository
 from git_hmopt.store.retry import WRITERS_QUEUE, retried
 

@@ -10,10 +10,10 @@ from git_hmopt.records.words import NOTES_METRICS
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import Journal, OpDraft
 from git_hmopt.store.notes import NoteDraft
+from tests.records.test_redaction import LOG_ONLY, PLANTED
 from tests.store.recorded_clone import AT, EVERYTHING, Clone
 from tests.store.repositories import RUN, Shell, make_repository, run_record
 from tests.store.servers import bare
-from tests.store.test_store_redaction import LOG_ONLY, PLANTED
 
 
 def objects(shell: Shell) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from git_hmopt.store.redaction import Redacted, TextKind, redact, redact_file, redact_values
+from git_hmopt.records.redaction import Redacted, TextKind, redact, redact_file, redact_values
 
 _A36 = "aB3" * 12
 PLANTED = {
