@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from git_hmopt.evidence.wording import change_percent
 from git_hmopt.records.changes import MetricChange
 from git_hmopt.records.run import Delta, EvaluationRecord
 
@@ -64,11 +65,8 @@ def changes_text(changes: Sequence[MetricChange]) -> str:
 def _metric(change: MetricChange) -> str:
     name = " ".join(change.metric.split())
     if change.low == change.high:
-        return f"{name} {_percent(change.estimate)}"
+        return f"{name} {change_percent(change.estimate)}"
     at = "" if change.confidence is None else f" at {100 * float(change.confidence):.9g} %"
     over = f" over {change.layouts} layouts" if change.layout_controlled else ", layouts not controlled"
-    return f"{name} {_percent(change.estimate)} [{_percent(change.low)}, {_percent(change.high)}]{at}{over}"
-
-
-def _percent(ratio: str) -> str:
-    return f"{100 * float(ratio):+.2f} %"
+    estimate, low, high = map(change_percent, (change.estimate, change.low, change.high))
+    return f"{name} {estimate} [{low}, {high}]{at}{over}"

@@ -34,6 +34,7 @@ from git_hmopt.records.evidence import (
     Template,
     UndecidedNote,
 )
+from git_hmopt.records.retrieved import Retrieved
 from git_hmopt.records.run import HotspotRecord, Objective
 from git_hmopt.records.windows import TraceWindows
 from git_hmopt.runtime.call_graph import CallGraph
@@ -138,9 +139,6 @@ def build_pack(
         _hotspot(join, item, named, serving(templates, family_of(item.symbol) or first.name), system)
         for item in ranked[:limit]
     ]
-    if retrieve is not None:
-        found = retrieve(f"{first.name} {first.reason}", hotspots)
-        hotspots = [one.model_copy(update={"retrieved": what}) for one, what in zip(hotspots, found, strict=True)]
     return EvidencePack(
         run=run,
         workload=workload,
@@ -152,12 +150,21 @@ def build_pack(
         bottlenecks=tuple(note for one in survey.found if (note := _note(one)) is not None),
         undecided=tuple(UndecidedNote(name=one.name, reason=one.reason) for one in survey.undecided),
         changes=tuple(changes),
-        hotspots=tuple(one.model_copy(update={"sections": sections_of(one)}) for one in hotspots),
+        hotspots=_with_sections(hotspots, retrieve and retrieve(f"{first.name} {first.reason}", hotspots)),
         windows=system.windows,
         joins=system.joins,
         system=system.sections,
         artifacts=join.artifacts,
     )
+
+
+def _with_sections(
+    hotspots: Sequence[HotspotEvidence], found: Sequence[Retrieved] | None
+) -> tuple[HotspotEvidence, ...]:
+    """Return the hotspots with what was found for each, where somebody looked, and with their sections."""
+    if found is not None:
+        hotspots = [one.model_copy(update={"retrieved": what}) for one, what in zip(hotspots, found, strict=True)]
+    return tuple(one.model_copy(update={"sections": sections_of(one)}) for one in hotspots)
 
 
 def _note(found: Bottleneck) -> BottleneckNote | None:

@@ -15,6 +15,7 @@ from git_hmopt.evidence.changes import changes_text
 from git_hmopt.evidence.sections import full_text
 from git_hmopt.evidence.system import system_texts
 from git_hmopt.evidence.tokens import Bytes, TokenCount
+from git_hmopt.evidence.wording import oneline
 from git_hmopt.records.evidence import EvidencePack, HotspotEvidence, Section, Template
 
 SMALLEST = 500
@@ -107,12 +108,12 @@ def _rendered(pack: EvidencePack, limit: int, budget: int) -> tuple[str, tuple[s
 
 def _header(pack: EvidencePack) -> str:
     goal = pack.objective
-    also = "".join(f"also {one.name}: {_oneline(one.reason)}\n" for one in pack.bottlenecks[1:])
+    also = "".join(f"also {one.name}: {oneline(one.reason)}\n" for one in pack.bottlenecks[1:])
     names = ", ".join(one.name for one in pack.undecided)
     return (
-        f"run {_oneline(pack.run)}, workload {_oneline(pack.workload)}, commit {pack.commit}\n"
+        f"run {oneline(pack.run)}, workload {oneline(pack.workload)}, commit {pack.commit}\n"
         f"objective: {goal.metric} ({goal.kind}), {goal.direction} is better, margin {goal.margin}\n"
-        f"bottleneck: {pack.bottleneck}: {_oneline(pack.bottleneck_reason)}\n"
+        f"bottleneck: {pack.bottleneck}: {oneline(pack.bottleneck_reason)}\n"
         f"{also}" + (f"nothing measured decides about: {names}\n" if names else "") + changes_text(pack.changes)
     )
 
@@ -224,13 +225,9 @@ def _footer(left_out: Sequence[str], budget: int, room: int) -> str:
     return f"{head}{named})\n"
 
 
-def _oneline(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _named(symbol: str) -> str:
     """Return a symbol on one line, its middle left out where it is very long: its end often tells it from others."""
-    name = _oneline(symbol)
+    name = oneline(symbol)
     return name if len(name) <= _SYMBOL else f"{name[: _SYMBOL // 2]}...{name[-_SYMBOL // 2 :]}"
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from git_hmopt.evidence.wording import change_percent, oneline
 from git_hmopt.records.evidence import HotspotEvidence
 from git_hmopt.records.retrieved import PastDelta, PastFix, Retrieved, SimilarCode, SimilarRun
 
@@ -17,22 +18,14 @@ _COMMIT = 12
 _MEDIUM_FIXES = 2
 
 
-def _oneline(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _percent(ratio: str) -> str:
-    return f"{100 * float(ratio):+.2f} %"
-
-
 def delta_text(delta: PastDelta) -> str:
     """Return a measured change with its interval, in words."""
-    interval = f" [{_percent(delta.low)}, {_percent(delta.high)}]"
-    return f"{_oneline(delta.metric)} against {delta.against} {_percent(delta.estimate)}{interval}"
+    interval = f" [{change_percent(delta.low)}, {change_percent(delta.high)}]"
+    return f"{oneline(delta.metric)} against {delta.against} {change_percent(delta.estimate)}{interval}"
 
 
 def _searched(found: Retrieved) -> str:
-    return f"none alike (looked through {_oneline(found.searched)})"
+    return f"none alike (looked through {oneline(found.searched)})"
 
 
 def _near(alike: str, *, same: bool = False) -> str:
@@ -41,14 +34,14 @@ def _near(alike: str, *, same: bool = False) -> str:
 
 def _fix_head(fix: PastFix) -> str:
     where = f"commit {fix.commit[:_COMMIT]}" if fix.commit else "no commit"
-    on = f" on {_oneline(fix.symbol)}" if fix.symbol else ""
+    on = f" on {oneline(fix.symbol)}" if fix.symbol else ""
     deltas = "; ".join(delta_text(one) for one in fix.deltas) or "nothing measured"
     head = f"{fix.run} #{fix.iteration} ({where}; {_near(fix.alike, same=fix.same_function)})"
-    return f"{head}: {_oneline(fix.strategy)}{on}: {fix.verdict}: {deltas}"
+    return f"{head}: {oneline(fix.strategy)}{on}: {fix.verdict}: {deltas}"
 
 
 def _fix(fix: PastFix) -> str:
-    return f"{_fix_head(fix)}\n  {_oneline(fix.title)}\n  because: {_oneline(fix.reason)}"
+    return f"{_fix_head(fix)}\n  {oneline(fix.title)}\n  because: {oneline(fix.reason)}"
 
 
 def _fixes_short(found: Retrieved) -> str:
@@ -68,7 +61,7 @@ def _fixes_full(found: Retrieved) -> str:
 
 def _run_head(one: SimilarRun) -> str:
     near = _near(one.alike, same=one.same_function)
-    return f"{one.run} (base {one.commit[:_COMMIT]}; {near}), workload {_oneline(one.workload)}"
+    return f"{one.run} (base {one.commit[:_COMMIT]}; {near}), workload {oneline(one.workload)}"
 
 
 def _runs_short(found: Retrieved) -> str:
@@ -81,13 +74,13 @@ def _runs_medium(found: Retrieved) -> str:
 
 def _runs_full(found: Retrieved) -> str:
     return "\n".join(
-        f"{_run_head(one)}\n  {_oneline(one.summary)}\n  hot there: {', '.join(one.symbols)}" for one in found.runs
+        f"{_run_head(one)}\n  {oneline(one.summary)}\n  hot there: {', '.join(one.symbols)}" for one in found.runs
     ) or _searched(found)
 
 
 def _code_head(one: SimilarCode) -> str:
-    place = f"{_oneline(one.path)}@{one.blob[:_COMMIT]}:{one.first_line}-{one.last_line}"
-    summary = f": {_oneline(one.summary)}" if one.summary else ""
+    place = f"{oneline(one.path)}@{one.blob[:_COMMIT]}:{one.first_line}-{one.last_line}"
+    summary = f": {oneline(one.summary)}" if one.summary else ""
     return f"{one.symbol} ({place}; {_near(one.alike)}){summary}"
 
 

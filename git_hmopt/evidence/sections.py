@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from git_hmopt.evidence.retrieved_sections import RETRIEVED
+from git_hmopt.evidence.wording import oneline
 from git_hmopt.records.evidence import Attempt, HotspotEvidence, Neighbour, Section, Template
 
 _MEDIUM = 5
@@ -17,7 +18,7 @@ _MEDIUM = 5
 def sections_of(evidence: HotspotEvidence) -> tuple[Section, ...]:
     """Return all sections of a hotspot, in the packs' default order; what is unknown says so."""
     return tuple(
-        Section(name=name, short=_oneline(short(evidence)), medium=medium(evidence))
+        Section(name=name, short=oneline(short(evidence)), medium=medium(evidence))
         for name, (short, medium, _) in _TEXTS.items()
         if _tells(name, evidence)
     )
@@ -35,10 +36,6 @@ def full_text(name: str, evidence: HotspotEvidence) -> str | None:
     return _TEXTS[name][2](evidence) if name in _TEXTS else None
 
 
-def _oneline(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _source_short(evidence: HotspotEvidence) -> str:
     source, spot = evidence.source, evidence.hotspot
     if source is None:
@@ -52,7 +49,7 @@ def _source_medium(evidence: HotspotEvidence) -> str:
     source = evidence.source
     if source is None:
         return _source_short(evidence)
-    signature = _oneline(source.text.split("{", 1)[0])
+    signature = oneline(source.text.split("{", 1)[0])
     return f"{_source_short(evidence)}: {signature}"
 
 
@@ -139,7 +136,7 @@ def _static_lines(evidence: HotspotEvidence, limit: int | None) -> str:
 
 
 def _attempt(attempt: Attempt) -> str:
-    return f"{attempt.run} #{attempt.iteration} {attempt.strategy}: {attempt.verdict} ({_oneline(attempt.reason)})"
+    return f"{attempt.run} #{attempt.iteration} {attempt.strategy}: {attempt.verdict} ({oneline(attempt.reason)})"
 
 
 def _attempts_short(evidence: HotspotEvidence) -> str:
@@ -175,7 +172,7 @@ def _templates_short(evidence: HotspotEvidence) -> str:
 
 
 def _templates_medium(evidence: HotspotEvidence) -> str:
-    return "\n".join(f"{one.name}: {_oneline(one.what_to_try)}" for one in evidence.templates)
+    return "\n".join(f"{one.name}: {oneline(one.what_to_try)}" for one in evidence.templates)
 
 
 def _templates_full(evidence: HotspotEvidence) -> str:
@@ -186,11 +183,11 @@ def _template(one: Template) -> str:
     # Indented, so that no line of an example stands where a heading or a section's name does.
     example = "\n".join(f"    {line}" for line in one.example.rstrip("\n").split("\n"))
     return (
-        f"{one.name} (against {one.bottleneck}): {_oneline(one.what_to_try)}\n"
-        f"  only if: {_oneline(' '.join(one.preconditions))}\n"
-        f"  risks: {_oneline(' '.join(one.risks))}\n"
+        f"{one.name} (against {one.bottleneck}): {oneline(one.what_to_try)}\n"
+        f"  only if: {oneline(' '.join(one.preconditions))}\n"
+        f"  risks: {oneline(' '.join(one.risks))}\n"
         f"  shape:\n{example}\n"
-        f"  source: {_oneline(one.source)}"
+        f"  source: {oneline(one.source)}"
     )
 
 
@@ -201,11 +198,11 @@ def _lines_short(lines: Sequence[str]) -> str:
 
 def _lines_medium(lines: Sequence[str]) -> str:
     more = [f"and {len(lines) - _MEDIUM} more"] if len(lines) > _MEDIUM else []
-    return "\n".join([*map(_oneline, lines[:_MEDIUM]), *more])
+    return "\n".join([*map(oneline, lines[:_MEDIUM]), *more])
 
 
 def _lines_full(lines: Sequence[str]) -> str:
-    return "\n".join(map(_oneline, lines))
+    return "\n".join(map(oneline, lines))
 
 
 _IF_ANY = ("templates", "windows", "joins")

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from git_hmopt.evidence.families import Cost
 from git_hmopt.evidence.joins import Locate, hot_functions, joins, lines_for
 from git_hmopt.evidence.windows import notes_for, placed, places_in
+from git_hmopt.evidence.wording import oneline
 from git_hmopt.psg.queries import Structure
 from git_hmopt.records.evidence import EvidencePack, Section
 from git_hmopt.records.windows import Joined, TraceWindow, TraceWindows
@@ -73,10 +74,6 @@ def system_texts(pack: EvidencePack) -> dict[str, dict[str, str]]:
     return found
 
 
-def _oneline(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _all(system: System) -> Iterator[tuple[str, TraceWindow]]:
     for capture in system.windows:
         for one in capture.windows:
@@ -88,7 +85,7 @@ def _windows_short(system: System) -> str:
     if not found:
         return "none found"
     more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-    return f"{_oneline(found[0].what)}{more}"
+    return f"{oneline(found[0].what)}{more}"
 
 
 def _windows_medium(system: System) -> str:
@@ -98,18 +95,18 @@ def _windows_medium(system: System) -> str:
 def _windows_full(system: System) -> str:
     parts = []
     for capture, one in _all(system):
-        at = f"  {one.start_ns / 1e9:.6f}..{one.end_ns / 1e9:.6f} s of {_oneline(capture)} ({_oneline(one.rule)})"
+        at = f"  {one.start_ns / 1e9:.6f}..{one.end_ns / 1e9:.6f} s of {oneline(capture)} ({oneline(one.rule)})"
         between = [f"    ... {one.left_out} lines between ..."] if one.left_out else []
         half = len(one.excerpt) - len(one.excerpt) // 2 if one.left_out else len(one.excerpt)
-        lines = [f"    {_oneline(line)}" for line in one.excerpt]
+        lines = [f"    {oneline(line)}" for line in one.excerpt]
         parts.append("\n".join([_window(one, _FULL_REASONS), at, *lines[:half], *between, *lines[half:]]))
     return "\n".join(parts) or "none found"
 
 
 def _window(one: TraceWindow, most: int) -> str:
     lost = ["  events were lost meanwhile: there was more than is told"] if one.lost_events else []
-    reasons = [f"  {_oneline(reason.text)}" for reason in one.reasons[:most]]
-    return "\n".join([_oneline(one.what), *(reasons or ["  what ran then is not known"]), *lost])
+    reasons = [f"  {oneline(reason.text)}" for reason in one.reasons[:most]]
+    return "\n".join([oneline(one.what), *(reasons or ["  what ran then is not known"]), *lost])
 
 
 def _joins_short(system: System) -> str:
@@ -120,14 +117,14 @@ def _joins_short(system: System) -> str:
 
 def _joins_medium(system: System) -> str:
     of_kind = {kind: [one for one in system.joins if one.kind == kind] for kind in ("knob", "table", "field")}
-    return "\n".join(_oneline(one.reason) for found in of_kind.values() for one in found[:_MEDIUM_JOINS])
+    return "\n".join(oneline(one.reason) for found in of_kind.values() for one in found[:_MEDIUM_JOINS])
 
 
 def _joins_full(system: System) -> str:
     lines = []
     for one in system.joins:
         targets = f" ({', '.join(one.targets)})" if one.targets else ""
-        lines.append(_oneline(f"{one.reason}{targets}"))
+        lines.append(oneline(f"{one.reason}{targets}"))
     return "\n".join(lines)
 
 
