@@ -203,9 +203,12 @@ def test_any_search_in_any_file_is_answered(data: bytes, search: list[bytes], ne
     pieces = [part for line in search for part in line.split(b"\n")]
     found = Document("a.c", data).replaced(pieces, new, where="EDIT a.c")
     if isinstance(found, Found):
-        replace(data, found.edits)
+        assert all(0 <= edit.start <= edit.end <= len(data) for edit in found.edits)
+        assert len(replace(data, found.edits)) == len(data) + sum(
+            len(edit.text) - (edit.end - edit.start) for edit in found.edits
+        )
     else:
-        Complaints((found,)).message().encode()
+        assert len(Complaints((found,)).message().encode()) <= 12_000
 
 
 @given(st.binary(max_size=300))

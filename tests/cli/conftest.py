@@ -59,3 +59,12 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> TwoRuns:
     )
     (second,) = set(run_names(project)) - {first}
     return TwoRuns(project, first, second, said)
+
+
+@pytest.fixture
+def ran(with_run: Project, tmp_path: Path) -> tuple[Project, str]:
+    """Return a copy of a project with one closed run, and the run's name."""
+    shutil.copytree(with_run.root, tmp_path / "ran", symlinks=True)
+    project = Project(tmp_path / "ran", with_run.home)
+    (name,) = run_names(project)
+    return project, name

@@ -40,15 +40,6 @@ prog 7/7 [001] 2.500000000: 7 cycles:u:
 SYMBOLS = "hmopt-symbols 1\nstep\tlib/step.c\t7\nfresh\ta.c\t1\nfresh\tb.c\t2\n"
 
 
-@pytest.fixture
-def ran(with_run: Project, tmp_path: Path) -> tuple[Project, str]:
-    """Return a copy of a project with one closed run, and the run's name."""
-    shutil.copytree(with_run.root, tmp_path / "ran", symlinks=True)
-    project = Project(tmp_path / "ran", with_run.home)
-    (name,) = run_names(project)
-    return project, name
-
-
 def write(project: Project, name: str, data: str | bytes) -> str:
     path = project.root.parent / name
     path.write_bytes(data if isinstance(data, bytes) else data.encode())

@@ -16,18 +16,9 @@ from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import Journal
 from git_hmopt.store.repository import Repository
 from tests.loop.project import Project, make_project
-from tests.loop.recorded import Recorded, run_names
+from tests.loop.recorded import Recorded
 from tests.runtime.made_trace import Trace
 from tests.runtime.test_activity import slow_wakeup
-
-
-@pytest.fixture
-def ran(with_run: Project, tmp_path: Path) -> tuple[Project, str]:
-    """Return a copy of a project with one closed run, and the run's name."""
-    shutil.copytree(with_run.root, tmp_path / "ran", symlinks=True)
-    project = Project(tmp_path / "ran", with_run.home)
-    (name,) = run_names(project)
-    return project, name
 
 
 def trace_file(directory: Path, trace: Trace, name: str = "slow.ftrace") -> str:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +25,6 @@ def tree(tmp_path: Path) -> Tree:
     made.compiled.append("kernel/caller.c")
     made.update()
     return made
-
-
-@pytest.fixture
-def structure(tree: Tree) -> Iterator[Structure]:
-    with tree.graph.reading() as tables:
-        assert tables is not None
-        yield Structure(tables)
 
 
 def function(tree: Tree, file: str, symbol: str) -> FunctionNode:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,13 +28,6 @@ def tree(tmp_path: Path) -> Tree:
     made.compiled.append("kernel/same.c")
     made.update()
     return made
-
-
-@pytest.fixture
-def structure(tree: Tree) -> Iterator[Structure]:
-    with tree.graph.reading() as tables:
-        assert tables is not None
-        yield Structure(tables)
 
 
 def in_lib(symbol: str) -> Location | None:
