@@ -16,8 +16,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 import httpx2
 import openai
@@ -26,6 +25,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from git_hmopt.config.document import printable
 from git_hmopt.gateway.errors import CancelledError, ContextTooLongError, GatewayError, PolicyError
 from git_hmopt.gateway.ledger import Ledger, Usage, most_tokens_in
+from git_hmopt.gateway.message import Answer, Attempt, Message
 from git_hmopt.gateway.outbound import Outbound
 from git_hmopt.gateway.policy import Endpoint, Exemption, Policy
 from git_hmopt.gateway.profile import Model, Profile, Role
@@ -37,14 +37,6 @@ _TOO_LONG = re.compile(
 _LIMIT = re.compile(r"(?:maximum|max|limit|n_ctx)\D{0,60}?(\d{3,8})", re.IGNORECASE)
 _NO_SCHEMA = re.compile(r"response_format|json_schema|guided|structured", re.IGNORECASE)
 _LOOK_EVERY_S = 0.05
-
-
-@dataclass(frozen=True)
-class Message:
-    """One message of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    text: str
 
 
 @dataclass(frozen=True)
@@ -62,40 +54,6 @@ class Limits:
     """Between two attempts; a server that asks for more is left."""
     first_wait_s: float = 0.5
     answer_bytes: int = 4 << 20
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One request that was made."""
-
-    model: str
-    outcome: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model said."""
-
-    text: str
-    """With what was redacted put back."""
-    thinking: str
-    """As it came; it is kept, and never shown to a model again."""
-    sent: tuple[Message, ...]
-    """The messages as they left."""
-    model: str
-    served_by: str
-    """What the server called the model."""
-    finish: str
-    """Why it ended: `stop`, or `length` when there was more to say."""
-    usage: Usage
-    cost: Decimal | None
-    seconds: float
-    attempts: tuple[Attempt, ...]
-    """All of them, the last of which gave this."""
-    exemption: Exemption | None
-    structured: bool
-    """Whether the server held the answer to the schema."""
 
 
 class _AgainError(Exception):

@@ -243,12 +243,26 @@ class EvaluationRecord(Record):
 
 
 class AgentMessage(Record):
-    """Something a proposer or conductor said."""
+    """Something an agent said, or one exchange of it with a model.
+
+    An exchange (role `answer` or `no-answer`) has in its data, each where it is known:
+
+    - `prompt`, `answer`, `thinking`: sha256 of the artifacts; the prompt is JSON, a list of {role, text}, as it left
+    - `template`: the prompt's name and version, `coder/1`
+    - `model` that was asked, `served_by` as the server called it, `finish` (`stop` or `length`), `structured` (`yes`)
+    - `prompt_tokens`, `completion_tokens`, and `counted_by`: `server`, or `bound` where it told nothing
+    - `prompt_bytes`: of UTF-8, so that what the server counted can be held against it
+    - `seconds`, `cost` and its `currency`
+    - `attempts`: how many requests were made; `failed`: what came of those that gave nothing, `; ` between them
+    - `redacted`: how often each rule removed something from what left so far in this run, `email 2, host 1`
+    - `exempt_endpoint`, `exempt_who`, `exempt_why`: the exception that let it leave
+    - `replayed`: the run whose recorded answer this is; no model was asked
+    """
 
     v: Literal[1] = 1
     iteration: int
-    agent: str
-    role: Literal["decision", "proposal", "refusal", "end"]
+    agent: str = Field(description="conductor, trace-analyst, coder, safety, or the proposer's name")
+    role: Literal["decision", "proposal", "refusal", "end", "answer", "no-answer", "review"]
     text: str
     data: dict[str, str] = Field(default_factory=dict)
 

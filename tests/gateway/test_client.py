@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from git_hmopt.demo.model_server import Script, serving
-from git_hmopt.gateway.client import Answer, Gateway, Limits, Message
+from git_hmopt.gateway.client import Gateway, Limits
 from git_hmopt.gateway.errors import (
     BudgetSpentError,
     CancelledError,
@@ -24,6 +24,7 @@ from git_hmopt.gateway.errors import (
     PolicyError,
 )
 from git_hmopt.gateway.ledger import Ledger, Usage
+from git_hmopt.gateway.message import Answer, Message
 from git_hmopt.gateway.outbound import Outbound
 from git_hmopt.gateway.policy import Exemption, Policy, endpoint_of
 from git_hmopt.gateway.profile import Model, Profile, Role

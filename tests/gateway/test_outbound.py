@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from git_hmopt.demo.model_server import Script, serving
-from git_hmopt.gateway.client import Gateway, Message
+from git_hmopt.gateway.client import Gateway
 from git_hmopt.gateway.ledger import Ledger
+from git_hmopt.gateway.message import Message
 from git_hmopt.gateway.outbound import Outbound
 from git_hmopt.gateway.policy import Policy, endpoint_of
 from git_hmopt.gateway.profile import Profile, Role

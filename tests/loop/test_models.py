@@ -14,8 +14,8 @@ from git_hmopt.config.load import load_config
 from git_hmopt.config.settings import GatewaySettings
 from git_hmopt.demo.model_server import Script, serving
 from git_hmopt.errors import ConfigError
-from git_hmopt.gateway.client import Message
 from git_hmopt.gateway.errors import GatewayError, PolicyError
+from git_hmopt.gateway.message import Message
 from git_hmopt.gateway.policy import Exemption, endpoint_of
 from git_hmopt.gateway.profile import Role
 from git_hmopt.loop.models import chosen, key_for, opened
