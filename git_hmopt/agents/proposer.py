@@ -54,6 +54,8 @@ class Decision:
     """The source file, or the patch's name."""
     strategy: str
     reason: str
+    candidate: tuple[int, int] | None = None
+    """Iteration and number of a candidate that is written already."""
 
     @property
     def key(self) -> tuple[str, str, str]:

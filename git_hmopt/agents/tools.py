@@ -7,6 +7,7 @@ no tool that runs a command or opens a file by a path outside the tree.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -53,3 +54,8 @@ def listed(tools: tuple[Tool, ...] = TOOLS) -> str:
 
 
 BY_NAME: Mapping[str, Tool] = {one.name: one for one in TOOLS}
+
+
+def questions_in(text: str) -> list[tuple[str, str]]:
+    """Replaced by the look-up branch."""
+    return [(one[1], one[2]) for one in re.finditer(r"^LOOK (\w+) ?(.*)$", text, re.MULTILINE)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from git_hmopt.cli.models import add_model_arguments, as_replayed, asking
 from git_hmopt.cli.number import count, positive
 from git_hmopt.cli.progress import Progress
 from git_hmopt.cli.settings import add_host_arguments, chosen_workload, gathered, warn
@@ -31,12 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what every command that starts a run takes."""
-    parser.add_argument("--base", default="HEAD", metavar="COMMIT", help="the commit to start from (default: HEAD)")
+    parser.add_argument("--base", metavar="COMMIT", help="the commit to start from (default: HEAD)")
     parser.add_argument(
         "--proposer",
         metavar="WHO",
-        help="who proposes: playbook (default), or patches:<directory, mbox, branch or range>",
+        help="who proposes: playbook (default), llm, or patches:<directory, mbox, branch or range>",
     )
+    add_model_arguments(parser)
     parser.add_argument(
         "--baseline",
         metavar="RUN",
@@ -59,7 +61,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitCode:
     """Drive one run."""
     repository = Repository.open(Path())
-    prepared = ready(repository, base=options.base, allow_dirty=options.allow_dirty)
+    as_replayed(repository, options)
+    prepared = ready(repository, base=options.base or "HEAD", allow_dirty=options.allow_dirty)
     return drive(repository, prepared, options)
 
 
@@ -70,12 +73,13 @@ def drive(repository: Repository, prepared: Configuration, options: argparse.Nam
     host = settings.host
     request = Request(
         workload=chosen_workload(settings, prepared.loaded),
-        base=options.base,
+        base=options.base or "HEAD",
         proposer=host.proposer,
         seed=options.seed,
         sandboxed=host.sandbox,
         settings=settings.texts("budget", "measure", "jobs"),
         baseline=named_run(repository, options.baseline) if options.baseline else None,
+        asking=asking(repository, settings, options),
     )
     budget = with_settings(prepared.loaded.config, request.settings).budget
     with Progress(color=host.color, iterations=budget.iterations, wall_s=budget.wall_s) as progress:

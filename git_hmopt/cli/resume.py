@@ -15,6 +15,7 @@ from git_hmopt.cli.settings import gathered
 from git_hmopt.cli.story import finished, named_run
 from git_hmopt.errors import ExitCode
 from git_hmopt.loop import drive
+from git_hmopt.loop.proposers import Asking
 from git_hmopt.store.repository import Repository
 
 
@@ -29,6 +30,8 @@ def run(options: argparse.Namespace) -> ExitCode:
     repository = Repository.open(Path())
     name = named_run(repository, options.run)
     worktree = repository.require_worktree()
-    with Progress(color=gathered(worktree, None).host.color) as progress:
-        story = drive.resume(repository, name, local_root=worktree, listener=progress)
+    settings = gathered(worktree, None)
+    models = Asking(settings.gateway, settings.host.tokenizer)
+    with Progress(color=settings.host.color) as progress:
+        story = drive.resume(repository, name, local_root=worktree, listener=progress, asking=models)
     return finished(story, as_json=options.json)

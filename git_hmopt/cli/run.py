@@ -27,5 +27,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitCode:
     """Drive one run."""
     repository = Repository.open(Path())
-    prepared = ready(repository, base=options.base, allow_dirty=options.allow_dirty, file=options.config)
+    prepared = ready(repository, base=options.base or "HEAD", allow_dirty=options.allow_dirty, file=options.config)
     return drive(repository, prepared, options)

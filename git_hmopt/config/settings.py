@@ -77,6 +77,14 @@ class GatewaySettings(BaseModel):
     """What they may cost, in the profile's currency; default: no limit."""
     seconds: float = Field(default=600.0, gt=0, le=86_400)
     """What one request may take, its answer included."""
+    candidates: int = Field(default=2, ge=1, le=8)
+    """Ways to make a change that are asked for in one answer; each is measured."""
+    prompt_tokens: int = Field(default=24_000, ge=2_000, le=2_000_000)
+    """Tokens of a first prompt, as its bytes bound them: a model's own count is about a third of it."""
+    answer_tokens: int = Field(default=8_192, ge=256, le=1_000_000)
+    """Tokens of one answer, a model's thinking included."""
+    review: bool = False
+    """Whether a model reviews each patch beside the rules; it can only refuse more."""
 
 
 SECTIONS: Mapping[str, type[BaseModel]] = {

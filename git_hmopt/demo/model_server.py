@@ -5,7 +5,8 @@ It holds no model. What it answers proves that the plumbing holds; a gain that a
 author's, never a model's.
 
 A script is a list of turns, taken one for each request (the last one again and again, or 500 when none is left and
-`repeat` is off). A turn says either what to answer or how to fail:
+`repeat` is off). A turn with `when` is only taken for a request that holds those words, so that each agent of a run can
+have turns of its own. A turn says either what to answer or how to fail:
 
     answer, thinking, finish, model, usage      a streamed answer, and what is told about it
     status, error, headers                      a refusal
@@ -43,17 +44,21 @@ class Script:
     requests: list[bytes] = field(default_factory=list)
     """Everything that came, head and body, in order."""
     ended: threading.Event = field(default_factory=threading.Event)
+    _taken: set[int] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, request: bytes) -> Mapping[str, Any]:
         """Keep a request and return the turn that answers it."""
+        text = request.decode("utf-8", "replace")
         with self._lock:
-            number = len(self.requests)
             self.requests.append(request)
-        if number < len(self.turns):
-            return self.turns[number]
-        if self.repeat and self.turns:
-            return self.turns[-1]
+            fitting = [number for number, turn in enumerate(self.turns) if str(turn.get("when", "")) in text]
+            fresh = [number for number in fitting if number not in self._taken]
+            if fresh:
+                self._taken.add(fresh[0])
+                return self.turns[fresh[0]]
+        if self.repeat and fitting:
+            return self.turns[fitting[-1]]
         return {"status": 500, "error": {"message": "the script has no turn for this request"}}
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import math
 import re
 import threading
 import time
@@ -23,9 +24,16 @@ import openai
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from git_hmopt.config.document import printable
-from git_hmopt.gateway.errors import CancelledError, ContextTooLongError, GatewayError, PolicyError
+from git_hmopt.gateway.errors import (
+    Attempt,
+    BudgetSpentError,
+    CancelledError,
+    ContextTooLongError,
+    GatewayError,
+    PolicyError,
+)  # fmt: skip
 from git_hmopt.gateway.ledger import Ledger, Usage, most_tokens_in
-from git_hmopt.gateway.message import Answer, Attempt, Message
+from git_hmopt.gateway.message import Answer, Message
 from git_hmopt.gateway.outbound import Outbound
 from git_hmopt.gateway.policy import Endpoint, Exemption, Policy
 from git_hmopt.gateway.profile import Model, Profile, Role
@@ -93,23 +101,53 @@ class Gateway:
         first = self._limits.first_wait_s
         self._waits = wait_exponential_jitter(multiplier=first, max=self._limits.longest_wait_s, jitter=first)
 
+    @property
+    def currency(self) -> str:
+        """Return what costs are told in."""
+        return self._profile.currency
+
+    @property
+    def removed(self) -> Mapping[str, int]:
+        """Return how often each rule removed something from what left so far."""
+        return self._outbound.counts
+
+    def cleaned(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """Return messages as they would leave; doing it twice changes nothing more."""
+        return tuple(Message(one.role, self._outbound.cleaned(one.text)) for one in messages)
+
+    def judge(self) -> None:
+        """Raise PolicyError unless every model of every role may be asked; nothing is sent."""
+        for name in sorted(self._profile.named):
+            self._policy.judge(self._endpoint, name, self._profile)
+
     def ask(
-        self, role: Role, messages: Sequence[Message], *, most_out: int, schema: Mapping[str, Any] | None = None
-    ) -> Answer:
+        self, role: Role, messages: Sequence[Message], *, most_out: int, schema: Mapping[str, Any] | None = None,
+        within_s: float = math.inf,
+    ) -> Answer:  # fmt: skip
         """Return the answer of the role's first model that gives one.
 
-        `most_out` is in tokens. With a JSON `schema` a server that can is told to hold the answer to it. Raises
-        PolicyError, BudgetSpentError, ContextTooLongError, CancelledError, or GatewayError when no model answered.
+        `most_out` is in tokens. With a JSON `schema` a server that can is told to hold the answer to it. Everything
+        together takes `within_s` at most. Raises PolicyError, BudgetSpentError, ContextTooLongError, CancelledError,
+        or GatewayError when no model answered; each knows the attempts that were made.
         """
+        attempts: list[Attempt] = []
+        try:
+            return self._of_role(role, self.cleaned(messages), most_out, schema, attempts, time.monotonic() + within_s)
+        except GatewayError as error:
+            error.attempts = tuple(attempts)
+            raise
+
+    def _of_role(
+        self, role: Role, sent: tuple[Message, ...], most_out: int, schema: Mapping[str, Any] | None,
+        attempts: list[Attempt], deadline: float,
+    ) -> Answer:  # fmt: skip
         models = self._profile.of(role)
         if not models:
             raise PolicyError(f"the profile {self._profile.name} has no model for {role}: nothing was sent")
-        sent = tuple(Message(one.role, self._outbound.cleaned(one.text)) for one in messages)
-        attempts: list[Attempt] = []
         failed: list[str] = []
         for name in models:
             try:
-                return asyncio.run(self._watched(name, sent, most_out, schema, attempts))
+                return asyncio.run(self._watched(name, sent, most_out, schema, attempts, deadline))
             except GatewayError as error:
                 if type(error) is not GatewayError:
                     raise
@@ -123,17 +161,24 @@ class Gateway:
 
     async def _watched(
         self, name: str, sent: tuple[Message, ...], most_out: int, schema: Mapping[str, Any] | None,
-        attempts: list[Attempt],
+        attempts: list[Attempt], deadline: float,
     ) -> Answer:  # fmt: skip
-        """Ask one model, and stop when somebody says so."""
+        """Ask one model, and stop when somebody says so, or at the deadline."""
         asking = asyncio.ensure_future(self._ask_model(name, sent, most_out, schema, attempts))
-        while not asking.done():
-            await asyncio.wait((asking,), timeout=_LOOK_EVERY_S)
-            if self._cancelled.is_set() and not asking.done():
+        try:
+            while not asking.done():
+                await asyncio.wait((asking,), timeout=_LOOK_EVERY_S)
+                if asking.done():
+                    break
+                if self._cancelled.is_set():
+                    raise CancelledError(f"the request to {name} was stopped")
+                if time.monotonic() > deadline:
+                    raise BudgetSpentError(f"the time for {name} is used up before it answered")
+        finally:
+            if not asking.done():
                 asking.cancel()
                 with contextlib.suppress(asyncio.CancelledError, GatewayError):
                     await asking
-                raise CancelledError(f"the request to {name} was stopped")
         return asking.result()
 
     async def _ask_model(

@@ -3,11 +3,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from git_hmopt.errors import HmoptError
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One request that was made."""
+
+    model: str
+    outcome: str
+    seconds: float
 
 
 class GatewayError(HmoptError):
     """No answer came from any model of the role."""
+
+    attempts: tuple[Attempt, ...] = ()
+    """The requests that were made."""
 
 
 class PolicyError(GatewayError):

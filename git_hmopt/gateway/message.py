@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from git_hmopt.gateway.errors import Attempt
 from git_hmopt.gateway.ledger import Usage
 from git_hmopt.gateway.policy import Exemption
 
@@ -17,15 +18,6 @@ class Message:
 
     role: Literal["system", "user", "assistant"]
     text: str
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One request that was made."""
-
-    model: str
-    outcome: str
-    seconds: float
 
 
 @dataclass(frozen=True)

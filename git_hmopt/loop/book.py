@@ -62,7 +62,9 @@ class Book:
     def decision(self, iteration: int) -> Decision:
         """Return what was decided in an iteration."""
         data = self.need("decision.made", iteration=iteration)["decision"]
-        return Decision(data["symbol"], data["file"], data["strategy"], data["reason"])
+        turn, _, number = data.get("candidate", "").partition(".")
+        candidate = (int(turn), int(number)) if number else None
+        return Decision(data["symbol"], data["file"], data["strategy"], data["reason"], candidate)
 
     def patch(self, iteration: int) -> PatchRecord:
         """Return the candidate of an iteration."""

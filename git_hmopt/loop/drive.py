@@ -28,7 +28,7 @@ from git_hmopt.loop.log import Listener, RunLog
 from git_hmopt.loop.nodes.finish import closing, dropped_branches, told
 from git_hmopt.loop.outcome import Outcome
 from git_hmopt.loop.plan import RunPlan
-from git_hmopt.loop.proposers import kept, make_proposer
+from git_hmopt.loop.proposers import NO_MODELS, Asking, habits_for, kept, make_proposer
 from git_hmopt.loop.state import CheckpointRecord, RunState
 from git_hmopt.loop.strategies import run_templates
 from git_hmopt.process.runner import kill_live
@@ -84,6 +84,7 @@ class Request:
     """A run whose profile and noise floor are taken over."""
     parent: RunId | None = None
     """A run of another clone that this one goes on with."""
+    asking: Asking = NO_MODELS
 
 
 def start(
@@ -118,11 +119,12 @@ def start(
                 sandboxed=request.sandboxed,
                 iterations=request.iterations,
                 wall_s=request.wall_s,
-                settings=dict(request.settings),
+                settings={**habits_for(request.proposer, repository, request.asking), **request.settings},
                 parent=request.parent,
+                exemption=request.asking.exemption,
                 started=utc_now(),
             )
-            bench = _bench(repository, plan, loaded, local_root, listener)
+            bench = _bench(repository, plan, loaded, local_root, listener, request.asking)
             record = _record(bench)
             reused = reuse(bench, record, request.baseline) if request.baseline else []
         return _drive(bench, *_beginning(bench, record, request.baseline, reused))
@@ -159,7 +161,14 @@ def _nothing_left(repository: Repository, run: RunId) -> Iterator[None]:
         raise
 
 
-def resume(repository: Repository, run: RunId, *, local_root: Path, listener: Listener = lambda line: None) -> RunStory:
+def resume(
+    repository: Repository,
+    run: RunId,
+    *,
+    local_root: Path,
+    listener: Listener = lambda line: None,
+    asking: Asking = NO_MODELS,
+) -> RunStory:
     """Go on with a run from its last checkpoint: the run itself in the clone that made it, elsewhere a child of it.
 
     StoreError when it is closed; whatever `ready` raises when its configuration is not trusted in this clone.
@@ -168,7 +177,7 @@ def resume(repository: Repository, run: RunId, *, local_root: Path, listener: Li
     book = Book(journal, run)
     _refuse_closed(book)
     if not any(entry.operation.writer == journal.writer for entry in book.entries):
-        return _resumed_elsewhere(repository, book, listener)
+        return _resumed_elsewhere(repository, book, listener, asking)
     plan = book.plan()
     configuration = ArtifactStore.of(repository).read(plan.configuration)
     if configuration is None:
@@ -180,14 +189,14 @@ def resume(repository: Repository, run: RunId, *, local_root: Path, listener: Li
         # Another process may have closed it until now.
         _refuse_closed(Book(journal, run))
         loaded = load_config(configuration, origin=plan.origin)
-        bench = _bench(repository, plan, loaded, local_root, listener)
+        bench = _bench(repository, plan, loaded, local_root, listener, asking)
         _refuse_other_overlays(bench, book)
         before = sum(one.writer == journal.writer and one.op == RESUMED for one in book.reading.operations)
         bench.journal.append(run, [OpDraft(RESUMED, "resume", attempt=before)])
         return _drive(bench, None, None)
 
 
-def _resumed_elsewhere(repository: Repository, book: Book, listener: Listener) -> RunStory:
+def _resumed_elsewhere(repository: Repository, book: Book, listener: Listener, asking: Asking) -> RunStory:
     """Open a child run on the best so far: only a journal's one writer may append to it.
 
     What was tried is not tried again, and what is left of the budget is what the last checkpoint left.
@@ -209,6 +218,7 @@ def _resumed_elsewhere(repository: Repository, book: Book, listener: Listener) -
         sandboxed=plan.sandboxed,
         settings=plan.settings,
         parent=book.run,
+        asking=asking,
     )
     return start(repository, found.loaded, found.raw, request, local_root=found.local_root, listener=listener)
 
@@ -243,10 +253,12 @@ def _refuse_other_overlays(bench: Bench, book: Book) -> None:
     )
 
 
-def _bench(repository: Repository, plan: RunPlan, loaded: LoadedConfig, local_root: Path, listener: Listener) -> Bench:
+def _bench(
+    repository: Repository, plan: RunPlan, loaded: LoadedConfig, local_root: Path, listener: Listener, asking: Asking
+) -> Bench:
     log = RunLog(repository.home / "runs" / plan.run / "logs" / "log.jsonl", plan.run, listener)
     base, run = Oid(plan.base_commit), RunId(plan.run)
-    proposer: Proposer = make_proposer(plan.proposer, repository, base, _patches(repository, run))
+    proposer: Proposer = make_proposer(plan, repository, _patches(repository, run), asking)
     places = LocalOverlays(repository, base, plan.origin, local_root)
     bench = Bench(repository, plan, loaded, proposer, log=log, places=places)
     bench.templates = run_templates(repository, Oid(plan.base_commit), loaded)

@@ -6,8 +6,11 @@ from __future__ import annotations
 import textwrap
 
 from git_hmopt import __version__
+from git_hmopt.agents.llm.proposer import ModelProposer
 from git_hmopt.agents.proposer import Proposal
+from git_hmopt.loop.asking import exchanges
 from git_hmopt.loop.bench import Bench
+from git_hmopt.loop.book import Book
 from git_hmopt.loop.state import RunState
 from git_hmopt.records.run import Delta, EvaluationRecord, PatchRecord
 
@@ -60,15 +63,26 @@ def _how(delta: Delta) -> str:
 
 def _trailers(bench: Bench, state: RunState, strategy: str) -> list[str]:
     # Never a Signed-off-by: only a person can give one (Documentation/process/coding-assistants.rst).
-    assistant = (
-        f"git-hmopt:{__version__}" if bench.proposer.name == "playbook" else f"git-hmopt:{__version__} [patches]"
-    )
+    assistant = f"git-hmopt:{__version__}"
+    if bench.proposer.name != "playbook":
+        assistant += f" [{_helped(bench, state['iteration'])}]"
     return [
         f"HMOPT-Run: {bench.run}",
         f"HMOPT-Iteration: {state['iteration']}",
         f"HMOPT-Evidence: sha256:{state['evidence_pack_id']}",
         f"Assisted-by: {assistant} {strategy}",
     ]
+
+
+def _helped(bench: Bench, iteration: int) -> str:
+    """Return who wrote a patch, as the trailer names it: the model of the Coder's answer, or `patches`."""
+    if not isinstance(bench.proposer, ModelProposer):
+        return "patches"
+    book = Book(bench.journal, bench.run)
+    turn = book.decision(iteration).candidate
+    wanted = turn[0] if turn else iteration
+    asked = [one for one in exchanges(book) if one.agent == "coder" and one.iteration == wanted and "model" in one.data]
+    return asked[-1].data["model"] if asked else "llm"
 
 
 def _joined(title: str, paragraphs: list[str], trailers: list[str]) -> str:

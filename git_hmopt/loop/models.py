@@ -64,8 +64,13 @@ def key_for(endpoint: Endpoint, cwd: Path, environment: Mapping[str, str] | None
 def opened(
     settings: GatewaySettings, cwd: Path, *, exemptions: tuple[Exemption, ...] = (),
     cancelled: threading.Event | None = None, key: Callable[[Endpoint, Path], str | None] = key_for,
+    spent: tuple[int, Decimal] = (0, Decimal(0)),
 ) -> Gateway:  # fmt: skip
-    """Return a gateway for one run; ConfigError when none is chosen, MissingProgramError without its packages."""
+    """Return a gateway for one run that spent so many tokens and so much money before.
+
+    ConfigError when none is chosen, PolicyError when one of its models may not be asked, MissingProgramError without
+    its packages.
+    """
     found = chosen(settings, exemptions)
     if found is None:
         raise ConfigError("no gateway is configured, so that no model can be asked", next_step=f"choose one: {_HOW}")
@@ -79,13 +84,15 @@ def opened(
         ) from error
     money = None if settings.money is None else Decimal(str(settings.money))
     people = {os.environ.get("USER", ""), os.environ.get("LOGNAME", ""), Path.home().name}
-    return Gateway(
+    gateway = Gateway(
         found.endpoint,
         found.profile,
         found.policy,
-        ledger=Ledger(settings.tokens, money),
+        ledger=Ledger(settings.tokens, money, *spent),
         outbound=Outbound(hosts={socket.gethostname(), socket.gethostname().partition(".")[0]}, people=people),
         key=key(found.endpoint, cwd),
         limits=Limits(seconds=settings.seconds, silence_s=min(Limits.silence_s, settings.seconds)),
         cancelled=cancelled,
     )
+    gateway.judge()
+    return gateway

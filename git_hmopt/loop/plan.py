@@ -10,6 +10,14 @@ from pydantic import Field
 from git_hmopt.records.base import Record
 
 
+class ExemptionRecord(Record):
+    """An endpoint outside the internal networks that one run may ask, who said so, and why."""
+
+    endpoint: str
+    who: str
+    why: str
+
+
 class RunPlan(Record):
     """What the command line and the configuration settled before the first node."""
 
@@ -32,4 +40,6 @@ class RunPlan(Record):
     """What the person who started it set above the configuration, by key (`measure.layouts`), and `jobs`."""
     parent: str | None = None
     """The run of another clone that this one goes on with."""
+    exemption: ExemptionRecord | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What this run may ask beside the rules for models."""
     started: str

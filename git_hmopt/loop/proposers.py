@@ -1,20 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the word on the command line to a proposer: `playbook`, or `patches:<directory, mbox, branch or range>`."""
+"""From the word on the command line to a proposer.
+
+`playbook`, `llm`, `replay:<run>` (what models said in that run, without asking any), or `patches:<directory, mbox,
+branch or range>`.
+"""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from git_hmopt.agents.llm.desk import Habits
+from git_hmopt.agents.llm.proposer import ModelProposer
 from git_hmopt.agents.patches import CommitPatch, is_patch, open_patches
 from git_hmopt.agents.playbook.proposer import PlaybookProposer
 from git_hmopt.agents.proposer import Proposer
+from git_hmopt.config.settings import GatewaySettings
 from git_hmopt.errors import RepositoryError, UsageError
-from git_hmopt.records.words import Oid
+from git_hmopt.evidence.tokens import tokenizer_from
+from git_hmopt.gateway.policy import Exemption
+from git_hmopt.loop.asking import Answers, Models, Recorded, RunDesk, spent
+from git_hmopt.loop.book import Book
+from git_hmopt.loop.models import opened
+from git_hmopt.loop.plan import ExemptionRecord, RunPlan
+from git_hmopt.records.words import Oid, RunId
+from git_hmopt.store.artifacts import ArtifactStore
+from git_hmopt.store.journal import Journal
 from git_hmopt.store.repository import Repository
 
+LLM = "llm"
 _PATCHES = "patches:"
+_REPLAY = "replay:"
+_HABITS = ("candidates", "prompt_tokens", "answer_tokens", "review")
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What a person says about models for one run."""
+
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    tokenizer: str | None = None
+    exemption: ExemptionRecord | None = None
+
+
+NO_MODELS = Asking()
+
+
+def replayed(run: RunId) -> str:
+    """Return the proposer's word for what models said in a run."""
+    return f"{_REPLAY}{run}"
+
+
+def habits_for(spec: str, repository: Repository, asking: Asking) -> dict[str, str]:
+    """Return how much agents ask for, as a run's plan keeps it: one that is resumed or replayed asks for as much."""
+    if spec == LLM:
+        return {f"gateway.{name}": str(getattr(asking.gateway, name)) for name in _HABITS}
+    if spec.startswith(_REPLAY):
+        known = Book(Journal(repository), RunId(spec.removeprefix(_REPLAY))).plan().settings
+        return {key: value for key, value in known.items() if key.startswith("gateway.")}
+    return {}
+
+
+def _of_models(plan: RunPlan, repository: Repository, asking: Asking) -> ModelProposer:
+    journal, artifacts = Journal(repository), ArtifactStore.of(repository)
+    settings = asking.gateway
+    answers: Answers
+    if plan.proposer == LLM:
+        exempt = plan.exemption
+        exemptions = () if exempt is None else (Exemption(exempt.endpoint, exempt.who, exempt.why),)
+        before = spent(Book(journal, RunId(plan.run)))
+        answers = Models(opened(settings, repository.require_worktree(), exemptions=exemptions, spent=before))
+    else:
+        answers = Recorded(Book(journal, RunId(plan.proposer.removeprefix(_REPLAY))), artifacts)
+    kept = {name: plan.settings.get(f"gateway.{name}", str(getattr(settings, name))) for name in _HABITS}
+    habits = Habits(
+        candidates=int(kept["candidates"]),
+        prompt_tokens=int(kept["prompt_tokens"]),
+        answer_tokens=int(kept["answer_tokens"]),
+        review=kept["review"] == "True",
+    )
+    tokenizer = None if asking.tokenizer is None else tokenizer_from(Path(asking.tokenizer).expanduser())
+    return ModelProposer(plan.proposer, RunDesk(answers, habits, tokenizer=tokenizer))
 
 
 def kept(spec: str, place: Path) -> str:
@@ -43,10 +111,13 @@ def kept(spec: str, place: Path) -> str:
     return f"{_PATCHES}{name}"
 
 
-def make_proposer(spec: str, repository: Repository, base: Oid, place: Path) -> Proposer:
-    """Return the proposer that `spec` names, its patches below `place`; UsageError when it names none."""
+def make_proposer(plan: RunPlan, repository: Repository, place: Path, asking: Asking = NO_MODELS) -> Proposer:
+    """Return the proposer that a run's plan names, its patches below `place`; UsageError when it names none."""
+    spec, base = plan.proposer, Oid(plan.base_commit)
     if spec == "playbook":
         return PlaybookProposer()
+    if spec == LLM or spec.startswith(_REPLAY):
+        return _of_models(plan, repository, asking)
     if spec.startswith(_PATCHES):
 
         def commits(name: str) -> Sequence[CommitPatch] | None:
@@ -54,7 +125,8 @@ def make_proposer(spec: str, repository: Repository, base: Oid, place: Path) -> 
 
         return open_patches(spec.removeprefix(_PATCHES), directory=place, commits=commits)
     raise UsageError(
-        f"no proposer is called '{spec}'", next_step="use playbook, or patches:<directory, mbox or branch>"
+        f"no proposer is called '{spec}'",
+        next_step="use playbook, llm, replay:<run>, or patches:<directory, mbox or branch>",
     )
 
 

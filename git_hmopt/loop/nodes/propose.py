@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from git_hmopt.agents.llm.proposer import ModelProposer
 from git_hmopt.agents.proposer import Decision, End, Proposal, Refusal
 from git_hmopt.errors import PatchError
+from git_hmopt.loop.asking import RunDesk
 from git_hmopt.loop.bench import Bench
 from git_hmopt.loop.book import Book, write_proposal
 from git_hmopt.loop.message import candidate_message
@@ -18,6 +20,7 @@ from git_hmopt.loop.state import RunState
 from git_hmopt.loop.structure import changes_between, shares_of, structure_at, touched
 from git_hmopt.measure.gate import rejected
 from git_hmopt.measure.policy import Change, Violation, check_policy
+from git_hmopt.records.evidence import EvidencePack
 from git_hmopt.records.run import AgentMessage, CheckRecord, PatchRecord, TouchRecord
 from git_hmopt.records.words import Oid, RunId, candidate_ref
 from git_hmopt.store.journal import OpDraft
@@ -30,11 +33,15 @@ def conductor_decide(bench: Bench, state: RunState) -> Outcome:
     best = Oid(state["best"])
     book = Book(bench.journal, bench.run)
     source = source_of(bench, best)
+    said: list[OpDraft] = []
     if iteration > bench.iterations:
         decision: Decision | End = End(f"the budget of {bench.iterations} iterations is used up")
     else:
         parents = Book(bench.journal, RunId(bench.plan.parent)).attempts() if bench.plan.parent else []
-        decision = bench.proposer.decide(read_pack(bench, state), [*parents, *book.attempts()], source)
+        pack = read_pack(bench, state)
+        desk = _desk(bench, state, book, iteration, pack)
+        decision = bench.proposer.decide(pack, [*parents, *book.attempts()], source)
+        said = desk.taken("conductor_decide") if desk else []
     if isinstance(decision, End):
         message = AgentMessage(
             iteration=iteration,
@@ -47,18 +54,29 @@ def conductor_decide(bench: Bench, state: RunState) -> Outcome:
         draft = OpDraft(
             "decision.ended", "conductor_decide", iteration, data={"message": message.model_dump(mode="json")}
         )
-        return Outcome({**state, "stop_reason": decision.reason, "verdict": None}, [draft])
+        return Outcome({**state, "stop_reason": decision.reason, "verdict": None}, [*said, draft])
     data = {
         "decision": {
             "symbol": decision.symbol,
             "file": decision.file,
             "strategy": decision.strategy,
             "reason": decision.reason,
+            **({"candidate": "{}.{}".format(*decision.candidate)} if decision.candidate else {}),
         }
     }
     bench.log.say(f"trying {decision.strategy} on {decision.symbol or decision.file}")
     new: RunState = {**state, "iteration": iteration, "current_patch_id": None, "verdict": None}
-    return Outcome(new, [OpDraft("decision.made", "conductor_decide", iteration, data=data)])
+    return Outcome(new, [*said, OpDraft("decision.made", "conductor_decide", iteration, data=data)])
+
+
+def _desk(bench: Bench, state: RunState, book: Book, iteration: int, pack: EvidencePack) -> RunDesk | None:
+    """Return the opened desk of a proposer that works with models, None for the others."""
+    if not isinstance(bench.proposer, ModelProposer):
+        return None
+    desk = bench.proposer.desk
+    assert isinstance(desk, RunDesk)
+    desk.open(bench, book, iteration, pack, Oid(state["best"]), bench.deadline(state))
+    return desk
 
 
 def coder_generate_patch(bench: Bench, state: RunState) -> Outcome:
@@ -67,16 +85,19 @@ def coder_generate_patch(bench: Bench, state: RunState) -> Outcome:
     best = Oid(state["best"])
     book = Book(bench.journal, bench.run)
     source = source_of(bench, best)
-    answer = bench.proposer.generate(book.decision(iteration), read_pack(bench, state), source)
+    pack = read_pack(bench, state)
+    desk = _desk(bench, state, book, iteration, pack)
+    answer = bench.proposer.generate(book.decision(iteration), pack, source)
+    said = desk.taken("coder_generate_patch") if desk else []
     if isinstance(answer, Refusal):
         message = AgentMessage(iteration=iteration, agent=bench.proposer.name, role="refusal", text=answer.reason)
         bench.log.say(f"refused: {answer.reason}")
         draft = OpDraft(
             "patch.refused", "coder_generate_patch", iteration, data={"message": message.model_dump(mode="json")}
         )
-        return Outcome({**state, "verdict": "refused"}, [draft])
+        return Outcome({**state, "verdict": "refused"}, [*said, draft])
     data = {"proposal": write_proposal(answer, bench.artifacts)}
-    return Outcome(state, [OpDraft("patch.proposed", "coder_generate_patch", iteration, data=data)])
+    return Outcome(state, [*said, OpDraft("patch.proposed", "coder_generate_patch", iteration, data=data)])
 
 
 def apply_patch(bench: Bench, state: RunState) -> Outcome:

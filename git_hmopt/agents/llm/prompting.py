@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prompts: versioned text files of this package, rendered strictly.
+
+A file `prompts/<agent>-<version>.jinja` holds a system and a user part, each under a line `=== system ===` or
+`=== user ===`. A changed prompt is a new version, so that a record says what a model was told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, cast
+
+import jinja2
+import jinja2.meta
+
+from git_hmopt.agents.llm.fencing import RULE, fenced
+from git_hmopt.evidence.prompt import SMALLEST, render
+from git_hmopt.evidence.tokens import TokenCount
+from git_hmopt.gateway.message import Message
+from git_hmopt.records.evidence import EvidencePack
+
+VERSIONS: Mapping[str, int] = {"trace-analyst": 1, "conductor": 1, "coder": 1, "safety": 1}
+"""The version of each prompt that is used."""
+_PART = re.compile(r"^=== (system|user) ===\n", re.MULTILINE)
+
+
+class PromptError(Exception):
+    """A prompt and what it is given do not fit: a fault of this package."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A rendered prompt; `template` is its name and version, `coder/1`."""
+
+    template: str
+    messages: tuple[Message, ...]
+
+    @property
+    def size(self) -> int:
+        """Return its bytes of UTF-8."""
+        return sum(len(one.text.encode()) for one in self.messages)
+
+
+def prompt(name: str, **values: object) -> Prompt:
+    """Render a prompt; PromptError when a variable is missing, or is given and not used."""
+    version = VERSIONS[name]
+    text, wanted = _template(name, version)
+    values = {"data_rule": RULE, **values}
+    if wanted != values.keys():
+        missing, unused = sorted(wanted - values.keys()), sorted(values.keys() - wanted)
+        raise PromptError(f"prompt {name}/{version}: not given: {missing}, not used: {unused}")
+    rendered = _environment().from_string(text).render(values)
+    parts = _PART.split(rendered)
+    pairs = list(zip(parts[1::2], parts[2::2], strict=True))
+    if parts[0].strip() or [role for role, _ in pairs] != ["system", "user"]:
+        raise PromptError(f"prompt {name}/{version} is not a system and a user part")
+    said = tuple(Message(cast(Literal["system", "user"], role), part.strip() + "\n") for role, part in pairs)
+    return Prompt(f"{name}/{version}", said)
+
+
+@cache
+def _template(name: str, version: int) -> tuple[str, frozenset[str]]:
+    environment = _environment()
+    assert environment.loader is not None
+    text, _, _ = environment.loader.get_source(environment, f"{name}-{version}.jinja")
+    return text, frozenset(jinja2.meta.find_undeclared_variables(environment.parse(text)))
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    # What is rendered is text for a model, not HTML; values are data and are never rendered themselves.
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("git_hmopt.agents.llm", "prompts"), undefined=jinja2.StrictUndefined,
+        autoescape=False, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+
+
+@dataclass
+class Conversation:
+    """A prompt with an evidence pack in it, and what was said since; it shrinks when a model finds it too long."""
+
+    make: Callable[[str], Prompt]
+    """Makes the prompt around the pack's text."""
+    pack: EvidencePack
+    most: int
+    """Tokens of the first prompt, as bytes."""
+    counted: TokenCount | None = None
+    said: list[Message] = field(default_factory=list)
+
+    def messages(self) -> tuple[str, list[Message]]:
+        """Return the template's name and all messages."""
+        room = max(SMALLEST, self.most - self.make(fenced("evidence", "")).size)
+        text = render(self.pack, max_tokens=room, counted=self.counted).text
+        made = self.make(fenced(f"evidence of run {self.pack.run}", text))
+        return made.template, [*made.messages, *self.said]
+
+    def shrink(self, limit: int | None) -> bool:
+        """Make the pack smaller, for a model that told its limit in tokens or none; False when it cannot be."""
+        fixed = self.make(fenced("evidence", "")).size
+        if self.most - fixed <= SMALLEST:
+            # What was looked up goes before the evidence does not fit at all.
+            dropped, self.said = self.said, []
+            return bool(dropped)
+        half = fixed + (self.most - fixed) // 2
+        self.most = max(fixed + SMALLEST, min(half, limit) if limit else half)
+        return True
+
+    def add(self, answer: str, reply: str) -> None:
+        """Go on after an answer."""
+        self.said += [Message("assistant", answer), Message("user", reply)]
+
+
+def focused(pack: EvidencePack, symbol: str) -> EvidencePack:
+    """Return the pack with one hotspot first: it gets the most room."""
+    first = sorted(pack.hotspots, key=lambda one: one.hotspot.symbol != symbol)
+    return pack.model_copy(update={"hotspots": tuple(first)})
+
+
+def numbered(lines: Sequence[str]) -> str:
+    """Return lines with numbers from 1."""
+    return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
+
+
+def plain(values: Mapping[str, Any]) -> str:
+    """Return words for a mapping: `a 1, b 2`."""
+    return ", ".join(f"{key} {value}" for key, value in values.items())
