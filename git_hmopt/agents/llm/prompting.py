@@ -89,24 +89,31 @@ class Conversation:
     """Tokens of the first prompt, as bytes."""
     counted: TokenCount | None = None
     said: list[Message] = field(default_factory=list)
+    _shown: int = 0
+    """Bytes of the pack's text in the last prompt."""
 
     def messages(self) -> tuple[str, list[Message]]:
         """Return the template's name and all messages."""
-        room = max(SMALLEST, self.most - self.make(fenced("evidence", "")).size)
+        room = max(SMALLEST, self.most - self._fixed())
         text = render(self.pack, max_tokens=room, counted=self.counted).text
+        self._shown = len(text.encode())
         made = self.make(fenced(f"evidence of run {self.pack.run}", text))
         return made.template, [*made.messages, *self.said]
 
     def shrink(self, limit: int | None) -> bool:
         """Make the pack smaller, for a model that told its limit in tokens or none; False when it cannot be."""
-        fixed = self.make(fenced("evidence", "")).size
-        if self.most - fixed <= SMALLEST:
+        fixed = self._fixed()
+        if self._shown <= SMALLEST:
             # What was looked up goes before the evidence does not fit at all.
             dropped, self.said = self.said, []
             return bool(dropped)
-        half = fixed + (self.most - fixed) // 2
+        half = fixed + self._shown // 2
         self.most = max(fixed + SMALLEST, min(half, limit) if limit else half)
         return True
+
+    def _fixed(self) -> int:
+        """Return the bytes of a prompt beside the pack's."""
+        return self.make(fenced("evidence", "")).size
 
     def add(self, answer: str, reply: str) -> None:
         """Go on after an answer."""

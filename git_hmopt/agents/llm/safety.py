@@ -45,7 +45,7 @@ _RULES = tuple(
             "reaches for the network",
         ),
         (r"\b(?:getenv|setenv|printf|puts|fprintf|write)\s*\(", "reads the environment or writes output"),
-        (r"\b(?:__)?asm(?:__)?\b", "is written in assembly, which nothing here can review"),
+        (r"(?<![<\"/\w])_*asm_*\b(?![/.])", "is written in assembly, which nothing here can review"),
         (r"\.incbin\b", "includes a file as data"),
         (r"#\s*include\s*[<\"](?:/|[^>\"]*\.\.)", "includes a file by a path out of the tree"),
         (r"#\s*include(?:_next)?\s+[^<\"\s]|#\s*include_next\b|#\s*embed\b|__has_embed", "includes what a macro names"),
@@ -56,7 +56,7 @@ _RULES = tuple(
         ),
         (r"\b(?:set_memory_\w+|text_poke\w*|patch_text\w*|kallsyms_lookup_name|register_k(?:ret)?probe)\b",
          "changes code or its protection while it runs"),
-        (r"\b(?:static_call_update|ftrace_set_\w+|module_init|late_initcall|\w+_initcall)\b", "runs by itself at boot"),
+        (r"\b(?:static_call_update|ftrace_set_\w+)\b", "changes code while it runs"),
         (r"\?\?[=/'()!<>-]", "holds a trigraph, which hides what it is"),
         (r"(?<![\w\\])(?:%:|<%|%>|<:|:>)(?!:)", "holds a digraph, which hides what it is"),
     )
