@@ -31,8 +31,10 @@ END = "# -- end\n"
 _KINDS: Mapping[str, str] = {
     "after": "captures",
     "against": "captures",
+    "allow_endpoint": "nothing",
     "base": "commits",
     "baseline": "runs",
+    "because": "nothing",
     "before": "captures",
     "below": "files",
     "build": "files",
@@ -60,6 +62,7 @@ _KINDS: Mapping[str, str] = {
     "reason": "nothing",
     "remote": "remotes",
     "rev": "commits",
+    "replay": "runs",
     "revisions": "commits",
     "run": "runs",
     "runs": "runs",

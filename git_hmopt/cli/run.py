@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from git_hmopt.cli.models import as_replayed
 from git_hmopt.cli.optimize import add_run_arguments, drive
 from git_hmopt.errors import ExitCode
 from git_hmopt.loop.configuration import ready
@@ -27,5 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> ExitCode:
     """Drive one run."""
     repository = Repository.open(Path())
+    as_replayed(repository, options)
     prepared = ready(repository, base=options.base or "HEAD", allow_dirty=options.allow_dirty, file=options.config)
     return drive(repository, prepared, options)

@@ -50,7 +50,7 @@ class HostSettings(BaseModel):
     workload: str | None = Field(default=None, min_length=1)
     """The workload of a command that names none; default: the only one there is."""
     proposer: str = Field(default="playbook", min_length=1)
-    """Who proposes: `playbook`, or `patches:` and a directory, mbox or branch."""
+    """Who proposes: `playbook`, `llm` (the models of `gateway`), or `patches:` and a directory, mbox or branch."""
     jobs: int | None = Field(default=None, ge=1, le=4096)
     """Processes a build may run at once; default: as many as there are CPUs."""
     sandbox: bool = True
