@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import email.utils
 import math
 import re
@@ -187,7 +188,7 @@ class Gateway:
     ) -> Answer:  # fmt: skip
         exemption = self._policy.judge(self._endpoint, name, self._profile)
         model = self._profile.models.get(name, Model())
-        bound = Usage(most_tokens_in([one.text for one in sent]), most_out, told_by_server=False)
+        bound = _bounded(name, model, Usage(most_tokens_in([one.text for one in sent]), most_out, told_by_server=False))
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_AgainError),
             stop=stop_after_attempt(self._limits.attempts),
@@ -340,6 +341,25 @@ class Gateway:
     def _without_key(self, text: str) -> str:
         """Return a server's words without the key, which some repeat."""
         return text.replace(self._key, "<redacted:token>") if self._key and len(self._key) >= 4 else text
+
+
+def _bounded(name: str, model: Model, most: Usage) -> Usage:
+    """Return the most that a request can take of a model's context; ContextTooLongError when it could be too much.
+
+    Some servers cut what is too long without a word, so that a known context is held here, by the prompt's bytes.
+    """
+    whole = model.context_tokens
+    if whole is None:
+        return most
+    most = dataclasses.replace(most, tokens_out=min(most.tokens_out, max(1, whole // 2)))
+    left = whole - most.tokens_out
+    if most.tokens_in > left:
+        raise ContextTooLongError(
+            f"a prompt of up to {most.tokens_in} tokens and an answer of {most.tokens_out} do not surely fit the "
+            f"{whole} of {name}: nothing was sent",
+            limit=left,
+        )
+    return most
 
 
 async def _stream(

@@ -306,3 +306,16 @@ def test_a_role_without_a_model_is_refused() -> None:
     with asked({"answer": "x"}) as (gateway, script), pytest.raises(PolicyError, match="no model for embeddings"):
         ask(gateway, Role.EMBEDDINGS)
     assert not script.requests
+
+
+def test_a_known_context_is_held_before_anything_is_sent() -> None:
+    small = Profile(name="test", roles={Role.CODING: FAST}, models={FAST: Model(context_tokens=1000)})
+    long = [Message("user", "x" * 700)]
+    with asked({"answer": "yes"}, profile=small) as (gateway, script):
+        with pytest.raises(ContextTooLongError, match="nothing was sent") as error:
+            ask(gateway, messages=long, most_out=400)
+        assert error.value.limit == 600 and not script.requests
+        assert ask(gateway, messages=[Message("user", "x" * 500)], most_out=400).text == "yes"
+        # An answer may take half of it at most, whatever is asked for.
+        assert ask(gateway, messages=HELLO, most_out=100_000).text == "yes"
+        assert bodies(script)[-1]["max_tokens"] == 500
