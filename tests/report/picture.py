@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the picture in README.md: a real run of the demo, and the top of its report as a browser shows it.
+"""Makes the picture in README.md: the top of a real run's report as a browser shows it.
 
-`python tests/report/picture.py .github/report.png` takes a minute or two, needs Chromium, and prints the line for the
-README. What the run claims stands in the file, too (PNG's Description), so that a test can hold the README against it.
+`python tests/report/picture.py .github/report.png --repository LINUX --run RUN` needs Chromium, and prints the line for
+the README; without a run it makes one of the demo first. What the run claims stands in the file, too (PNG's
+Description), so that a test can hold the README against it.
 """
 
 from __future__ import annotations
@@ -48,28 +49,33 @@ def described(png: bytes, text: str) -> bytes:
     return written.getvalue()
 
 
-def claim_of(report: bytes) -> str:
+def claim_of(report: bytes, of: str = "a run of the demo") -> str:
     """Return what a run claims, from its report in JSON; SystemExit when that is nothing."""
     claims = json.loads(report)["story"]["confirmations"]
     if not claims:
         raise SystemExit("the run claims nothing on this machine: run it again on a quiet one")
     said = [f"{one['metric']} {100 * float(one['estimate']):+.1f} %" for one in claims]
-    return f"Report of a run of the demo: best against base, measured afresh: {', '.join(said)}"
+    return f"Report of {of}: best against base, measured afresh: {', '.join(said)}"
 
 
 def main() -> int:
-    """Run the demo, write the picture, print the README's line."""
+    """Run the demo, or take a run that is there; write the picture, print the README's line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path, help="the PNG to write")
-    output = parser.parse_args().file
+    parser.add_argument("--repository", type=Path, help="where the run is (default: the demo, made for this)")
+    parser.add_argument("--run", help="the run (default: the latest)")
+    parser.add_argument("--of", default="a run of the demo", help="what the run is of, for the README's line")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hmopt-picture-") as scratch:
-        tree, page = Path(scratch) / "demo", Path(scratch) / "report.html"
-        subprocess.run([TOOL, "demo", "--directory", str(tree)], check=True)
-        subprocess.run([TOOL, "-C", str(tree), "report", "--html", "-o", str(page)], check=True)
-        report = subprocess.run([TOOL, "-C", str(tree), "report", "--json"], check=True, capture_output=True).stdout
-        text = claim_of(report)
-        output.write_bytes(described(top_of(page, Path(scratch) / "profile"), text))
-    print(f"![{text}]({output.as_posix()})")
+        tree, page = options.repository or Path(scratch) / "demo", Path(scratch) / "report.html"
+        if options.repository is None:
+            subprocess.run([TOOL, "demo", "--directory", str(tree)], check=True)
+        shown = [TOOL, "-C", str(tree), "report", *([options.run] if options.run else [])]
+        subprocess.run([*shown, "--html", "-o", str(page)], check=True)
+        report = subprocess.run([*shown, "--json"], check=True, capture_output=True).stdout
+        text = claim_of(report, options.of)
+        options.file.write_bytes(described(top_of(page, Path(scratch) / "profile"), text))
+    print(f"![{text}]({options.file.as_posix()})")
     return 0
 
 
