@@ -16,7 +16,9 @@ from tests.report.picture import ROOT, WIDTH, claim_of, described, top_of
 from tests.report.test_html import accepted_run, page_of
 
 _PICTURE = re.compile(r"^!\[([^]]+)\]\(([^)]+)\)$", re.MULTILINE)
-_CLAIM = re.compile(r"Report of six patches judged on Linux 6\.1: best against base, measured afresh: .*\btime -[0-9.]+ %")
+_CLAIM = re.compile(
+    r"Report of six patches judged on Linux 6\.1: best against base, measured afresh: .*\btime -[0-9.]+ %"
+)
 
 
 def test_the_readme_has_a_picture_of_a_result_that_was_measured() -> None:
