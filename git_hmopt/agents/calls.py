@@ -30,7 +30,8 @@ class Side(StrEnum):
 
 
 _NONE = {Side.CALLERS: "nobody calls it by its name or through a known pointer", Side.CALLEES: "it calls nothing"}
-_MOST_NODES = 4
+FUNCTIONS = 4
+"""Functions of one name whose calls are told."""
 
 
 @dataclass(frozen=True)
@@ -103,22 +104,28 @@ def measured_calls(graph: CallGraph | None, symbols: Sequence[str], side: Side) 
 
 
 def calls_told(
-    name: str, side: Side, known: Sequence[tuple[str, Sequence[Call]]], measured: dict[str, float], note: str
+    name: str,
+    side: Side,
+    known: Sequence[tuple[str, Sequence[Call]]],
+    measured: dict[str, float],
+    note: str = "",
+    *,
+    more: int = 0,
 ) -> str:
-    """Return an answer; `known` are a name's functions, each with its calls, `note` what a reader must know of it all.
+    """Return an answer; `known` are a name's functions, each with its calls, `more` how many further
+    ones it has, `note` what a reader must know of it all.
 
     Calls with the greatest cost come first. What the profile saw and the source does not say is told as that: calls
     through pointers look so, and those of what was inlined.
     """
     lines = [f"{side} of {named(name)}:"] if not known else []
     told: set[str] = set()
-    for place, calls in known[:_MOST_NODES]:
+    for place, calls in known:
         lines.append(f"{side} of {place}:")
         ordered = sorted(calls, key=lambda one: (-measured.get(one.symbol, 0.0), bool(one.how), one.symbol))
         lines += [_line(one, measured) for one in ordered] or [f"- none: {_NONE[side]}, in the units of this build"]
         told |= {one.symbol for one in calls}
-    if len(known) > _MOST_NODES:
-        lines.append(f"and {len(known) - _MOST_NODES} more functions of this name")
+    lines += [f"and {more} more functions of this name: ask for one with its file, PATH:SYMBOL"] if more else []
     alone = sorted((-share, symbol) for symbol, share in measured.items() if symbol not in told)
     lines += [
         f"- {named(symbol)}: {percent(-share)} of the profile, seen by the profile alone" for share, symbol in alone

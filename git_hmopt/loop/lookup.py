@@ -23,7 +23,9 @@ from git_hmopt.evidence.windows import placed, places_in
 from git_hmopt.loop.bench import Bench
 from git_hmopt.loop.book import Book
 from git_hmopt.loop.kpis import recorded_kpis
-from git_hmopt.loop.lookup_code import Known, callees, callers, costs, neighbourhood, source
+from git_hmopt.loop.lookup_code import callees, callers, costs, neighbourhood
+from git_hmopt.loop.lookup_known import Known
+from git_hmopt.loop.lookup_source import source
 from git_hmopt.loop.source import source_of
 from git_hmopt.loop.structure import graph_at
 from git_hmopt.loop.windows import kept_windows

@@ -94,6 +94,12 @@ def test_a_profile_without_stacks_or_samples_measures_no_call() -> None:
     assert measured_calls(profile("start;go 0"), ["go"], Side.CALLERS) == {}
 
 
+def test_functions_of_one_name_that_are_not_told_are_counted() -> None:
+    text = calls_told("probe", Side.CALLEES, [("probe (a.c:1-2)", []), ("probe (b.c:1-2)", [])], {}, more=7)
+    assert text.count("- none: it calls nothing") == 2
+    assert text.endswith("\nand 7 more functions of this name: ask for one with its file, PATH:SYMBOL")
+
+
 def test_what_a_pack_noted_stands_in_for_a_graph() -> None:
     noted = (
         Neighbour(symbol="sort_r", relation="caller", file="lib/sort.c", line=88),
