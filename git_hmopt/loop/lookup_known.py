@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from git_hmopt.agents.answers import nearest
-from git_hmopt.errors import HmoptError, UsageError
+from git_hmopt.errors import CorruptRecordError, HmoptError, UsageError
 from git_hmopt.evidence.structure import source_name
 from git_hmopt.loop.bench import Bench
 from git_hmopt.loop.book import Book
@@ -48,14 +48,20 @@ class Known:
             yield Structure(tables) if tables is not None else None
 
     def profile(self) -> tuple[Profile | None, str]:
-        """Return the newest profile of the run, and what a reader of its numbers must know; StoreError when a capture
-        is not in this clone."""
+        """Return the newest profile of the run, and what a reader of its numbers must know.
+
+        StoreError when a capture is not in this clone, CorruptRecordError when it is not said which captures there are.
+        """
         recorded = self.book().last("profile.recorded")
         if recorded is None:
             return None, _NO_PROFILE
-        then = str(recorded["commit"])
-        note = "" if then == self.best else f"(profiled at {then[:12]}, not at the commit that is asked about)"
-        return profile_of(self.bench, recorded), note
+        try:
+            then, profile = str(recorded["commit"]), profile_of(self.bench, recorded)
+        except (KeyError, TypeError) as error:
+            raise CorruptRecordError(
+                "the profile that is recorded is malformed", next_step="see: git hmopt fsck"
+            ) from error
+        return profile, "" if then == self.best else f"(profiled at {then[:12]}, not at the commit that is asked about)"
 
     def try_profile(self) -> tuple[Profile | None, str]:
         """Return the same, the reason in words where it cannot be read."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from git_hmopt.agents.tools import ANSWER_BYTES, TOOLS
 from git_hmopt.loop.lookup import LONGEST, RunLookup
 from git_hmopt.records.words import Oid, RunId
+from git_hmopt.store.journal import OpDraft
 from git_hmopt.store.repository import Repository
 from git_hmopt.store.search import SearchFile
 from tests.loop.asked import Asked, asked_in, copied
@@ -334,6 +335,46 @@ def test_a_missing_artifact_is_said(asked: Asked, tmp_path: Path) -> None:
     callers = lookup.answer("callers", "crc32c_step")
     assert "- crc32c_update (at lib/crc.c" in callers and "is not in this clone" in callers
     assert "crc32c_update(" in lookup.answer("source", "crc32c_update")
+
+
+@pytest.mark.parametrize(
+    ("op", "data", "tool", "said"),
+    [
+        (
+            "profile.recorded",
+            {"captures": 5, "commit": "x"},
+            "costs",
+            "costs: the profile that is recorded is malformed",
+        ),
+        ("profile.recorded", {"captures": []}, "costs", "costs: the profile that is recorded is malformed"),
+        (
+            "capture.kpis",
+            {"kpis": {"capture": "x"}},
+            "kpis",
+            "kpis: the KPIs that are recorded of a capture are malformed",
+        ),
+        (
+            "capture.windows",
+            {"windows": {"capture": "x", "artifact": "../x"}},
+            "windows",
+            "windows: '../x' is no sha256",
+        ),
+        ("patch.applied", {"patch": 5}, "attempts", "attempts: what is recorded cannot be read (ValidationError)"),
+        ("patch.refused", {}, "attempts", "attempts: "),
+        ("patch.judged", {"evaluation": {"verdict": "x", "reason": "y"}}, "attempts", "attempts: run "),
+    ],
+)
+def test_records_of_nobody_are_said(
+    asked: Asked, tmp_path: Path, op: str, data: dict[str, object], tool: str, said: str
+) -> None:
+    other = asked_in(copied(asked.project, tmp_path / "project"))
+    lookup = other.lookup()
+    other.bench.journal.append(other.bench.run, [OpDraft(op, "somebody", 9, 9, data)])
+    text = lookup.answer(tool, "scan_byte")
+    assert text.startswith(said)
+    assert sound(text)
+    assert "scan_byte(" in lookup.answer("source", "scan_byte")
+    assert "- find_plain (at lib/scan.c:" in lookup.answer("callers", "scan_byte")
 
 
 def test_what_was_tried_with_what_it_did(after_patches: Asked) -> None:
