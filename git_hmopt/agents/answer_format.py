@@ -34,17 +34,17 @@ MOST_CHARACTERS = 1 << 20
 MOST_BLOCKS = 64
 MOST_CANDIDATES = 16
 _TITLE, _RATIONALE = 200, 8_000
-_LONGEST = 1_000
+LONGEST = 1_000
 """Characters of a line that may still be a header."""
 
 _HEADER = re.compile(r"(?P<word>FUNCTION|EDIT|CANDIDATE)\b[\s:]*(?P<rest>.*)")
-_DECORATION = re.compile(r"^[\s#>*_`-]*(?:\d{1,2}[.)]\s)?[\s*_`]*")
+DECORATION = re.compile(r"^[\s#>*_`-]*(?:\d{1,2}[.)]\s)?[\s*_`]*")
 _FUNCTION = re.compile(
     r"[`'\"]*(?P<file>[^\s:,`'\"]+)[`'\"]*(?:\s*(?:::|[:,])\s*|\s+)[`'\"]*(?P<name>[A-Za-z_]\w*)(?:\(\))?"
 )
 _EDIT = re.compile(r"[`'\"]*(?P<file>[^\s`'\"]+)[`'\"]*")
 _CANDIDATE = re.compile(r"CANDIDATE(?:\s*#?\d{1,3})?[\s*_]*(?:[:.)–—-]+(?P<title>.*))?")
-_FENCE = re.compile(r"(?P<indent>\s*)(?P<fence>`{3,}|~{3,})(?P<language>[^`]*)")
+FENCE = re.compile(r"(?P<indent>\s*)(?P<fence>`{3,}|~{3,})(?P<language>[^`]*)")
 _SEARCH, _DIVIDER, _REPLACE = (
     re.compile(pattern) for pattern in (r"\s*<{5,9}\s*SEARCH\s*", r"\s*={5,9}\s*", r"\s*>{5,9}\s*REPLACE\s*")
 )
@@ -188,7 +188,7 @@ class _Reader:
     def read(self) -> None:
         while self._at < len(self._lines):
             line = self._lines[self._at]
-            fence = _FENCE.fullmatch(line)
+            fence = FENCE.fullmatch(line)
             if fence:
                 self._fenced(fence)
             elif _SEARCH.fullmatch(line):
@@ -226,7 +226,7 @@ class _Reader:
 
     def _block_follows(self) -> bool:
         following = next((line for line in self._lines[self._at + 1 : self._at + 4] if line.strip()), "")
-        return _FENCE.fullmatch(following) is not None or _SEARCH.fullmatch(following) is not None
+        return FENCE.fullmatch(following) is not None or _SEARCH.fullmatch(following) is not None
 
     def _loose(self, line: str) -> None:
         """Take a line of prose."""
@@ -323,9 +323,8 @@ class _Reader:
         in_comment = in_pair = seen = False
         for at in range(begin, len(self._lines)):
             line = self._lines[at]
-            closing = line.strip()
             # A comment may show a fence; between SEARCH and REPLACE anything may stand.
-            if not (in_comment or in_pair) and len(closing) >= len(fence) and not closing.strip(fence[0]):
+            if not (in_comment or in_pair) and closes(line, fence):
                 return _dedented(self._lines[begin:at], opening["indent"]), at, True
             if seen and not in_comment and _is_block_header(line):
                 return self._lines[begin:at], at, False
@@ -333,16 +332,22 @@ class _Reader:
                 in_pair, in_comment = _SEARCH.fullmatch(line) is not None, False
             elif not in_pair:
                 in_comment = _comment_goes_on(line, in_comment)
-            seen = seen or bool(closing)
+            seen = seen or bool(line.strip())
         return self._lines[begin:], len(self._lines), False
 
 
 _NO_DIFF = "diffs are not read, their line numbers are never right: send whole functions or SEARCH/REPLACE blocks"
 
 
+def closes(line: str, fence: str) -> bool:
+    """Say whether a line ends the block that `fence` began: as many of the same signs, or more, and nothing else."""
+    closing = line.strip()
+    return len(closing) >= len(fence) and not closing.strip(fence[0])
+
+
 def _bare(line: str) -> str:
     """Return a line without the signs that decorate a heading; nothing of one that is too long to be one."""
-    return _DECORATION.sub("", line).rstrip("*_: ") if len(line) <= _LONGEST else ""
+    return DECORATION.sub("", line).rstrip("*_: ") if len(line) <= LONGEST else ""
 
 
 def _header(line: str, number: int) -> _Header | _Section | None:

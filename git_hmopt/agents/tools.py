@@ -8,12 +8,16 @@ no tool that runs a command or opens a file by a path outside the tree.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from git_hmopt.agents.answer_format import DECORATION, FENCE, LONGEST, closes
+
 ANSWER_BYTES = 6_000
 """Of UTF-8 that one answer has at most; it says what was left out."""
+MOST_QUESTIONS = 8
+"""That are taken of one text."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,47 @@ def listed(tools: tuple[Tool, ...] = TOOLS) -> str:
 
 BY_NAME: Mapping[str, Tool] = {one.name: one for one in TOOLS}
 
+# -- questions ------------------------------------------------------------------------------------------------------
+
+_QUESTION = re.compile(r"LOOK\b[\s:*_`]+(?P<tool>[A-Za-z]{1,32})\b(?P<rest>.*)")
+_QUOTED = re.compile(r"([`'\"])(.+?)\1")
+# What people write behind a name: `do_swap - the hot loop`, `do_swap (inlined?)`. No symbol and no path has it.
+_REMARK = re.compile(r"\s(?:--?|\u2013|\u2014|#|//)\s|\s\(")
+
 
 def questions_in(text: str) -> list[tuple[str, str]]:
-    """Replaced by the look-up branch."""
-    return [(one[1], one[2]) for one in re.finditer(r"^LOOK (\w+) ?(.*)$", text, re.MULTILINE)]
+    """Return the questions of a model's text as (tool, argument): lines that begin with LOOK, as far as such lines may
+    be decorated, at most MOST_QUESTIONS, each once, in their order. Never raises.
+
+    A tool may be one that does not exist: its answer says so. What stands in fenced blocks is code and no question.
+    """
+    found: dict[tuple[str, str], None] = {}
+    for line in _outside_fences(text):
+        asked = _QUESTION.fullmatch(DECORATION.sub("", line)) if len(line) <= LONGEST and "LOOK" in line else None
+        if asked is not None:
+            found[asked["tool"].lower(), _argument(asked["rest"])] = None
+        if len(found) == MOST_QUESTIONS:
+            break
+    return list(found)
+
+
+def _outside_fences(text: str) -> Iterator[str]:
+    """Yield the lines that stand in no fenced block; one that is not closed goes on to the end."""
+    fence = ""
+    for line in text.split("\n"):
+        if fence:
+            fence = "" if closes(line, fence) else fence
+        elif opening := FENCE.fullmatch(line.removesuffix("\r")):
+            fence = opening["fence"]
+        else:
+            yield line.removesuffix("\r")
+
+
+def _argument(rest: str) -> str:
+    """Return what is asked about, without what decorates it and what is remarked on it."""
+    rest = rest.strip().lstrip(":* \t")
+    if rest.startswith("("):  # callers(sort_r)
+        rest = rest[1:].rstrip(" .;").removesuffix(")")
+    quoted = _QUOTED.match(rest)
+    bare = quoted[2] if quoted else _REMARK.split(rest, maxsplit=1)[0]
+    return bare.strip(" \t*`'\"").rstrip(".,;:!?*`'\" \t").removesuffix("()")

@@ -57,12 +57,13 @@ def changes_text(changes: Sequence[MetricChange]) -> str:
         step = list(found)
         first = step[0]
         against = "the baseline" if first.against == "baseline" else f"{first.against_commit[:_COMMIT]} before it"
-        told = "; ".join(map(_metric, step))
+        told = "; ".join(map(metric_text, step))
         lines.append(f"kept: {run} #{iteration} {first.commit[:_COMMIT]} against {against} ({first.verdict}): {told}\n")
     return "".join(lines)
 
 
-def _metric(change: MetricChange) -> str:
+def metric_text(change: MetricChange | Delta) -> str:
+    """Return what was measured of one metric, with its interval, how sure it is, and over what it was measured."""
     name = " ".join(change.metric.split())
     if change.low == change.high:
         return f"{name} {change_percent(change.estimate)}"

@@ -183,13 +183,14 @@ def _fix(one: Alike) -> PastFix:
         title=said(_text_of(one, "summary")),
         verdict=_text_of(one, "verdict"),
         reason=said(_text_of(one, "reason")),
-        deltas=tuple(_deltas(_text_of(one, "deltas"))),
+        deltas=tuple(past_deltas(_text_of(one, "deltas"))),
         same_function=one.same,
         alike=decimal_text(one.likeness),
     )
 
 
-def _deltas(text: str) -> Iterator[PastDelta]:
+def past_deltas(text: str) -> Iterator[PastDelta]:
+    """Yield what the index has of a change's measured deltas, as JSON."""
     for one in json.loads(text)[:_DELTAS]:
         # What an older or a newer version recorded in another form is no number here.
         with contextlib.suppress(ValidationError, AttributeError):

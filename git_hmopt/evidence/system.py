@@ -74,6 +74,11 @@ def system_texts(pack: EvidencePack) -> dict[str, dict[str, str]]:
     return found
 
 
+def slow_times_text(windows: Sequence[TraceWindows]) -> str:
+    """Return all that is recorded of slow times, in words with their excerpts; `none found` where it is nothing."""
+    return _windows_full(System(tuple(windows), ()))
+
+
 def _all(system: System) -> Iterator[tuple[str, TraceWindow]]:
     for capture in system.windows:
         for one in capture.windows:

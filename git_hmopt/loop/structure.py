@@ -38,7 +38,7 @@ Changes = Mapping[str, tuple[bytes | None, bytes | None]]
 @contextlib.contextmanager
 def structure_at(bench: Bench, commit: Oid) -> Iterator[Structure | None]:
     """Give the graph of the reference tree at `commit`; None, with a note once, where there is none."""
-    graph = _graph_at(bench, commit)
+    graph = graph_at(bench, commit)
     if graph is None:
         yield None
         return
@@ -46,8 +46,8 @@ def structure_at(bench: Bench, commit: Oid) -> Iterator[Structure | None]:
         yield Structure(tables) if tables is not None else None
 
 
-def _graph_at(bench: Bench, commit: Oid) -> GraphFile | None:
-    """Return the graph, brought up to date the first time it is asked for at a commit."""
+def graph_at(bench: Bench, commit: Oid) -> GraphFile | None:
+    """Return the graph, brought up to date the first time it is asked for at a commit; None where there is none."""
     key = ("structure", commit)
     if key not in bench.remembered:
         bench.remember("structure", commit, _updated(bench, commit))

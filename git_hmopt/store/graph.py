@@ -360,6 +360,8 @@ class GraphFile:
             with contextlib.closing(apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)) as database:
                 database.set_busy_timeout(10_000)
                 yield GraphTables(database) if database.pragma("user_version") == VERSION else None
+        except (apsw.IOError, apsw.CantOpenError, apsw.BusyError) as error:
+            raise StoreError(f"the structure graph '{self.path}' cannot be read: {error}") from error
         except _DAMAGED as error:
             raise self._damaged(error) from error
 
