@@ -200,7 +200,8 @@ class RunDesk:
     def open(self, bench: Bench, book: Book, iteration: int, pack: EvidencePack, best: Oid, deadline: float) -> None:
         """Begin a node's work: what follows is of this iteration and may last until the monotonic `deadline`."""
         self._bench, self._book, self._iteration, self._deadline = bench, book, iteration, deadline
-        self._lookup = lookup_for(bench, best, pack)
+        self._best, self._pack = best, pack
+        self._lookup: Lookup | None = None
         self._said = []
         policy = bench.config.policy
         self.habits = replace(self.habits, max_lines=policy.max_lines, max_files=policy.max_files)
@@ -219,7 +220,9 @@ class RunDesk:
 
     @property
     def lookup(self) -> Lookup:
-        """Return what answers questions about the best so far."""
+        """Return what answers questions about the best so far; most turns ask none, and it is dear to make."""
+        if self._lookup is None:
+            self._lookup = lookup_for(self._bench, self._best, self._pack)
         return self._lookup
 
     @property

@@ -309,7 +309,7 @@ def test_a_role_without_a_model_is_refused() -> None:
 
 
 def test_a_known_context_is_held_before_anything_is_sent() -> None:
-    small = Profile(name="test", roles={Role.CODING: FAST}, models={FAST: Model(context_tokens=1000)})
+    small = Profile(name="test", roles={Role.CODING: (FAST,)}, models={FAST: Model(context_tokens=1000)})
     long = [Message("user", "x" * 700)]
     with asked({"answer": "yes"}, profile=small) as (gateway, script):
         with pytest.raises(ContextTooLongError, match="nothing was sent") as error:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from git_hmopt.agents.llm.desk import Agent, Desk
 from git_hmopt.agents.llm.fencing import fenced
 from git_hmopt.agents.llm.prompting import Conversation
+from git_hmopt.agents.tools import questions_in
 from git_hmopt.config.document import printable
 from git_hmopt.gateway.errors import ContextTooLongError
 from git_hmopt.gateway.message import Answer
@@ -131,8 +132,9 @@ def looked_up(desk: Desk, questions: list[tuple[str, str]], left: int) -> str:
 
 
 def _split(question: str) -> tuple[str, str]:
-    words = question.removeprefix("LOOK ").strip().split(maxsplit=1)
-    return (words[0] if words else "", words[1] if len(words) > 1 else "")
+    """Return a question as tool and argument, whatever a model puts around them."""
+    line = " ".join(question.removeprefix("LOOK ").split())
+    return next(iter(questions_in(f"LOOK {line}")), ("", line))
 
 
 def _named(questions: tuple[str, ...]) -> str:
