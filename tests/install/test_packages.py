@@ -84,7 +84,14 @@ def test_the_wheel_holds_all_that_runs_and_nothing_else(wheel: Path, tmp_path: P
         "git_hmopt-0.1.0.dist-info/licenses/LICENSES/GPL-2.0-only.txt",
     } <= found  # fmt: skip
     tops = {name.partition("/")[0] for name in found}
-    assert tops == {"git_hmopt", "hmopt_adapters", "git_hmopt-0.1.0.data", "git_hmopt-0.1.0.dist-info"}
+    assert tops == {
+        "git_hmopt",
+        "hmopt_adapters",
+        "hmopt_bot",
+        "hmopt_hooks",
+        "git_hmopt-0.1.0.data",
+        "git_hmopt-0.1.0.dist-info",
+    }
     assert not [name for name in found if "__pycache__" in name or name.endswith((".pyc", ".o"))]
     shipped = {str(path.relative_to(ROOT)) for path in (ROOT / "git_hmopt").rglob("*.py")}
     assert shipped <= found
