@@ -126,7 +126,7 @@ def make_proposer(plan: RunPlan, repository: Repository, place: Path, asking: As
         return open_patches(spec.removeprefix(_PATCHES), directory=place, commits=commits)
     raise UsageError(
         f"no proposer is called '{spec}'",
-        next_step="use playbook, llm, replay:<run>, or patches:<directory, mbox or branch>",
+        next_step="use playbook, llm, or patches:<directory, mbox or branch>",
     )
 
 

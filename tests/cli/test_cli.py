@@ -92,7 +92,7 @@ USAGE = (
     Case((*OPTIMIZE, "--base", "mian"), 128, "'mian' is not in this repository; did you mean 'main'?"),
     Case(
         (*OPTIMIZE, "--proposer", "oracle"), 129,
-        "no proposer is called 'oracle'; use playbook, or patches:<directory, mbox or branch>",
+        "no proposer is called 'oracle'; use playbook, llm, or patches:<directory, mbox or branch>",
     ),
     Case(
         (*OPTIMIZE, "--proposer", "patches:none"), 129,
@@ -194,7 +194,7 @@ def test_minus_c_moves_as_gits_does(untouched: Project, tmp_path: Path) -> None:
 # -- the state of the repository -------------------------------------------------------------------------------------
 
 
-NO_PROPOSER = "no proposer is called 'x'; use playbook, or patches:<directory, mbox or branch>"
+NO_PROPOSER = "no proposer is called 'x'; use playbook, llm, or patches:<directory, mbox or branch>"
 
 
 def refused(project: Project, code: int, stderr: str, *argv: str) -> None:

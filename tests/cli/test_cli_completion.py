@@ -114,7 +114,7 @@ TABLE: Mapping[str, tuple[str, ...]] = {
     "git-hmopt optimize --workload|=|scan-": ("scan-blocks",),
     "git-hmopt optimize --json --work": ("--workload",),
     "git-hmopt optimize --pro": ("--proposer",),
-    "git-hmopt optimize --proposer ": ("playbook", "patches:"),
+    "git-hmopt optimize --proposer ": ("playbook", "llm", "patches:"),
     "git-hmopt optimize --proposer patches|:": (),
     "git-hmopt optimize --seed ": (),
     "git-hmopt optimize --base ma": ("main",),
