@@ -10,6 +10,7 @@ accepted, where the claim does not show a gain or was taken back, and where some
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -71,7 +72,8 @@ def claimed(confirmations: Sequence[DeltaFacts], accepted: Iterable[DeltaFacts])
     if direction(found) not in wanted:
         word = "no difference is shown" if direction(found) == 0 else "it got worse"
         return Gain(None, found.metric, f"none: of best against base {word}")
-    return Gain(100 * abs(float(found.estimate)), found.metric, "")
+    percent = 100 * abs(float(found.estimate))
+    return Gain(percent, found.metric, "") if math.isfinite(percent) else Gain(None, found.metric, UNKNOWN)
 
 
 def per_percent(of: Used, gain: Gain) -> PerPercent:

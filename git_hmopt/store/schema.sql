@@ -166,13 +166,14 @@ CREATE TABLE confirmations (
     PRIMARY KEY (run, writer, lamport, place)
 ) STRICT, WITHOUT ROWID;
 
--- What proposers and conductors said.
+-- What agents said, and their exchanges with models.
 CREATE TABLE agent_messages (
     run TEXT NOT NULL, writer TEXT NOT NULL, lamport INTEGER NOT NULL, place INTEGER NOT NULL,
     iteration INTEGER NOT NULL, node TEXT NOT NULL,
     agent TEXT NOT NULL,
-    role TEXT NOT NULL, -- decision, proposal, refusal or end
-    text TEXT NOT NULL, data TEXT NOT NULL,
+    role TEXT NOT NULL, -- decision, proposal, refusal, end or review; answer or no-answer for an exchange with a model
+    text TEXT NOT NULL, -- what was said, or what came of the exchange
+    data TEXT NOT NULL, -- of an exchange model, prompt_tokens, completion_tokens, counted_by, seconds, cost, currency
     PRIMARY KEY (run, writer, lamport, place)
 ) STRICT, WITHOUT ROWID;
 

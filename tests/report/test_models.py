@@ -180,6 +180,13 @@ def changed_run(*confirmations: Any, accepted: bool = True) -> Journal:
         # One build each side: less than a layout can do is no claim.
         (changed_run(delta("-0.03", "-0.04", "-0.02", controlled=False)), "none: of best against base no difference"),
         (changed_run(delta("0", "-0.04", "-0.02")), "none: the change is 0"),
+        # Anybody may write a journal with git itself.
+        (changed_run(delta("0", "-0.04", "-0.02").model_copy(update={"estimate": "nan"})), "unknown"),
+        (changed_run(delta("0", "-0.04", "-0.02").model_copy(update={"estimate": "-inf"})), "unknown"),
+        (
+            changed_run(delta("0", "0", "0").model_copy(update={"high": "nan"})),
+            "none: of best against base no difference",
+        ),
     ],
 )
 def test_nothing_is_divided_where_nothing_is_claimed(journal: Journal, why: str) -> None:
