@@ -151,7 +151,10 @@ def trace_rows(database: apsw.Connection) -> list[TraceRow]:
         "SELECT run, symbol FROM hotspots GROUP BY run, symbol ORDER BY run, max(CAST(score AS REAL)) DESC, symbol",
     )
     files = _by_run(database, "SELECT DISTINCT run, file FROM hotspots WHERE file IS NOT NULL ORDER BY run, file")
-    messages = _by_run(database, "SELECT DISTINCT run, text FROM agent_messages ORDER BY run, text")
+    messages = _by_run(
+        database,
+        "SELECT DISTINCT run, text FROM agent_messages WHERE role NOT IN ('answer', 'no-answer') ORDER BY run, text",
+    )
     packs = _by_run(
         database, "SELECT DISTINCT run, sha256 FROM artifacts WHERE kind = 'evidence-pack' ORDER BY run, sha256"
     )
