@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- The cache, version 7: derived from the journals, rebuilt at any time. Every row names the operation it came from
+-- The cache, version 8: derived from the journals, rebuilt at any time. Every row names the operation it came from
 -- (run, writer, lamport), the loop's iteration and node that recorded it, and its place in that operation, so that the
 -- order of reading does not matter. Numbers that records keep as text stay text: cast(value as real) to compute. Times
 -- are UTC, as 2026-01-31T23:59:59Z; lists and mappings are JSON.
