@@ -51,6 +51,7 @@ _KINDS: Mapping[str, str] = {
     "jobs": "nothing",
     "max_size": "nothing",
     "metric": "nothing",
+    "model": "nothing",
     "n": "nothing",
     "older_than": "nothing",
     "output": "files",

@@ -6,8 +6,8 @@ and what came of it, risks, the strategies that serve, and templates of what els
 Then what is alike elsewhere: code beside it, other runs, and what they tried with its measured changes, failures too.
 The head tells the bottleneck, and what every kept change did to each metric on the way from the baseline to best.
 With --tokens it is cut as a model's prompt is: the bytes of the text are never more than that, and its last line says
-what was left out. Standard error tells how many tokens that is, as hmopt.tokenizer counts (a tokenizer.json; without
-one: the bytes).
+what was left out. Standard error tells how many tokens that is, as hmopt.tokenizer counts (a tokenizer.json), else as
+servers counted the prompts of earlier runs (of one model with --model), else by the bytes.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--iteration", type=positive, metavar="N", help="the pack before iteration N (default: the last one)"
     )
     parser.add_argument("--tokens", type=positive, metavar="N", help="at most so many tokens of text (default: all)")
+    parser.add_argument("--model", metavar="NAME", help="with --tokens: count as servers counted this model's prompts")
     parser.add_argument("--json", action="store_true", help="print the pack as it is stored")
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of packs, and nothing else")
 
@@ -49,6 +50,8 @@ def run(options: argparse.Namespace) -> ExitCode:
 
         print(pack_schema_text(), end="")
         return ExitCode.OK
+    if options.model is not None and options.tokens is None:
+        raise UsageError("evidence: --model is only for --tokens", next_step="see: git hmopt evidence -h")
     from git_hmopt.evidence.prompt import render
     from git_hmopt.loop.packs import pack_before
 
@@ -61,7 +64,7 @@ def run(options: argparse.Namespace) -> ExitCode:
         return ExitCode.OK
     if options.tokens is None:
         print(f"evidence before iteration {packed.iteration}, artifact {packed.artifact[:12]}")
-    counted = _counted() if options.tokens is not None else None
+    counted = _counted(repository, options.model) if options.tokens is not None else None
     prompt = render(pack, max_tokens=options.tokens or _EVERYTHING, counted=counted)
     if options.tokens is not None:
         note = f"about {prompt.tokens} of {options.tokens} tokens, by {prompt.counted_by}"
@@ -72,13 +75,15 @@ def run(options: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-def _counted() -> TokenCount:
-    """Return how tokens are counted on this host; ConfigError when its tokenizer cannot be used."""
+def _counted(repository: Repository, model: str | None) -> TokenCount:
+    """Return how tokens are counted here; ConfigError when the configured tokenizer cannot be used."""
     from git_hmopt.cli.settings import gathered
-    from git_hmopt.evidence.tokens import Bytes, tokenizer_from
+    from git_hmopt.evidence.tokens import Bytes, server_count, tokenizer_from, usages_of
 
     path = gathered(Path(), None)["tokenizer"].value
-    return Bytes() if path is None else tokenizer_from(Path(str(path)).expanduser())
+    if path is not None:
+        return tokenizer_from(Path(str(path)).expanduser())
+    return server_count(usages_of(repository, model=model)) or Bytes()
 
 
 def _only(pack: EvidencePack, symbol: str) -> EvidencePack:

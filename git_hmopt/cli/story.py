@@ -13,7 +13,7 @@ from git_hmopt.loop.lock import INTERRUPTED, interrupted
 from git_hmopt.records.words import RunId
 from git_hmopt.report.screen import COLUMNS, one_screen
 from git_hmopt.report.story import RunStory, story_of
-from git_hmopt.report.story import as_json as json_of
+from git_hmopt.report.story_json import as_json as json_of
 from git_hmopt.store.cache import Cache
 from git_hmopt.store.journal import Journal
 from git_hmopt.store.queries import find_run

@@ -71,7 +71,7 @@ def _lines(remote: Remote, outcome: Outcome, dry_run: bool) -> list[str]:
     if not sent:
         return [*lines, f"{remote.name} has all of it"]
     head = f"to {remote.name}{', if it were not a dry run' if dry_run else ''}: {_weight(sent)}"
-    return [*lines, head, *(f"  {line}" for line in sent.listed())]
+    return [*lines, head, *(f"  {line}" for line in outcome.listed())]
 
 
 def _weight(sent: Leaving) -> str:
@@ -104,6 +104,7 @@ def _as_json(remote: Remote, outcome: Outcome, dry_run: bool) -> dict[str, objec
             "operations": sent.operations,
             "note_lines": sent.lines,
             "bytes": sent.bytes,
+            "models": {"texts": outcome.said, "sent": outcome.said_goes},
         },
     }
 

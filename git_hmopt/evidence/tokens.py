@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from git_hmopt.errors import ConfigError
+from git_hmopt.store.cache import Cache
+from git_hmopt.store.queries import prompt_counts
+from git_hmopt.store.repository import Repository
 
 
 class TokenCount(Protocol):
@@ -80,6 +84,22 @@ def server_count(usages: Iterable[Usage]) -> ServerCount | None:
     return ServerCount(ratio, len(known), len(every) - len(known))
 
 
+NEWEST_RUNS = 20
+"""Runs whose figures count: models and their templates change, and a ratio settles after a few calls."""
+_WHOLE = re.compile(r"[0-9]{1,15}")
+
+
+def usages_of(repository: Repository, *, model: str | None = None, runs: int = NEWEST_RUNS) -> list[Usage]:
+    """Return what servers counted of the prompts of a repository's newest runs that have such figures.
+
+    With `model` only of prompts to that model. Figures that are no numbers are of no tokens, so that `server_count`
+    counts them as ignored. Raises StoreError when the cache cannot be read.
+    """
+    with Cache(repository).reading() as database:
+        counts = prompt_counts(database, runs=runs, model=model)
+    return [Usage(*(int(one) if _WHOLE.fullmatch(one) else 0 for one in both)) for both in counts]
+
+
 @dataclass(frozen=True)
 class TokenizerCount:
     """A tokenizer that was read from a file."""
@@ -110,8 +130,11 @@ def tokenizer_from(path: Path) -> TokenizerCount:
         ) from error
     try:
         tokenizer = package.Tokenizer.from_str(text)
-    # The package raises nothing narrower for a file that it does not know.
     except Exception as error:
+        # The package raises Exception itself for a file that it does not know, and no class below it: there is nothing
+        # narrower to catch, and whatever is narrower did not come from there.
+        if type(error) is not Exception:
+            raise
         raise ConfigError(
             f"'{path}' is no tokenizer: {' '.join(str(error).split())[:200]}",
             next_step="give the path of a tokenizer.json",

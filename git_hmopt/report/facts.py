@@ -204,11 +204,14 @@ class EvaluationFacts:
 
 @dataclass(frozen=True)
 class MessageFacts:
-    """What a proposer or conductor said."""
+    """What an agent said, or one exchange of it with a model (records.run.AgentMessage)."""
 
+    iteration: int
+    """That of its operation."""
     agent: str
     role: str
     text: str
+    data: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -442,6 +445,6 @@ def read_floor(data: Fields) -> FloorFacts:
     return FloorFacts(shown.decimal("value"), shown.texts("sources"), nulls)
 
 
-def read_message(data: Fields) -> MessageFacts:
+def read_message(data: Fields, iteration: int) -> MessageFacts:
     """Read one message record; MalformedError names the key that is wrong."""
-    return MessageFacts(agent=data.text("agent"), role=data.text("role"), text=data.text("text"))
+    return MessageFacts(iteration, data.text("agent"), data.text("role"), data.text("text"), data.text_map("data"))

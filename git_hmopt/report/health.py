@@ -10,13 +10,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from git_hmopt.records.words import RunId, RunStatus
+from git_hmopt.report.model_health import Price, price_text, prices
 from git_hmopt.report.table import aligned
 from git_hmopt.report.wording import UNKNOWN, fit, percent, plain
 from git_hmopt.runtime.proportion import wilson
-from git_hmopt.store.health import Changes, NodeTimes, Recorded, RunEnd
+from git_hmopt.store.health import Changes, ModelCount, NodeTimes, Recorded, RunEnd
 
 _NAME, _WORD, _REASON = 30, 24, 60
 _ENDINGS = 8
+_MODELS = 20
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
@@ -112,6 +114,16 @@ class Tokens:
 
 
 @dataclass(frozen=True)
+class ModelHealth:
+    """How often a model that was asked answered, and what its answers took."""
+
+    model: str | None
+    answered: Rate
+    seconds: Quantiles | None
+    """Of the answers; null where none of them says."""
+
+
+@dataclass(frozen=True)
 class Ending:
     """Runs that ended with one status and reason; numbers in the reason are left out."""
 
@@ -133,6 +145,9 @@ class Health:
     verdicts: tuple[VerdictHealth, ...]
     improvements: tuple[Improvements, ...]
     tokens: Tokens
+    models: tuple[ModelHealth, ...]
+    """The most asked first."""
+    prices: tuple[Price, ...]
     false_positives: Rate
     """Accepted candidates that were retracted later, of all that were accepted."""
     endings: tuple[Ending, ...]
@@ -165,6 +180,8 @@ def health(recorded: Recorded, *, interrupted: Collection[RunId] = (), interrupt
             unknown=recorded.iterations - len(recorded.tokens),
             per_iteration=quantiles(recorded.tokens) if recorded.tokens else None,
         ),
+        models=tuple(sorted(map(_model, recorded.models), key=lambda one: (-one.answered.of, one.model or ""))),
+        prices=prices(recorded.spent),
         false_positives=rate(sum(one.count for one in accepted if one.retracted), sum(one.count for one in accepted)),
         endings=tuple(_endings(recorded.runs)),
         no_numbers=recorded.no_numbers,
@@ -208,6 +225,10 @@ def _node(one: NodeTimes) -> NodeHealth:
     return NodeHealth(one.node, one.failed, quantiles(one.wall_s), quantiles(one.cpu_s))
 
 
+def _model(one: ModelCount) -> ModelHealth:
+    return ModelHealth(one.model, rate(one.answered, one.asked), quantiles(one.seconds) if one.seconds else None)
+
+
 def _verdicts(recorded: Recorded) -> Iterator[VerdictHealth]:
     counts: Counter[tuple[str, str]] = Counter()
     retracted: Counter[tuple[str, str]] = Counter()
@@ -248,6 +269,8 @@ def health_lines(found: Health) -> list[str]:
         _gate_lines(found.gates),
         _verdict_lines(found.verdicts),
         _improvement_lines(found.improvements),
+        _model_lines(found.models),
+        _price_lines(found.prices),
         [_token_line(found.tokens), _false_positive_line(found.false_positives)],
         list(_unread_lines(found)),
     ]
@@ -305,6 +328,30 @@ def _improvement_lines(improvements: Sequence[Improvements]) -> list[str]:
         for one in improvements
     ]  # fmt: skip
     return aligned(("workload", "metric", "of", "n", "min", "p25", "p50", "p75", "max"), rows)
+
+
+def _model_lines(models: Sequence[ModelHealth]) -> list[str]:
+    rows = [
+        (
+            fit(one.model or UNKNOWN, _NAME), str(one.answered.of), str(one.answered.hits), _share(one.answered),
+            UNKNOWN if one.seconds is None else _seconds(one.seconds.p50),
+        )
+        for one in models[:_MODELS]
+    ]  # fmt: skip
+    more = [f"and {len(models) - _MODELS} other models"] if len(models) > _MODELS else []
+    return [*aligned(("model", "asked", "answered", "share [95 %]", "p50 of answers (s)"), rows), *more] if rows else []
+
+
+def _price_lines(found: Sequence[Price]) -> list[str]:
+    rows = [
+        (
+            fit(one.workload, _NAME), str(one.runs), UNKNOWN if one.tokens is None else str(one.tokens),
+            f"{one.percent:.2f}", price_text(one),
+        )
+        for one in found
+    ]  # fmt: skip
+    heads = ("workload", "runs that asked models", "tokens", "percent claimed", "tokens per accepted percent")
+    return aligned(heads, rows) if rows else []
 
 
 def _five(found: Quantiles) -> tuple[float, ...]:

@@ -28,6 +28,15 @@ from git_hmopt.errors import CorruptRecordError
 from git_hmopt.report import charts, flame, wording
 from git_hmopt.report.facts import DeltaFacts, MetricFacts, NullFacts
 from git_hmopt.report.fields import Fields, MalformedError
+from git_hmopt.report.models import (
+    AGENT_HEADS,
+    ITERATION_HEADS,
+    agent_rows,
+    iteration_rows,
+    model_lines,
+    models_of,
+    summaries,
+)
 from git_hmopt.report.next_steps import next_commands, rollback_commands, same_run_command
 from git_hmopt.report.story import Iteration, RunStory
 from git_hmopt.report.windows import Read, slow_times
@@ -80,9 +89,11 @@ def html_report(story: RunStory, read: Read, flames: flame.Flames) -> str:
         "scripts": [Markup(f"//<![CDATA[\n{script}//]]>") for script in scripts],
         "policy": _policy(scripts),
         "outcome": wording.outcome(story),
+        "messages": summaries(story.messages, story.run.name)[1],
         "notes": [*story.notes, *filter(None, [wording.skipped_line(story)])],
         "tone": _outcome_tone(story),
         "numbers": list(_numbers(story)),
+        "models": _models(story),
         "timeline": _timeline(story),
         "kpis": [one for one in story.kpis if one.of == "all"],
         "kpi_chart": Markup(_kpi_chart(story)),
@@ -236,8 +247,10 @@ def _timeline(story: RunStory) -> dict[str, Any]:
         judged = one.evaluation
         deltas = judged.deltas if judged else ()
         time, count = wording.delta_of(deltas, ("time", "kpi")), wording.delta_of(deltas, ("count",))
-        rows.append({"one": one, "time": time, "count": count, "label": wording.verdict_label(one),
-                     "tone": _verdict_tone(one), "accepted": bool(judged and judged.accepted)})  # fmt: skip
+        exchanges, others = summaries(one.messages, story.run.name)
+        rows.append({"one": one, "exchanges": exchanges, "messages": others, "time": time, "count": count,
+                     "label": wording.verdict_label(one), "tone": _verdict_tone(one),
+                     "accepted": bool(judged and judged.accepted)})  # fmt: skip
         if time:
             drawn.append(_row(str(one.number), time, _verdict_tone(one)))
     fresh = [_row("best", delta, _tone(delta)) for delta in story.confirmations if not delta.exact][:1]
@@ -245,6 +258,15 @@ def _timeline(story: RunStory) -> dict[str, Any]:
     told = f"Change of {len(drawn)} candidates with their intervals; the table below has the numbers"
     chart = charts.intervals([*drawn, *fresh], floor, ident="timeline", told=told) if drawn or fresh else ""
     return {"rows": rows, "chart": Markup(chart)}
+
+
+def _models(story: RunStory) -> dict[str, Any] | None:
+    """Return what is told of the models that were asked."""
+    found = models_of(story)
+    if found is None:
+        return None
+    tables = ((AGENT_HEADS, agent_rows(found)), (ITERATION_HEADS, iteration_rows(found)))
+    return {"tables": tables, "lines": model_lines(found)}
 
 
 def _verdict_tone(one: Iteration) -> charts.Tone:

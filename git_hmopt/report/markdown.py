@@ -6,7 +6,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from git_hmopt.report.facts import DeltaFacts, EvaluationFacts, PatchFacts
+from git_hmopt.report.facts import DeltaFacts, EvaluationFacts, MessageFacts, PatchFacts
+from git_hmopt.report.models import (
+    AGENT_HEADS,
+    ITERATION_HEADS,
+    agent_rows,
+    iteration_rows,
+    model_lines,
+    models_of,
+    summaries,
+)
 from git_hmopt.report.next_steps import next_commands
 from git_hmopt.report.story import Iteration, RunStory
 from git_hmopt.report.windows import Read, SlowTime, slow_times
@@ -52,7 +61,8 @@ def run_report(story: RunStory, read: Read) -> str:
         _kpis(story),
         _slow_times(story, read),
         _table(story),
-        *(_iteration(one) for one in story.iterations),
+        *(_iteration(one, story.run.name) for one in story.iterations),
+        _models(story),
         _stored(story),
         _next(story),
     ]
@@ -85,7 +95,7 @@ def _result(story: RunStory) -> str:
     lines = [_md(line) for line in outcome(story)]
     lines += [f"Measured over {how_measured(delta)}: {_md(delta.metric)}." for delta in story.confirmations]
     lines.append(_md(floor_line(story)))
-    lines += [f"{_md(message.agent)} ({_md(message.role)}): {_md(message.text)}" for message in story.messages]
+    lines += [_said(message) for message in summaries(story.messages, story.run.name)[1]]
     return "## Result\n\n" + "\n".join(f"* {line}" for line in lines)
 
 
@@ -182,16 +192,34 @@ def _row(one: Iteration) -> Sequence[str]:
     )
 
 
-def _iteration(one: Iteration) -> str:
+def _said(message: MessageFacts) -> str:
+    return f"{_md(message.agent)} ({_md(message.role)}): {_md(message.text)}"
+
+
+def _iteration(one: Iteration, run: str) -> str:
     parts = [f"### Iteration {one.number}" + (f": {_md(one.patch.title)}" if one.patch else "")]
     if one.decision:
         parts.append("Decision: " + "; ".join(f"{_md(key)} {_code(value)}" for key, value in one.decision.items()))
+    exchanges, others = summaries(one.messages, run)
+    parts += ["\n".join(f"* {_md(line)}" for line in exchanges)] if exchanges else []
     parts.append(_patch(one.patch) if one.patch else "No patch was recorded.")
-    parts += [f"{_md(message.agent)} ({_md(message.role)}): {_md(message.text)}" for message in one.messages]
+    parts += map(_said, others)
     parts.append(f"**{_md(verdict_label(one))}** {_md(verdict_sentence(one))}")
     if one.evaluation:
         parts += _judged(one.evaluation)
     return "\n\n".join(parts)
+
+
+def _models(story: RunStory) -> str:
+    found = models_of(story)
+    if found is None:
+        return ""
+    tables = [
+        _rows(heads, [[_md(cell) for cell in row] for row in rows])
+        for heads, rows in ((AGENT_HEADS, agent_rows(found)), (ITERATION_HEADS, iteration_rows(found)))
+    ]
+    lines = "\n".join(f"* {_md(line)}" for line in model_lines(found))
+    return "\n\n".join(["## Models", *tables, lines])
 
 
 def _patch(patch: PatchFacts) -> str:

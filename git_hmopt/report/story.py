@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from git_hmopt.errors import CorruptRecordError
@@ -100,6 +99,12 @@ class RunStory:
         return tuple(one for one in self.iterations if one.evaluation and one.evaluation.accepted)
 
     @property
+    def said(self) -> tuple[MessageFacts, ...]:
+        """Return every message, in iterations or outside of them, by iteration and then as they were recorded."""
+        every = [*self.messages, *(message for one in self.iterations for message in one.messages)]
+        return tuple(sorted(every, key=lambda message: message.iteration))
+
+    @property
     def best_commit(self) -> str:
         """Return the commit that best stands at: the last accepted one, or the base."""
         commits = [one.evaluation.commit for one in self.accepted if one.evaluation and one.evaluation.commit]
@@ -110,6 +115,7 @@ class RunStory:
 class _Step:
     """An iteration under construction."""
 
+    number: int
     decision: dict[str, str] | None = None
     patch: PatchFacts | None = None
     evaluation: EvaluationFacts | None = None
@@ -155,7 +161,7 @@ class _Fold:
             "graph": lambda step, data: self.graphs.append(facts.read_graph(data.inner("graph"))),
             "patch": self._patch,
             "evaluation": self._evaluation,
-            "message": lambda step, data: step.messages.append(facts.read_message(data.inner("message"))),
+            "message": self._message,
             "status": self._status,
             "floor": self._floor,
             "decision": self._decision,
@@ -178,7 +184,7 @@ class _Fold:
         # Keys without a handler are the loop's own (captures, checkpoints, proposals): nothing a reader is told about.
         for key in [key for key in data.data if key in self.handlers]:
             try:
-                step = self.steps.get(number) or _Step()
+                step = self.steps.get(number) or _Step(number)
                 self.handlers[key](step, data)
                 self.steps[number] = step
             except MalformedError as error:
@@ -206,6 +212,9 @@ class _Fold:
 
     def _patch(self, step: _Step, data: Fields) -> None:
         step.patch = facts.read_patch(data.inner("patch"))
+
+    def _message(self, step: _Step, data: Fields) -> None:
+        step.messages.append(facts.read_message(data.inner("message"), step.number))
 
     def _evaluation(self, step: _Step, data: Fields) -> None:
         step.evaluation = facts.read_evaluation(data.inner("evaluation"))
@@ -300,11 +309,6 @@ def _iteration(number: int, step: _Step, evidence: str | None, retracted: str | 
         evidence=evidence,
         retracted=retracted,
     )
-
-
-def as_json(story: RunStory) -> str:
-    """Return a story as one JSON object, version 1."""
-    return json.dumps({"v": 1, "story": asdict(story)})
 
 
 def story_of(reading: JournalReading) -> RunStory:

@@ -171,10 +171,15 @@ measurements): nothing below it is a claim."""
 def confirmed(delta: DeltaFacts) -> str:
     """Return the claim about best against base, in the words its interval allows."""
     lower, higher = _CLAIMS.get(delta.kind, ("lower", "higher"))
+    word = {-1: lower, 1: higher}.get(direction(delta), "no difference shown")
+    return f"{plain(delta.metric)} {at_confidence(delta)}: {word}"
+
+
+def direction(delta: DeltaFacts) -> int:
+    """Return -1 where the interval shows less, 1 where it shows more, and 0 where it shows no difference."""
     low, high = float(delta.low), float(delta.high)
     least = 0.0 if delta.exact or delta.layout_controlled else _ONE_LAYOUT
-    word = lower if high < -least else higher if low > least else "no difference shown"
-    return f"{plain(delta.metric)} {at_confidence(delta)}: {word}"
+    return -1 if high < -least else int(low > least)
 
 
 def how_measured(delta: DeltaFacts) -> str:

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import apsw
@@ -81,6 +81,34 @@ class Changes:
 
 
 @dataclass(frozen=True)
+class ModelCount:
+    """How often a model was asked, and what came of it; answers that were replayed from another run are not here."""
+
+    model: str | None
+    """None where the record does not say."""
+    asked: int
+    answered: int
+    seconds: tuple[float, ...]
+    """What those answers took that say so."""
+
+
+@dataclass(frozen=True)
+class RunSpent:
+    """What a run that asked models used, and what came of it."""
+
+    run: RunId
+    workload: str
+    tokens: int | None
+    """In and out; None where some exchange does not say."""
+    at_most: bool
+    """Whether a bound is among them, because a server told nothing."""
+    claims: tuple[Mapping[str, object], ...]
+    """Best against base as records of changes, the last of each metric; none where they were taken back."""
+    accepted: tuple[Mapping[str, object], ...]
+    """The changes of the candidates on best, as records."""
+
+
+@dataclass(frozen=True)
 class Recorded:
     """All that is asked of the runs that are wanted."""
 
@@ -93,9 +121,11 @@ class Recorded:
     changes: tuple[Changes, ...]
     """Of candidates that were accepted, and of claims; what was retracted is in neither."""
     tokens: tuple[int, ...]
-    """Of every iteration whose messages say how many a model read and wrote."""
+    """Of every iteration whose messages all say how many a model read and wrote."""
     iterations: int
     """How many there are in all."""
+    models: tuple[ModelCount, ...]
+    spent: tuple[RunSpent, ...]
     no_numbers: int
     """Values that should have been numbers and are none."""
     newer: dict[RunId, dict[str, int]]
@@ -111,6 +141,7 @@ def recorded(database: apsw.Connection, *, workload: str | None = None, since: s
     """
     asked = _Asked(database, workload, since)
     nodes, timed = asked.nodes()
+    tokens, bounds = asked.tokens()
     newer, skipped = asked.not_understood()
     return Recorded(
         runs=asked.runs(),
@@ -119,8 +150,10 @@ def recorded(database: apsw.Connection, *, workload: str | None = None, since: s
         gates=asked.gates(),
         verdicts=asked.verdicts(),
         changes=asked.changes(),
-        tokens=asked.tokens(),
+        tokens=tuple(sum(each) for each in map(_whole, tokens.values()) if each is not None),
         iterations=asked.iterations(),
+        models=asked.models(),
+        spent=asked.spent(tokens, bounds),
         no_numbers=asked.no_numbers,
         newer=newer,
         skipped=skipped,
@@ -142,7 +175,14 @@ NOT EXISTS (
     ))
 )
 """
+# No model was asked for an answer that was replayed, nor where the question was refused before a request was made.
+_ASKED = """
+m.data ->> '$.replayed' IS NULL AND NOT (m.role = 'no-answer' AND coalesce(m.data ->> '$.attempts', '') = '0')
+"""
+_EXCHANGES = "m.role IN ('answer', 'no-answer')"
 _WHOLE = re.compile(r"[0-9]{1,15}")
+Tokens = dict[tuple[str, int], list[int | None]]
+"""By run and iteration what each message says of prompt and completion; None where it says nothing that can be."""
 
 
 class _Asked:
@@ -235,18 +275,63 @@ class _Asked:
                     found.append(Changes(str(of), str(metric), str(kind), is_claim, numbers))
         return tuple(found)
 
-    def tokens(self) -> tuple[int, ...]:
-        """Return them by iteration; the names are those of the usage that OpenAI-compatible servers report."""
-        said = f"""SELECT run, iteration, data ->> '$.prompt_tokens', data ->> '$.completion_tokens'
-            FROM agent_messages WHERE run IN ({_WANTED}) AND data LIKE '%_tokens%' ORDER BY run, iteration"""
-        found: dict[tuple[object, object], list[int | None]] = defaultdict(list)
-        for run, iteration, *both in self._rows(said):
-            if any(one is not None for one in both):
-                found[run, iteration] += [int(str(one)) if _WHOLE.fullmatch(str(one)) else None for one in both]
-        self.no_numbers += sum(each.count(None) for each in found.values())
-        # A part of what was used is not all of it.
-        whole = ([one for one in each if one is not None] for each in found.values() if None not in each)
-        return tuple(map(sum, whole))
+    def tokens(self) -> tuple[Tokens, frozenset[str]]:
+        """Return them, and the runs among whose are bounds; the names are those that OpenAI-compatible servers use."""
+        said = f"""SELECT m.run, m.iteration, {_EXCHANGES},
+                {_EXCHANGES} AND coalesce(m.data ->> '$.counted_by', '') <> 'server',
+                m.data ->> '$.prompt_tokens', m.data ->> '$.completion_tokens'
+            FROM agent_messages AS m WHERE m.run IN ({_WANTED}) AND ({_EXCHANGES} OR m.data LIKE '%_tokens%')
+            AND {_ASKED} ORDER BY m.run, m.iteration"""
+        found: Tokens = defaultdict(list)
+        bounds: set[str] = set()
+        for run, iteration, exchange, bound, *both in self._rows(said):
+            if exchange or any(one is not None for one in both):
+                found[str(run), int(str(iteration))] += map(_count, both)
+                self.no_numbers += sum(one is not None and _count(one) is None for one in both)
+                bounds |= {str(run)} if bound else set()
+        return found, frozenset(bounds)
+
+    def models(self) -> tuple[ModelCount, ...]:
+        counted = f"""SELECT m.data ->> '$.model', m.role = 'answer', count(*), json_group_array(m.data ->> '$.seconds')
+                FILTER (WHERE m.role = 'answer' AND m.data ->> '$.seconds' IS NOT NULL)
+            FROM agent_messages AS m WHERE m.run IN ({_WANTED}) AND {_EXCHANGES} AND {_ASKED}
+            GROUP BY 1, 2 ORDER BY 1, 2"""
+        counts: dict[str | None, Counter[bool]] = defaultdict(Counter)
+        seconds: dict[str | None, tuple[float, ...]] = defaultdict(tuple)
+        for model, answered, count, listed in self._rows(counted):
+            name = _text(model)
+            counts[name][bool(answered)] += int(str(count))
+            seconds[name] += tuple(one for one in self._numbers(listed) if one is not None and one >= 0)
+        return tuple(ModelCount(name, each.total(), each[True], seconds[name]) for name, each in counts.items())
+
+    def spent(self, tokens: Tokens, bounds: frozenset[str]) -> tuple[RunSpent, ...]:
+        """Return the runs that asked models."""
+        asked = f"""SELECT DISTINCT m.run, runs.workload FROM agent_messages AS m JOIN runs ON runs.name = m.run
+            WHERE m.run IN ({_WANTED}) AND {_EXCHANGES} AND {_ASKED} ORDER BY m.run"""
+        each: dict[str, list[int | None]] = defaultdict(list)
+        for (run, _), told in tokens.items():
+            each[run] += told
+        found = []
+        for name, workload in list(self._rows(asked)):
+            of = RunId(str(name))
+            whole = _whole(each[of])
+            known = None if whole is None else sum(whole)
+            found.append(RunSpent(of, str(workload), known, of in bounds, self._claims(of), self._accepted(of)))
+        return tuple(found)
+
+    def _claims(self, run: str) -> tuple[Mapping[str, object], ...]:
+        columns = ("metric", "kind", "against", "estimate", "low", "high", "layouts", "boots", "floor")
+        said = f"""SELECT {", ".join(columns)}, layout_controlled FROM confirmations AS c
+            WHERE c.run = ? AND {_CLAIM_STANDS} ORDER BY lamport, writer, place"""
+        last: dict[object, Mapping[str, object]] = {}
+        for *values, controlled in self._database.execute(said, (run,)):
+            last[values[0]] = {**dict(zip(columns, values, strict=True)), "layout_controlled": bool(controlled)}
+        return tuple(last.values())
+
+    def _accepted(self, run: str) -> tuple[Mapping[str, object], ...]:
+        said = f"SELECT deltas FROM evaluations AS e WHERE e.run = ? AND e.accepted AND {_STANDS} ORDER BY iteration"
+        listed = (json.loads(str(deltas)) for (deltas,) in self._database.execute(said, (run,)))
+        return tuple(one for deltas in listed for one in deltas if isinstance(one, dict))
 
     def iterations(self) -> int:
         (count,) = next(
@@ -279,6 +364,16 @@ class _Asked:
         numbers = [_number(one) for one in json.loads(str(listed))]
         self.no_numbers += numbers.count(None)
         return numbers
+
+
+def _count(value: object) -> int | None:
+    return int(str(value)) if _WHOLE.fullmatch(str(value)) else None
+
+
+def _whole(told: Sequence[int | None]) -> list[int] | None:
+    """Return what is told, None when some of it is not: a part of what was used is not all of it."""
+    known = [one for one in told if one is not None]
+    return known if len(known) == len(told) else None
 
 
 def _number(text: object) -> float | None:

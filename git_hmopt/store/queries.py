@@ -126,6 +126,26 @@ def devices(database: apsw.Connection) -> dict[RunId, str]:
     return dict(database.execute("SELECT name, device FROM runs"))
 
 
+def prompt_counts(database: apsw.Connection, *, runs: int, model: str | None = None) -> list[tuple[str, str]]:
+    """Return bytes and tokens of each prompt that a server counted, as texts: of the newest runs that have some.
+
+    Answers that were replayed are left out: their figures stand in the run that got them. Expired runs are, too.
+    """
+    counted = """
+        m.role IN ('answer', 'no-answer') AND m.data ->> '$.counted_by' = 'server' AND m.data ->> '$.replayed' IS NULL
+        AND m.data ->> '$.prompt_bytes' IS NOT NULL AND m.data ->> '$.prompt_tokens' IS NOT NULL
+        AND coalesce(m.data ->> '$.model' = :model, :model IS NULL)
+    """
+    statement = f"""SELECT m.data ->> '$.prompt_bytes', m.data ->> '$.prompt_tokens' FROM agent_messages AS m
+        WHERE {counted} AND m.run IN (
+            SELECT name FROM runs WHERE {ALIVE} AND EXISTS (
+                SELECT 1 FROM agent_messages AS m WHERE m.run = runs.name AND {counted}
+            ) ORDER BY created DESC, name DESC LIMIT :runs
+        ) ORDER BY m.run, m.lamport, m.writer, m.place"""
+    found = database.execute(statement, {"model": model, "runs": runs})
+    return [(str(size), str(tokens)) for size, tokens in found]
+
+
 @dataclass(frozen=True)
 class TraceRow:
     """What a run's profile showed."""
@@ -151,7 +171,10 @@ def trace_rows(database: apsw.Connection) -> list[TraceRow]:
         "SELECT run, symbol FROM hotspots GROUP BY run, symbol ORDER BY run, max(CAST(score AS REAL)) DESC, symbol",
     )
     files = _by_run(database, "SELECT DISTINCT run, file FROM hotspots WHERE file IS NOT NULL ORDER BY run, file")
-    messages = _by_run(database, "SELECT DISTINCT run, text FROM agent_messages ORDER BY run, text")
+    messages = _by_run(
+        database,
+        "SELECT DISTINCT run, text FROM agent_messages WHERE role NOT IN ('answer', 'no-answer') ORDER BY run, text",
+    )
     packs = _by_run(
         database, "SELECT DISTINCT run, sha256 FROM artifacts WHERE kind = 'evidence-pack' ORDER BY run, sha256"
     )

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: Apache-2.0
--- The cache, version 7: derived from the journals, rebuilt at any time. Every row names the operation it came from
+-- The cache, version 8: derived from the journals, rebuilt at any time. Every row names the operation it came from
 -- (run, writer, lamport), the loop's iteration and node that recorded it, and its place in that operation, so that the
 -- order of reading does not matter. Numbers that records keep as text stay text: cast(value as real) to compute. Times
 -- are UTC, as 2026-01-31T23:59:59Z; lists and mappings are JSON.
@@ -166,13 +166,14 @@ CREATE TABLE confirmations (
     PRIMARY KEY (run, writer, lamport, place)
 ) STRICT, WITHOUT ROWID;
 
--- What proposers and conductors said.
+-- What agents said, and their exchanges with models.
 CREATE TABLE agent_messages (
     run TEXT NOT NULL, writer TEXT NOT NULL, lamport INTEGER NOT NULL, place INTEGER NOT NULL,
     iteration INTEGER NOT NULL, node TEXT NOT NULL,
     agent TEXT NOT NULL,
-    role TEXT NOT NULL, -- decision, proposal, refusal or end
-    text TEXT NOT NULL, data TEXT NOT NULL,
+    role TEXT NOT NULL, -- decision, proposal, refusal, end or review; answer or no-answer for an exchange with a model
+    text TEXT NOT NULL, -- what was said, or what came of the exchange
+    data TEXT NOT NULL, -- of an exchange model, prompt_tokens, completion_tokens, counted_by, seconds, cost, currency
     PRIMARY KEY (run, writer, lamport, place)
 ) STRICT, WITHOUT ROWID;
 

@@ -61,7 +61,7 @@ MEANING: Mapping[What, str] = {
     What.VERDICTS: "verdicts (a note)",
     What.EVIDENCE: "journals: decisions, evidence packs, and the candidate commits they keep",
     What.BRANCHES: "the branches hmopt/<run>/...",
-    What.ARTIFACTS: "text artifacts, redacted: diffs, logs, profiles",
+    What.ARTIFACTS: "text artifacts, redacted: diffs, logs, profiles, prompts and answers of models",
 }
 _PREFIX: Mapping[What, str] = {
     What.METRICS: NOTES_METRICS,
@@ -118,6 +118,17 @@ class Outcome:
     """How many artifacts came into the local store."""
     left_out: list[str] = field(default_factory=list)
     """What did not travel, and why."""
+    said: int = 0
+    """Prompts, answers and thinking of models that the runs of a push name: artifacts, which only go as such."""
+    said_goes: bool = False
+
+    def listed(self) -> list[str]:
+        """Return what leaves as lines for a person, and whether what was said to models is in it."""
+        lines = self.sent.listed() if self.sent else []
+        if not lines or not self.said:
+            return lines
+        goes = "go as artifacts, redacted" if self.said_goes else "stay here: only --what artifacts sends them"
+        return [*lines, f"prompts, answers and thinking of models ({self.said}) {goes}"]
 
 
 def fetch(repository: Repository, remote: Remote) -> Outcome:
@@ -145,7 +156,7 @@ def push(
     """
     with _locked(repository, remote.say):
         packed = _pack(repository, runs) if What.ARTIFACTS in what else Counter()
-        session = _Push(repository, remote, what, runs)
+        session = _Push(repository, remote, what, runs, _said(repository, runs))
         outcome = session.look() if dry_run else session.drive(largest)
         outcome.left_out += [f"{count} artifacts: {why}" for why, count in sorted(packed.items())]
         return outcome
@@ -165,6 +176,17 @@ def _pack(repository: Repository, runs: Sequence[RunId]) -> Counter[str]:
     for run, listed in wanted.items():
         left.update(pack_run(repository, run, writer, listed).left or {})
     return left
+
+
+def _said(repository: Repository, runs: Sequence[RunId]) -> int:
+    """Return how many prompts, answers and thinkings of models the messages in this clone's journals name."""
+    with Cache(repository).reading() as database:
+        found = database.execute(
+            "SELECT DISTINCT m.run, part.value FROM agent_messages AS m, json_each(m.data) AS part"
+            " WHERE m.writer = ? AND part.key IN ('prompt', 'answer', 'thinking')",
+            (writer_of(repository),),
+        )
+        return sum(not runs or run in runs for run, _ in found)
 
 
 @contextlib.contextmanager
@@ -216,14 +238,20 @@ class _Push:
     remote: Remote
     what: Sequence[What]
     runs: Sequence[RunId]
+    said: int = 0
     atomic: bool = True
     sent: list[Move] = field(default_factory=list)
 
     def look(self) -> Outcome:
         """Say what would leave."""
         self.remote.fetch()
-        outcome = _taken(self.repository, self.remote)
+        outcome = self._seen()
         outcome.sent = self._leaving(outcome)
+        return outcome
+
+    def _seen(self) -> Outcome:
+        outcome = _taken(self.repository, self.remote)
+        outcome.said, outcome.said_goes = self.said, What.ARTIFACTS in self.what
         return outcome
 
     def drive(self, largest: int) -> Outcome:
@@ -237,6 +265,8 @@ class _Push:
             )
         for line in leaving.listed():
             self.remote.say(f"sending {line}")
+        for line in outcome.listed()[len(leaving.listed()) :]:
+            self.remote.say(line)
         stuck: dict[RefName, Oid | None] = {}
         for attempt in range(TRIES):
             moves = list(self._leaving(outcome).moves)
@@ -249,7 +279,7 @@ class _Push:
                 # Others that were faster were through by now, or are after a pause that no two take alike.
                 time.sleep(random.uniform(0, 0.05 * 2**attempt))
             self.remote.fetch()
-            outcome = _taken(self.repository, self.remote)
+            outcome = self._seen()
             standing = self.remote.standing(self.remote.namespace)
             still = {ref: standing.get(ref) for ref in refused}
             if refused and attempt and all(stuck.get(ref, "") == oid for ref, oid in still.items()):

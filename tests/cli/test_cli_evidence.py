@@ -5,16 +5,23 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
 from git_hmopt.evidence.schema import pack_schema_text
+from git_hmopt.evidence.tokens import Usage, usages_of
+from git_hmopt.records.words import RunId
+from git_hmopt.store.journal import Journal, OpDraft
+from git_hmopt.store.repository import Repository
 from tests.cli.conftest import TwoRuns
 from tests.loop.project import Project
 from tests.loop.recorded import Recorded
+from tests.report.exchange_operations import exchange_data
 
 
 def _refused(project: Project, *argv: str, code: int = 129) -> str:
@@ -102,6 +109,49 @@ def test_how_many_tokens_that_is_stands_beside_it(two_runs: TwoRuns, tmp_path: P
         assert project.hmopt("evidence", two_runs.first).returncode == 0
     finally:
         project.git("config", "--unset", "hmopt.tokenizer")
+
+
+def _note(project: Project, *argv: str) -> str:
+    done = project.hmopt("evidence", *argv, "--tokens", "2000")
+    assert done.returncode == 0 and len(done.stdout.encode()) <= 2000
+    return done.stderr
+
+
+def test_what_servers_counted_goes_before_bytes_and_a_tokenizer_before_both(two_runs: TwoRuns, tmp_path: Path) -> None:
+    project = Project(tmp_path / "copy", two_runs.project.home)
+    shutil.copytree(two_runs.project.root, project.root, symlinks=True)
+    first, second = RunId(two_runs.first), RunId(two_runs.second)
+
+    def asked(run: RunId, place: int, **changed: Any) -> None:
+        data = exchange_data(**changed)
+        Journal(Repository.open(project.root)).append(run, [OpDraft("agent.asked", "coder", 1, place, data)])
+
+    # What is no figure of a server is none: a bound, an answer of another run, bytes that are unknown or no number.
+    asked(first, 0, counted_by="bound")
+    asked(first, 1, replayed=second)
+    asked(first, 2, prompt_bytes=None)
+    assert _note(project, first).endswith(" of 2000 tokens, by bytes\n")
+    asked(first, 3, prompt_bytes="many")
+    asked(first, 4, prompt_bytes="0")
+    assert _note(project, first).endswith(" of 2000 tokens, by bytes\n")
+    asked(first, 5, prompt_bytes="4000", prompt_tokens="1000")
+    asked(second, 0, prompt_bytes="1000", prompt_tokens="500", model="other")
+    assert "by 0.300 tokens a byte, as the server counted in 2 calls\n" in _note(project, first)
+    assert "by 0.250 tokens a byte, as the server counted in 1 calls\n" in _note(
+        project, first, "--model", "qwen3-coder-30b"
+    )
+    assert _note(project, first, "--model", "nobody's").endswith(", by bytes\n")
+    repository = Repository.open(project.root)
+    # The newest runs alone, and of them those that have figures.
+    assert usages_of(repository, runs=1) == [Usage(1000, 500)]
+    assert usages_of(repository, model="qwen3-coder-30b", runs=1) == [Usage(0, 800), Usage(0, 800), Usage(4000, 1000)]
+    project.git("config", "hmopt.tokenizer", str(tmp_path / "none.json"))
+    assert _refused(project, first, "--tokens", "2000").startswith(f"the tokenizer '{tmp_path}/none.json' cannot be")
+
+
+def test_a_model_without_a_budget_is_refused(two_runs: TwoRuns) -> None:
+    said = _refused(two_runs.project, two_runs.first, "--model", "qwen3")
+    assert said == "evidence: --model is only for --tokens; see: git hmopt evidence -h"
 
 
 def test_a_budget_that_says_nothing_is_refused(two_runs: TwoRuns) -> None:

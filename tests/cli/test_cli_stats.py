@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from git_hmopt.store.objects import FILE, TOOL, ObjectBatch, TreeEntry, format_c
 from git_hmopt.store.repository import RefUpdate, Repository
 from tests.cli.runs import Recorder
 from tests.loop.project import Project, make_project
+from tests.report.exchange_operations import exchange_data
 
 OLD, NEW, BLOCKS = RunId("20260101-scan-000001"), RunId("20260201-scan-000002"), RunId("20260201-scan-blocks-000003")
 STRANGE = RunId("20991231-scan-ffffff")
@@ -187,6 +189,96 @@ def test_tokens_that_are_half_known_are_unknown_and_not_0(recorded: Project) -> 
     other = told(recorded, "--workload", "scan-blocks")
     assert other["tokens"] == {"iterations": 1, "unknown": 1, "per_iteration": None}
     assert "Tokens per iteration: unknown; no message says" in lines(recorded, "--workload", "scan-blocks")
+
+
+def asked(run: Recorder, iteration: int = 1, **changed: Any) -> None:
+    """Record an exchange with a model."""
+    step(run, "agent.asked", exchange_data(iteration=iteration, **changed), iteration=iteration)
+
+
+def models(answer: Mapping[str, Any]) -> dict[str | None, tuple[int, int, float | None]]:
+    """Return of each model how often it was asked, how often it answered, and the median of its seconds."""
+    return {
+        one["model"]: (
+            one["answered"]["of"], one["answered"]["hits"], one["seconds"] and one["seconds"]["p50"],
+        )
+        for one in answer["models"]
+    }  # fmt: skip
+
+
+LOST: Mapping[str, Any] = {"role": "no-answer", "prompt_tokens": None, "completion_tokens": None}
+
+
+def test_models_by_how_often_they_answer_and_what_that_takes(copied: Project) -> None:
+    assert told(copied)["models"] == [] and "p50 of answers" not in lines(copied)
+    run = Recorder(copied.root, BLOCKS, "scan-blocks", copied.git("rev-parse", "HEAD"))
+    for seconds in ("1", "2.5", "40"):
+        asked(run, seconds=seconds)
+    asked(run, **{**LOST, "seconds": "600"})
+    # What was not asked is no refusal of a model.
+    asked(run, **{**LOST, "attempts": "0"})
+    asked(run, replayed=OLD)
+    asked(run, model="slow", seconds=None)
+    asked(run, model="none", **LOST)
+    asked(run, model=None, seconds="-1")
+    asked(run, model=None, seconds="soon")
+    answer = told(copied)
+    assert models(answer) == {
+        "qwen3-coder-30b": (4, 3, 2.5), "slow": (1, 1, None), "none": (1, 0, None), None: (2, 2, None),
+    }  # fmt: skip
+    assert answer["no_numbers"] == told(copied, "--workload", "scan")["no_numbers"] + 1
+    text = " ".join(lines(copied).split())
+    assert "qwen3-coder-30b 4 3 75.0 % [30.1, 95.4] 2.500" in text and "slow 1 1 100.0 % [20.7, 100.0] unknown" in text
+    assert told(copied, "--workload", "scan")["models"] == []
+
+
+def test_exchanges_of_an_iteration_are_summed_and_one_that_does_not_say_makes_it_unknown(copied: Project) -> None:
+    run = Recorder(copied.root, BLOCKS, "scan-blocks", copied.git("rev-parse", "HEAD"))
+    for iteration in (1, 2, 2, 3):
+        asked(run, iteration)
+    asked(run, 2, replayed=OLD)
+    asked(run, 2, **{**LOST, "attempts": "0"})
+    asked(run, 3, **LOST)
+    tokens = told(copied, "--workload", "scan-blocks")["tokens"]
+    assert (tokens["iterations"], tokens["unknown"], tokens["per_iteration"]["n"]) == (3, 1, 2)
+    assert (tokens["per_iteration"]["min"], tokens["per_iteration"]["max"]) == (1000, 2000)
+
+
+def test_tokens_of_an_accepted_percent_over_runs(copied: Project) -> None:
+    head = copied.git("rev-parse", "HEAD")
+    old, new = Recorder(copied.root, OLD, "scan", head), Recorder(copied.root, NEW, "scan", head)
+    blocks = Recorder(copied.root, BLOCKS, "scan-blocks", head)
+    assert told(copied)["prices"] == [] and "per accepted percent" not in lines(copied)
+    asked(blocks)
+    # What a run used that came to nothing is a price, too.
+    asked(new)
+    asked(new, 2, prompt_tokens="2000", counted_by="bound")
+    found = {one["workload"]: one for one in told(copied)["prices"]}
+    assert found["scan-blocks"] == {
+        "workload": "scan-blocks", "runs": 1, "unknown": 0, "tokens": 1000, "at_most": False,
+        "percent": pytest.approx(20), "tokens_per_percent": pytest.approx(50),
+    }  # fmt: skip
+    assert (found["scan"]["tokens"], found["scan"]["percent"], found["scan"]["tokens_per_percent"]) == (3200, 0, None)
+    assert re.search(r"\nscan +1 +3200 +0.00 +none accepted\n", lines(copied))
+    asked(old, 3)
+    (price,) = told(copied, "--workload", "scan")["prices"]
+    # Of the old run iteration 2 does not say: its messages hold no number.
+    assert (price["runs"], price["unknown"], price["tokens"], price["percent"]) == (2, 1, None, pytest.approx(55))
+    assert "unknown: 1 of 2 runs do not say what they used" in lines(copied)
+    assert copied.hmopt("retract", BLOCKS, "--reason", "the fan had failed").returncode == 0
+    (price,) = told(copied, "--workload", "scan-blocks")["prices"]
+    assert (price["percent"], price["tokens_per_percent"]) == (0, None)
+
+
+def test_figures_of_models_that_are_none_are_one_harmless_line(copied: Project) -> None:
+    run = Recorder(copied.root, BLOCKS, "scan-blocks", copied.git("rev-parse", "HEAD"))
+    for number in range(30):
+        asked(run, agent=HOSTILE, model=f"{number}{HOSTILE}", prompt_tokens=HOSTILE, seconds=HOSTILE, attempts=HOSTILE)
+    text = lines(copied)
+    assert "\x1b" not in text and "\u202e" not in text and max(map(len, text.splitlines())) < 160
+    assert "and 10 other models" in text
+    (price,) = told(copied)["prices"]
+    assert (price["tokens"], price["unknown"]) == (None, 1)
 
 
 def test_a_retraction_is_a_false_positive_and_takes_the_claim_along(copied: Project) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -76,6 +77,15 @@ def test_a_judged_candidate_is_one_example() -> None:
 def test_the_same_story_gives_the_same_bytes() -> None:
     story = fold(operations())
     assert list(export_lines(story, STORED.get)) == list(export_lines(fold(reversed(operations())), STORED.get))
+
+
+def test_exchanges_with_models_change_no_example() -> None:
+    golden = Path(__file__).parents[1] / "records/golden/agent-message-v1-with-exchange.json"
+    told = json.loads(golden.read_bytes())
+    asked = [operation(7 + n, n, {"message": {**told, "iteration": n}}) for n in range(4)]
+    story = fold([*operations(), *asked])
+    assert len(story.said) == 4 and story.skipped == {}
+    assert list(export_lines(story, STORED.get)) == list(export_lines(fold(operations()), STORED.get))
 
 
 def test_bytes_that_are_gone_are_null_and_named() -> None:

@@ -9,7 +9,8 @@ import re
 from git_hmopt.errors import CorruptRecordError
 from git_hmopt.records.windows import TraceWindow, TraceWindows, WindowReason
 from git_hmopt.report.markdown import run_report
-from git_hmopt.report.story import as_json, fold
+from git_hmopt.report.story import fold
+from git_hmopt.report.story_json import as_json
 from git_hmopt.report.windows import Read, window_lines
 from tests.evidence.test_evidence_pack import WINDOW
 from tests.report.story_operations import Journal, good_run, nothing_here

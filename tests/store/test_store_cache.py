@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import apsw
 import pytest
@@ -34,7 +35,7 @@ from git_hmopt.store.cache import Cache, Refreshed
 from git_hmopt.store.chain import CUT, OTHER_JOURNAL
 from git_hmopt.store.fold import RUN_COLUMNS, TABLES
 from git_hmopt.store.journal import Journal, OpDraft
-from git_hmopt.store.queries import RunRow, find_run, list_runs, skipped_in_all
+from git_hmopt.store.queries import RunRow, find_run, list_runs, skipped_in_all, trace_rows
 from git_hmopt.store.repository import RefUpdate, Repository
 from tests.store.repositories import (
     BOB,
@@ -134,6 +135,19 @@ def test_a_run_comes_back_as_rows(any_repository: Repository) -> None:
         assert values(database, "evaluations", "deltas") == ["[]"]
         assert values(database, "agent_messages", "data") == ['{"why":"heat"}']
         assert skipped_in_all(database) == {}
+
+
+def test_messages_of_every_role_are_rows_and_search_hears_what_agents_decided_alone(repository: Repository) -> None:
+    journal = Journal(repository)
+    record_run(journal, RUN)
+    roles = get_args(AgentMessage.model_fields["role"].annotation)
+    said = [{**MESSAGE.model_dump(mode="json"), "role": role, "text": role, "data": {"seconds": "1"}} for role in roles]
+    journal.append(RUN, [OpDraft("said", "coder", 1, place, {"message": one}) for place, one in enumerate(said)])
+    with Cache(repository).reading() as database:
+        assert values(database, "agent_messages", "role") == ["decision", *roles]
+        assert skipped_in_all(database) == {}
+        (trace,) = trace_rows(database)
+        assert set(trace.messages) == {"do_swap first", *roles} - {"answer", "no-answer"}
 
 
 def test_every_column_of_every_record_is_kept() -> None:

@@ -12,11 +12,13 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import apsw
 import pytest
 
 from git_hmopt.cli.main import main
+from git_hmopt.records.run import AgentMessage
 from git_hmopt.records.words import (
     ARTIFACTS,
     NOTES_METRICS,
@@ -467,6 +469,22 @@ def test_states_are_no_faults(world: World) -> None:
         "notes on commits that are not here": 1,
     }
     assert findings.looked_at["journals"] == 2 and findings.looked_at["operations"] == 12
+
+
+def test_messages_of_every_role_with_all_that_an_exchange_tells_are_sound(world: World) -> None:
+    golden = Path(__file__).parents[1] / "records/golden/agent-message-v1-with-exchange.json"
+    told = json.loads(golden.read_bytes())
+    roles = get_args(AgentMessage.model_fields["role"].annotation)
+    drafts = [OpDraft("said", "coder", 1, n, {"message": {**told, "role": role}}) for n, role in enumerate(roles)]
+    before = check(world.repository).looked_at["records"]
+    Journal(world.repository).append(RUN, drafts)
+    assert found(world) == []
+    assert check(world.repository).looked_at["records"] == before + len(roles) == before + 7
+    _record("message", {**told, "role": "oracle"})(world)
+    world.appended(lambda op: op | {"attempt": 1, "data": {"message": {**told, "data": {"prompt_tokens": 7}}}})
+    first, second = found(world)
+    assert "'message' of 'comment': role: Input should be 'decision'" in first
+    assert "'message' of 'comment': data.prompt_tokens: Input should be a valid string" in second
 
 
 # -- kinds of repositories -----------------------------------------------------------------------------------------

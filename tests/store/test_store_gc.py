@@ -12,6 +12,7 @@ import pytest
 
 from git_hmopt.cli.main import main
 from git_hmopt.loop.lock import alone
+from git_hmopt.records.run import AgentMessage
 from git_hmopt.records.words import ARTIFACTS, RunId, best_ref, candidate_ref, journal_ref
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.fsck import check
@@ -137,6 +138,17 @@ def test_what_a_parcel_names_stays(world: World) -> None:
     path = stored(world, "pushed", 3)
     pack_run(world.repository, RUN, "w", [Listed(path.name[:64], "x.log", 6)])
     assert world.shell.git("for-each-ref", ARTIFACTS) and planned(world.repository).files == []
+
+
+def test_what_was_said_to_models_stays_while_a_message_names_it(world: World) -> None:
+    """A message names its artifacts in its data, by sha256 alone."""
+    paths = [stored(world, part, 400) for part in ("prompt", "answer", "thinking")]
+    data = dict(zip(("prompt", "answer", "thinking"), (path.name[:64] for path in paths), strict=True))
+    message = AgentMessage(iteration=1, agent="coder", role="answer", text="one edit", data=data)
+    drafts = [OpDraft("agent.asked", "coder", 1, data={"message": message.model_dump(mode="json")})]
+    assert {one.path for one in planned(world.repository).files} == set(paths)
+    Journal(world.repository).append(RUN, drafts)
+    assert planned(world.repository).files == []
 
 
 def test_where_a_journal_is_broken_no_artifact_goes(world: World) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from git_hmopt.errors import StoreError, UsageError
-from git_hmopt.records.run import CutoffRecord
+from git_hmopt.records.run import AgentMessage, CutoffRecord
 from git_hmopt.records.words import (
     ARTIFACTS,
     BRANCHES,
@@ -116,6 +116,62 @@ def test_by_default_metrics_verdicts_and_evidence_leave(alice: Clone, forge: She
     assert f"sending run {RUN}: journal" in said
 
 
+def asked(clone: Clone) -> list[str]:
+    """Record an exchange with a model, and return what was said by its parts, each unlike all else that leaves."""
+    store = ArtifactStore.of(clone.repository)
+    words = {part: f"the {part} itself of this exchange" for part in ("prompt", "answer", "thinking")}
+    kept = [
+        store.put_bytes(text.encode(), kind=part, name=f"{part}.txt", media_type="text/plain")
+        for part, text in words.items()
+    ]
+    message = AgentMessage(
+        iteration=1, agent="coder", role="answer", text="one edit", data={one.kind: one.sha256 for one in kept}
+    ).model_dump(mode="json")
+    artifacts = [one.model_dump(mode="json") for one in kept]
+    drafts = [OpDraft("agent.asked", "coder_generate_patch", 1, data={"message": message, "artifacts": artifacts})]
+    Journal(clone.repository).append(RUN, drafts)
+    return list(words.values())
+
+
+def everything_in(forge: Shell) -> bytes:
+    """Return the contents of every object that a server has."""
+    return subprocess.run(
+        ["git", "cat-file", "--batch-all-objects", "--batch"], cwd=forge.cwd, capture_output=True, check=True
+    ).stdout
+
+
+def test_what_was_said_to_models_stays_here_and_the_listing_says_so(alice: Clone, forge: Shell) -> None:
+    alice.record()
+    words = asked(alice)
+    line = "prompts, answers and thinking of models (3) stay here: only --what artifacts sends them"
+    assert alice.push(dry_run=True).listed()[-1] == line
+    said: list[str] = []
+    outcome = alice.push(said=said)
+    assert outcome.listed()[-1] == line and said.index(line) < said.index("pushing 3 of 3 refs to origin")
+    left = everything_in(forge)
+    # The figures left, and not one word of what was said.
+    assert b'"agent.asked"' in left and not any(word.encode() in left for word in words)
+
+
+def test_what_was_said_to_models_goes_with_the_artifacts_where_they_are_named(alice: Clone, forge: Shell) -> None:
+    alice.record()
+    words = asked(alice)
+    outcome = alice.push(*EVERYTHING)
+    assert outcome.listed()[-1] == "prompts, answers and thinking of models (3) go as artifacts, redacted"
+    left = everything_in(forge)
+    assert all(word.encode() in left for word in words)
+    # Nothing leaves: there is nothing to say of it.
+    assert alice.push(*EVERYTHING).listed() == []
+
+
+def test_a_push_of_other_runs_says_nothing_of_models(alice: Clone) -> None:
+    alice.record()
+    asked(alice)
+    alice.record(OTHER_RUN)
+    outcome = alice.push(runs=[OTHER_RUN])
+    assert outcome.sent and outcome.listed() == outcome.sent.listed()
+
+
 @pytest.mark.parametrize("what", EVERYTHING)
 def test_each_kind_can_be_sent_alone(alice: Clone, forge: Shell, what: What) -> None:
     alice.record()
@@ -163,9 +219,7 @@ def test_secrets_in_artifacts_do_not_travel(alice: Clone, bob: Clone, forge: She
     assert outcome.left_out == ["1 artifacts: no text"]
     (ref,) = served(forge)
     assert forge.git("ls-tree", "--name-only", ref) == f"{artifact.sha256}.redacted"
-    everything = subprocess.run(
-        ["git", "cat-file", "--batch-all-objects", "--batch"], cwd=forge.cwd, capture_output=True, check=True
-    ).stdout
+    everything = everything_in(forge)
     assert b"password" in everything and token.encode() not in everything
     # A redacted copy is not the artifact: it does not come under its name.
     assert bob.fetch().artifacts == 0

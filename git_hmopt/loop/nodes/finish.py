@@ -14,7 +14,8 @@ from git_hmopt.loop.readings import Measurement
 from git_hmopt.loop.state import RunState
 from git_hmopt.records.words import BRANCHES, NOTES_METRICS, Oid, RunStatus, best_ref, candidate_ref, utc_now
 from git_hmopt.report.markdown import run_report
-from git_hmopt.report.story import RunStory, as_json, story_of
+from git_hmopt.report.story import RunStory, story_of
+from git_hmopt.report.story_json import as_json
 from git_hmopt.store.journal import OpDraft
 from git_hmopt.store.notes import NoteDraft
 from git_hmopt.store.repository import RefUpdate
