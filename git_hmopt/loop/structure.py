@@ -37,8 +37,11 @@ Changes = Mapping[str, tuple[bytes | None, bytes | None]]
 
 @contextlib.contextmanager
 def structure_at(bench: Bench, commit: Oid) -> Iterator[Structure | None]:
-    """Give the graph of the reference tree at `commit`; None, with a note once, where there is none."""
-    graph = _graph_at(bench, commit)
+    """Give the graph of the reference tree at `commit`; None, with a note once, where there is none.
+
+    A run that goes without it makes none.
+    """
+    graph = None if "graph" in bench.plan.without else _graph_at(bench, commit)
     if graph is None:
         yield None
         return
@@ -109,8 +112,8 @@ def _record(one: Impact, shares: Shares, *, known: bool) -> TouchRecord:
 
 
 def shares_of(ranked: Sequence[Mapping[str, object]]) -> dict[str, float]:
-    """Return the shares of recorded hotspots by the names that the source knows."""
-    return {source_name(str(one["symbol"])): float(str(one["score"])) for one in ranked}
+    """Return the measured shares of recorded hotspots by the names that the source knows."""
+    return {source_name(str(one["symbol"])): float(str(one["score"])) for one in ranked if one.get("score") is not None}
 
 
 def not_built(structure: Structure | None, changes: Changes) -> str:

@@ -22,7 +22,7 @@ from git_hmopt.errors import StoreError
 from git_hmopt.records.words import CARE, JOURNALS, Oid, RefName
 from git_hmopt.store.repository import Repository
 
-VERSION = 7
+VERSION = 8
 TABLES = frozenset(
     {
         *("meta", "journal_heads", "skipped", "operations", "runs", "artifacts", "metrics", "hotspots", "graphs"),

@@ -40,6 +40,7 @@ SCHEMAS = {
     5: "041969e84f48414dc20a7f1ccf060cc2da185a8ef6d78b495edd86cd675f1bfc",
     6: "656037aa4ecf3efe8e451a01467a0ba723afc2f1dc0d7116048cf0a3199d58bc",
     7: "7e1bd745fe8ebe44d37b9ea5408c41fc52759d277da85f06f9784cc1228729b6",
+    8: "5a23531fe8ce271cb8b51d94a792466751685fae9825977a509595076bb0236d",
 }
 """sha256 of `schema.sql` by the cache's version: another schema is another version, and the old file is rebuilt."""
 
