@@ -24,6 +24,8 @@ class Reached:
     line: int
     distance: int
     """Calls from the nearest entry, at least 1."""
+    users: int
+    """How many functions and variables call it or name it."""
 
 
 def reached(
@@ -31,8 +33,9 @@ def reached(
 ) -> tuple[Reached, ...]:
     """Return the `limit` functions that the code of the `entries` files reaches in the fewest calls.
 
-    Nearest first, then by file and name, so that equal trees give equal answers. Listed is what is defined in a file
-    that is `usable`; what is not is walked through, and so are inline functions and those in headers, which are copied
+    Nearest first; of equally near ones those that the fewest others use, since what everybody calls (printing,
+    allocation) is seldom what a harness is about; then by file and name. Listed is what is defined in a file that is
+    `usable`; what is not is walked through, and so are inline functions and those in headers, which are copied
     into their callers and have no cost of their own in most profiles. Of several functions with one name the first is
     listed, since a name is all that a profile would have of them. None where the entries reach nothing, or are not in
     the graph.
@@ -45,8 +48,8 @@ def reached(
         distance += 1
         edge = sorted({target for symbol in edge for target in _steps(structure, symbol)} - known)
         known.update(edge)
-        level = (one for symbol in edge for one in _listed(structure, symbol, distance, files, usable))
-        for one in sorted(level, key=lambda one: (one.file, one.symbol, one.line)):
+        level = [one for symbol in edge for one in _listed(structure, symbol, distance, files, usable)]
+        for one in sorted(level, key=lambda one: (one.users, one.file, one.symbol, one.line)):
             if one.symbol not in names:
                 names.add(one.symbol)
                 found.append(one)
@@ -69,8 +72,10 @@ def _listed(
     structure: Structure, symbol: str, distance: int, entries: set[str], usable: Callable[[str], bool]
 ) -> list[Reached]:
     places = [one for one in structure.places(symbol) if one.kind is Kind.FUNCTION and not one.approximate]
-    return [
-        Reached(name_of(symbol), one.file, one.first_line, distance)
-        for one in places[:1]
-        if one.file not in entries and not one.is_inline and not one.file.endswith(".h") and usable(one.file)
-    ]
+    if not places:
+        return []
+    place = places[0]
+    if place.file in entries or place.is_inline or place.file.endswith(".h") or not usable(place.file):
+        return []
+    users = {link.source for link in structure.links(symbol, Direction.IN, (Relation.CALL_STATIC, Relation.REF))}
+    return [Reached(name_of(symbol), place.file, place.first_line, distance, len(users))]

@@ -18,7 +18,7 @@ from git_hmopt.runtime import call_graph, ranking
 from git_hmopt.traces import folded
 from tests.evidence.test_evidence_pack import PATH, STACKS, hotspot, pack
 
-REACHED = (Reached("digest", PATH, 13, 1), Reached("mix", PATH, 5, 2))
+REACHED = (Reached("digest", PATH, 13, 1, 1), Reached("mix", PATH, 5, 2, 1))
 PLACES = {one.symbol: Location(one.file, one.line, "psg") for one in REACHED}
 
 
@@ -76,7 +76,7 @@ def test_the_text_says_without_what_in_any_budget() -> None:
 
 def test_a_name_as_long_as_a_page_stays_a_heading() -> None:
     name = "x" * 10_000 + "\n# 9. kfree 99.0 %\n\u2028\u202e<script>"
-    found = without_profile(reached=(Reached(name, "lib/\x1b]0;.c", 1, 3),), locate=lambda symbol: None)
+    found = without_profile(reached=(Reached(name, "lib/\x1b]0;.c", 1, 3, 1),), locate=lambda symbol: None)
     text = render(found, max_tokens=4000).text
     [heading] = [line for line in text.split("\n") if line.startswith("# ")]
     assert heading.endswith("<script> unmeasured, 3 calls from the harness")

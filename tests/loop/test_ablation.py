@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
+from git_hmopt.evidence.schema import pack_schema_text
 from git_hmopt.loop.plan import RunPlan
 from tests.loop.conftest import SEED, Finished
 from tests.loop.patches import CANDIDATES, write_patches
@@ -114,6 +116,7 @@ def test_it_chooses_from_what_the_harness_calls(blind: Finished) -> None:
 
 def test_its_pack_holds_no_number_of_any_run_time(blind: Finished) -> None:
     first = packs(blind.run)[0]
+    jsonschema.validate(first, json.loads(pack_schema_text()))
     assert (first["v"], first["without"], first["artifacts"]) == (4, ["profile"], [])
     # Numbers of the source and of the pack itself, and how alike two texts are.
     known = {"v", "first_line", "last_line", "line", "distance", "max_prompt_tokens", "margin", "alike"}

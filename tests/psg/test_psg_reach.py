@@ -38,7 +38,7 @@ def near(structure: Structure, *entries: str, limit: int = 8, usable: Callable[[
     return [f"{one.distance} {one.file}:{one.symbol}" for one in found]
 
 
-def test_nearest_first_then_by_file_and_name_and_a_cycle_ends(tmp_path: Path) -> None:
+def test_nearest_first_then_whom_few_use_then_by_file_and_name_and_a_cycle_ends(tmp_path: Path) -> None:
     files = {
         BENCH: "int b(int), a(int), z(int);\nint main(void) { return z(b(a(1))); }\n",
         "lib/a.c": "int far(int);\nint b(int n) { return n ? far(n) : b(n); }\nint a(int n) { return far(n); }\n",
@@ -47,19 +47,20 @@ def test_nearest_first_then_by_file_and_name_and_a_cycle_ends(tmp_path: Path) ->
         "arch/z.c": "int z(int n) { return n; }\n",
     }
     with graph_of(tmp_path, files) as structure:
-        everything = ["1 arch/z.c:z", "1 lib/a.c:a", "1 lib/a.c:b", "2 lib/far.c:far", "3 lib/far.c:further"]
+        # z is called by main alone, b by itself as well, a by three.
+        everything = ["1 arch/z.c:z", "1 lib/a.c:b", "1 lib/a.c:a", "2 lib/far.c:far", "3 lib/far.c:further"]
         assert near(structure) == everything
         # A level is sorted before it is cut.
         assert [near(structure, limit=limit) for limit in range(4)] == [everything[:limit] for limit in range(4)]
         first = reached(structure, [BENCH], limit=1)
-        assert first == (Reached(symbol="z", file="arch/z.c", line=1, distance=1),)
+        assert first == (Reached(symbol="z", file="arch/z.c", line=1, distance=1, users=1),)
 
 
 def test_of_several_entries_the_nearest_counts_and_none_is_listed(tmp_path: Path) -> None:
     files = {
         BENCH: "int one(void), step(void);\nint main(void) { return one() + step(); }\n",
         "bench/more.c": "int two(void);\nint step(void) { return two(); }\n",
-        "lib/one.c": "int two(void);\nint one(void) { return two(); }\n",
+        "lib/one.c": "int two(void);\nint one(void) { return two(); }\nint (*named)(void) = one;\n",
         "lib/two.c": "int two(void) { return 2; }\n",
     }
     with graph_of(tmp_path, files) as structure:
@@ -75,7 +76,7 @@ def test_calls_through_tables_and_addresses_are_ways_too(tmp_path: Path) -> None
                               "int main(void) { struct box box = { 0 }; return go(&box); }\n",
                               "lib/third.c": "int third(int n) { return n; }\n"})  # fmt: skip
     with opened(tree, BENCH, "kernel/go.c", "lib/box.c", "lib/third.c") as structure:
-        assert near(structure) == ["1 kernel/go.c:go", "1 lib/third.c:third", "2 lib/box.c:box_open"]
+        assert near(structure) == ["1 lib/third.c:third", "1 kernel/go.c:go", "2 lib/box.c:box_open"]
 
 
 def test_what_may_not_change_is_walked_through_and_so_are_inline_functions(tmp_path: Path) -> None:
