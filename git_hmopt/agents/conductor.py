@@ -88,20 +88,21 @@ def choose(
 
     Expected headroom is the hotspot's share of the profile times the share of it that the strategy states it removes.
     A hotspot whose share is below the objective's margin is passed over: even removing all of it could not be accepted
-    (Amdahl's law).
+    (Amdahl's law). Where no share was measured nothing is passed over for it: the greatest stated share of whatever the
+    function costs comes first, and of equal ones the hotspot that the pack has first.
     """
     tree = Tree(pack, source)
     tried = {attempt.key: attempt.outcome for attempt in attempts}
     passed: list[str] = []
-    pairs = []
-    for evidence in pack.hotspots:
+    pairs: list[tuple[float | None, int, HotspotEvidence, Strategy[Any]]] = []
+    for place, evidence in enumerate(pack.hotspots):
         reason = _unusable(evidence, float(pack.objective.margin), source)
         if reason:
             passed.append(f"{evidence.hotspot.symbol}: {reason}")
         else:
-            pairs += [(float(evidence.hotspot.score) * strategy.prior, evidence, strategy) for strategy in strategies]
-    pairs.sort(key=lambda pair: (-pair[0], pair[1].hotspot.symbol, pair[2].name))
-    for headroom, evidence, strategy in pairs:
+            pairs += [(_headroom(evidence, one), place, evidence, one) for one in strategies]
+    pairs.sort(key=_order)
+    for headroom, _, evidence, strategy in pairs:
         decision = _decision(evidence, strategy, headroom)
         why_not = f"tried: {tried[decision.key]}" if decision.key in tried else _misfit(tree, decision, strategy)
         if why_not is None:
@@ -115,23 +116,36 @@ def choose(
     )
 
 
+def _headroom(evidence: HotspotEvidence, strategy: Strategy[Any]) -> float | None:
+    score = evidence.hotspot.score
+    return None if score is None else float(score) * strategy.prior
+
+
+def _order(pair: tuple[float | None, int, HotspotEvidence, Strategy[Any]]) -> tuple[float | int | str, ...]:
+    """Return what pairs are sorted by: what nobody measured stands behind what was."""
+    headroom, place, evidence, strategy = pair
+    if headroom is None:
+        return (1, -strategy.prior, place, strategy.name)
+    return (0, -headroom, evidence.hotspot.symbol, strategy.name)
+
+
 def _unusable(evidence: HotspotEvidence, margin: float, source: Source) -> str | None:
-    share = float(evidence.hotspot.score)
-    if share < margin:
+    share = None if evidence.hotspot.score is None else float(evidence.hotspot.score)
+    if share is not None and share < margin:
         return f"{share:.2%} of the profile is below the objective's margin of {margin:.2%}"
     file = evidence.hotspot.file
     return source.closed(file) if file else "its source file is not known"
 
 
-def _decision(evidence: HotspotEvidence, strategy: Strategy[Any], headroom: float) -> Decision:
+def _decision(evidence: HotspotEvidence, strategy: Strategy[Any], headroom: float | None) -> Decision:
     hotspot = evidence.hotspot
-    return Decision(
-        symbol=hotspot.symbol,
-        file=hotspot.file or "",
-        strategy=strategy.name,
-        reason=f"{hotspot.symbol} has {float(hotspot.score):.1%} of the profile and the shape of '{strategy.summary}'; "
-        f"expected headroom {headroom:.1%} ({strategy.prior_source})",
-    )
+    if hotspot.score is None or headroom is None:
+        reason = f"{hotspot.symbol} has the shape of '{strategy.summary}'; what it costs was not measured, "
+        reason += f"expected headroom {strategy.prior:.1%} of that ({strategy.prior_source})"
+    else:
+        reason = f"{hotspot.symbol} has {float(hotspot.score):.1%} of the profile and the shape of "
+        reason += f"'{strategy.summary}'; expected headroom {headroom:.1%} ({strategy.prior_source})"
+    return Decision(symbol=hotspot.symbol, file=hotspot.file or "", strategy=strategy.name, reason=reason)
 
 
 def _misfit(tree: Tree, decision: Decision, strategy: Strategy[Any]) -> str | None:

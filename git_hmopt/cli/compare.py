@@ -19,15 +19,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from git_hmopt.cli.captured import add_event, captures_named, repository_here, write
+from git_hmopt.cli.captured import add_event, captures_named, repository_here, run_or_file, write
 from git_hmopt.cli.number import positive
 from git_hmopt.cli.symbols import add_symbols, symbol_files
 from git_hmopt.errors import ExitCode
+from git_hmopt.loop.book import Book, without_of
 from git_hmopt.loop.captures import only, samples_named
 from git_hmopt.report.flame import differential
 from git_hmopt.report.table import aligned
 from git_hmopt.report.wording import fit, plain
 from git_hmopt.runtime.difference import By, Difference, Pair, Side, compare
+from git_hmopt.store.journal import Journal
+from git_hmopt.store.repository import Repository
 
 _SHOWN = 20
 _WIDTH = 48
@@ -57,19 +60,33 @@ def run(options: argparse.Namespace) -> ExitCode:
     """Compare, and write the answer."""
     repository = repository_here()
     symbols = symbol_files(options)
+    without = [_without(repository, text) for text in (options.before, options.after)]
     captures = [only(captures_named(repository, text, symbols)) for text in (options.before, options.after)]
     tables = [samples_named(one, options.event) for one in captures]
     found = compare(*tables, names=(captures[0].name, captures[1].name), by=options.by)
     if options.json:
-        text = json.dumps(_as_json(found)) + "\n"
+        text = json.dumps({**_as_json(found), "without": without}) + "\n"
     elif options.folded:
         text = found.folded()
     elif options.html:
         text = differential(found, title=f"{captures[0].name} and {captures[1].name}")
     else:
-        text = "\n".join(_lines(found, options.n or _SHOWN)) + "\n"
+        text = "\n".join([*_switches(*without), *_lines(found, options.n or _SHOWN)]) + "\n"
     write(options.output, text)
     return ExitCode.OK
+
+
+def _without(repository: Repository | None, text: str) -> list[str]:
+    """Return what evidence the run that is meant went without; a file has no such thing."""
+    here, run = run_or_file(repository, text)
+    return [] if run is None or here is None else list(without_of(Book(Journal(here), run)))
+
+
+def _switches(before: list[str], after: list[str]) -> list[str]:
+    if before == after:
+        return []
+    each = [f"{label} goes without {plain(', '.join(one))}" for label, one in (("A", before), ("B", after)) if one]
+    return [f"the runs differ by a switch: {', '.join(each)}"]
 
 
 def _as_json(found: Difference) -> dict[str, Any]:

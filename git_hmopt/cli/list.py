@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from git_hmopt.cli.number import positive
 from git_hmopt.errors import ExitCode
@@ -77,7 +78,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     rows = [replace(row, status=INTERRUPTED) if row.name in gone else row for row in recorded]
     rows = [row for row in rows if options.status in (None, row.status)][: options.n]
     if options.json:
-        print(json.dumps({"v": 1, "runs": [asdict(row) for row in rows], "skipped": skipped}))
+        print(json.dumps({"v": 1, "runs": [_as_json(row) for row in rows], "skipped": skipped}))
         return ExitCode.OK
     print("\n".join(map(_line, rows)) or _nothing(options))
     if skipped:
@@ -93,7 +94,12 @@ def _nothing(options: argparse.Namespace) -> str:
     return f"{what}; start one: git hmopt optimize --workload {options.workload or 'NAME'}"
 
 
+def _as_json(row: RunRow) -> dict[str, Any]:
+    return {**asdict(row), "without": row.without.split(", ") if row.without else []}
+
+
 def _line(row: RunRow) -> str:
     accepted = f"{row.accepted} of {row.iterations} accepted" if row.iterations else "no candidate"
     step = f"  (go on with: git hmopt resume {row.name})" if row.status == INTERRUPTED else ""
-    return f"{row.name}  {row.status:<9}  {row.base_commit[:12]}  {accepted}{step}"
+    without = f"  without {row.without}" if row.without else ""
+    return f"{row.name}  {row.status:<9}  {row.base_commit[:12]}  {accepted}{without}{step}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from git_hmopt.cli.models import add_model_arguments, as_replayed, asking
 from git_hmopt.cli.number import count, positive
@@ -19,6 +20,7 @@ from git_hmopt.config.settings import with_settings
 from git_hmopt.errors import ExitCode
 from git_hmopt.loop.configuration import Configuration, ready
 from git_hmopt.loop.drive import Request, start
+from git_hmopt.records.words import Without
 from git_hmopt.store.repository import Repository
 
 
@@ -43,6 +45,16 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--baseline",
         metavar="RUN",
         help="take profile and noise floor from a run of the same base, configuration and host",
+    )
+    parser.add_argument(
+        "--no-profile",
+        action="store_true",
+        help="choose without profiling, from what the workload's harness calls: shows what the profile is worth",
+    )
+    parser.add_argument(
+        "--no-graph",
+        action="store_true",
+        help="rank by self cost and show nobody who calls whom: shows what the structure graph is worth",
     )
     parser.add_argument(
         "--iterations", type=count, metavar="N", help="at most so many candidates (default: budget.iterations)"
@@ -78,6 +90,7 @@ def drive(repository: Repository, prepared: Configuration, options: argparse.Nam
         seed=options.seed,
         sandboxed=host.sandbox,
         settings=settings.texts("budget", "measure", "jobs"),
+        without=tuple(one for one in get_args(Without) if vars(options)[f"no_{one}"]),
         baseline=named_run(repository, options.baseline) if options.baseline else None,
         asking=asking(repository, settings, options),
     )

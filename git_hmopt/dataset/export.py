@@ -27,6 +27,8 @@ class Run(Protocol):
     def workload(self) -> str: ...
     @property
     def base_commit(self) -> str: ...
+    @property
+    def without(self) -> Sequence[str]: ...
 
 
 class Patch(Protocol):
@@ -103,6 +105,7 @@ def _example(story: Story, one: Iteration, evaluation: Evaluation, read: Read) -
         "run": story.run.name,
         "workload": story.run.workload,
         "base_commit": story.run.base_commit,
+        "without": list(story.run.without),
         "iteration": one.number,
         "strategy": patch.strategy if patch else None,
         "symbol": patch.symbol if patch else None,

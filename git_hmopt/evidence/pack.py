@@ -21,7 +21,9 @@ from git_hmopt.evidence.strategies import serving
 from git_hmopt.evidence.structure import FunctionNode, Location, UnitNode, function_of, source_name
 from git_hmopt.evidence.system import System, around_hotspots
 from git_hmopt.psg.queries import Structure
+from git_hmopt.psg.reach import Reached
 from git_hmopt.records.base import decimal_text
+from git_hmopt.records.bottleneck import UNKNOWN
 from git_hmopt.records.changes import MetricChange
 from git_hmopt.records.evidence import (
     Attempt,
@@ -37,6 +39,7 @@ from git_hmopt.records.evidence import (
 from git_hmopt.records.retrieved import Retrieved
 from git_hmopt.records.run import HotspotRecord, Objective
 from git_hmopt.records.windows import TraceWindows
+from git_hmopt.records.words import Without
 from git_hmopt.runtime.call_graph import CallGraph
 from git_hmopt.runtime.kpi import Kpi
 from git_hmopt.runtime.ranking import Ranked
@@ -50,6 +53,8 @@ Read = Callable[[str], tuple[str, bytes] | None]
 _Used = Literal["global", "struct", "macro", "config"]
 _USED: Mapping[str, _Used] = {"global": "global", "struct": "struct", "macro": "macro"}
 
+CALL_DISTANCE = "call-distance"
+"""The ranker of functions by their distance from the workload's harness."""
 _KEPT = 128
 """Files that stay in memory while a pack is built."""
 
@@ -66,6 +71,7 @@ class _Join:
     attempts: Mapping[str, Sequence[Attempt]]
     artifacts: tuple[str, ...]
     structure: Structure | None
+    without: tuple[Without, ...]
     units: dict[str, UnitNode | None] = field(default_factory=dict)
 
     def unit(self, path: str) -> UnitNode | None:
@@ -110,6 +116,8 @@ def build_pack(
     retrieve: Retrieve | None = None,
     changes: Sequence[MetricChange] = (),
     windows: Sequence[TraceWindows] = (),
+    reached: Sequence[Reached] = (),
+    without: tuple[Without, ...] = (),
 ) -> EvidencePack:
     """Return the pack of the `limit` best ranked symbols; the same inputs give the same bytes.
 
@@ -117,7 +125,9 @@ def build_pack(
     is shown to try; `kpis` are those of the run's captures; with a `structure` graph a hotspot's callers are those of
     the whole build, and what hot functions share is told; `windows` are the slow times of captures; `retrieve` finds
     what is alike elsewhere; `changes` are those that led to `commit`. Paths are relative to the tree's root, in
-    `self_counts` too. What cannot be resolved is in the pack as unknown (null), with the reason in its sections.
+    `self_counts` too. What a pack goes `without` is for its caller not to give; without the profile its hotspots are
+    the `limit` first that are `reached`, without the graph nothing is said of who calls whom. What cannot be resolved
+    is in the pack as unknown (null), with the reason in its sections.
     """
     join = _Join(
         locate=locate,
@@ -129,15 +139,16 @@ def build_pack(
         attempts=attempts,
         artifacts=tuple(sorted(set(artifacts))),
         structure=structure,
+        without=without,
     )
-    survey = taxonomy.survey(ranked, lambda caller, callee: _linked(join, caller, callee), graph=pcg, kpis=kpis)
+    survey = _surveyed(join, ranked, kpis)
     first = survey.found[0]
     named = tuple(strategies.get(first.name, ()))
     system = around_hotspots(structure, costs_of(pcg, ranked), locate, pcg, windows)
     # A function that waits for a lock is no loop, whatever the rest of the profile is.
     hotspots = [
         _hotspot(join, item, named, serving(templates, family_of(item.symbol) or first.name), system)
-        for item in ranked[:limit]
+        for item in (reached if "profile" in without else ranked)[:limit]
     ]
     return EvidencePack(
         run=run,
@@ -150,21 +161,30 @@ def build_pack(
         bottlenecks=tuple(note for one in survey.found if (note := _note(one)) is not None),
         undecided=tuple(UndecidedNote(name=one.name, reason=one.reason) for one in survey.undecided),
         changes=tuple(changes),
-        hotspots=_with_sections(hotspots, retrieve and retrieve(f"{first.name} {first.reason}", hotspots)),
+        hotspots=_with_sections(hotspots, retrieve and retrieve(f"{first.name} {first.reason}", hotspots), without),
         windows=system.windows,
         joins=system.joins,
         system=system.sections,
+        without=without,
         artifacts=join.artifacts,
     )
 
 
+def _surveyed(join: _Join, ranked: Sequence[Ranked], kpis: Sequence[Kpi]) -> taxonomy.Survey:
+    linked = None if "graph" in join.without else functools.partial(_linked, join)
+    survey = taxonomy.survey(ranked, linked, graph=join.pcg, kpis=kpis)
+    if "profile" not in join.without:
+        return survey
+    return taxonomy.Survey((Bottleneck(UNKNOWN, "the run goes without a profile"),), survey.undecided)
+
+
 def _with_sections(
-    hotspots: Sequence[HotspotEvidence], found: Sequence[Retrieved] | None
+    hotspots: Sequence[HotspotEvidence], found: Sequence[Retrieved] | None, without: tuple[Without, ...]
 ) -> tuple[HotspotEvidence, ...]:
     """Return the hotspots with what was found for each, where somebody looked, and with their sections."""
     if found is not None:
         hotspots = [one.model_copy(update={"retrieved": what}) for one, what in zip(hotspots, found, strict=True)]
-    return tuple(one.model_copy(update={"sections": sections_of(one)}) for one in hotspots)
+    return tuple(one.model_copy(update={"sections": sections_of(one, without)}) for one in hotspots)
 
 
 def _note(found: Bottleneck) -> BottleneckNote | None:
@@ -192,27 +212,25 @@ def _linked(join: _Join, caller: str, callee: str) -> bool:
 
 
 def _hotspot(
-    join: _Join, item: Ranked, strategies: tuple[str, ...], templates: tuple[Template, ...], system: System
+    join: _Join, item: Ranked | Reached, strategies: tuple[str, ...], templates: tuple[Template, ...], system: System
 ) -> HotspotEvidence:
     location, function = join.definition(item.symbol)
     path = function.file if function else location.file if location else None
     blob = join.read(path) if path else None
     source = _anchor(function, blob) if function and blob else None
-    record = HotspotRecord(
-        symbol=item.symbol,
+    record = hotspot_record(
+        item,
         file=path,
         first_line=function.first_line if function else location.line if location else None,
         last_line=function.last_line if function else None,
-        score=decimal_text(item.score),
-        ranker=item.ranker,
-        unit=item.unit,
         evidence=join.artifacts,
         resolved_by="psg" if function else location.resolved_by if location else "unresolved",
     )
+    around = function if "graph" not in join.without else None
     return HotspotEvidence(
         hotspot=record,
         source=source,
-        static=_static(function, join.unit(path), join.structure) if function and path else (),
+        static=_static(around, join.unit(path), join.structure) if around and path else (),
         runtime=_runtime(join.pcg, item.symbol),
         line_counts=_line_counts(join.counts, function),
         attempts=tuple(join.attempts.get(item.symbol, ())),
@@ -221,6 +239,30 @@ def _hotspot(
         templates=templates,
         windows=system.windows_of(item.symbol),
         joins=system.joins_of(item.symbol),
+    )
+
+
+def hotspot_record(
+    item: Ranked | Reached,
+    *,
+    file: str | None,
+    first_line: int | None,
+    last_line: int | None,
+    evidence: tuple[str, ...],
+    resolved_by: str,
+) -> HotspotRecord:
+    """Return a symbol as a record: with its share of the profile, or with its distance where nothing was measured."""
+    return HotspotRecord(
+        symbol=item.symbol,
+        file=file,
+        first_line=first_line,
+        last_line=last_line,
+        score=decimal_text(item.score) if isinstance(item, Ranked) else None,
+        distance=item.distance if isinstance(item, Reached) else None,
+        ranker=item.ranker if isinstance(item, Ranked) else CALL_DISTANCE,
+        unit=item.unit if isinstance(item, Ranked) else "calls",
+        evidence=evidence,
+        resolved_by=resolved_by,
     )
 
 

@@ -7,16 +7,18 @@ tokenizer: a budget of N tokens is kept by at most N bytes. How many tokens thos
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from git_hmopt.errors import ConfigError
 from git_hmopt.evidence.changes import changes_text
-from git_hmopt.evidence.sections import full_text
+from git_hmopt.evidence.sections import full_text, place_text
 from git_hmopt.evidence.system import system_texts
 from git_hmopt.evidence.tokens import Bytes, TokenCount
 from git_hmopt.evidence.wording import oneline
 from git_hmopt.records.evidence import EvidencePack, HotspotEvidence, Section, Template
+from git_hmopt.records.words import Without
 
 SMALLEST = 500
 """The smallest budget, tokens: below it not even the header says anything."""
@@ -29,6 +31,13 @@ _SYMBOL = 200
 SYSTEM = -1
 """Stands for the system as a whole where others are numbers of hotspots."""
 _SYSTEM_NAME = "system"
+_WITHOUT: Mapping[Without, str] = MappingProxyType(
+    {
+        "profile": "nothing was measured of these functions; they are what the workload's harness"
+        " calls, the nearest first",
+        "graph": "nothing is said of who calls whom, nor of what functions share",
+    }
+)
 _SYSTEM_HEADING = "\n# system: when it was slow, and what hot functions share\n"
 
 
@@ -110,9 +119,13 @@ def _header(pack: EvidencePack) -> str:
     goal = pack.objective
     also = "".join(f"also {one.name}: {oneline(one.reason)}\n" for one in pack.bottlenecks[1:])
     names = ", ".join(one.name for one in pack.undecided)
+    without = "".join(f"without {one}: {_WITHOUT[one]}\n" for one in pack.without)
+    # Said once where no budget cuts it off, and once in words.
+    named = "".join(f", without {one}" for one in pack.without)
     return (
-        f"run {oneline(pack.run)}, workload {oneline(pack.workload)}, commit {pack.commit}\n"
+        f"run {oneline(pack.run)}, workload {oneline(pack.workload)}{named}, commit {pack.commit}\n"
         f"objective: {goal.metric} ({goal.kind}), {goal.direction} is better, margin {goal.margin}\n"
+        f"{without}"
         f"bottleneck: {pack.bottleneck}: {oneline(pack.bottleneck_reason)}\n"
         f"{also}" + (f"nothing measured decides about: {names}\n" if names else "") + changes_text(pack.changes)
     )
@@ -122,7 +135,7 @@ def _headings(page: _Page, pack: EvidencePack) -> list[str]:
     missing = []
     for index, evidence in enumerate(pack.hotspots):
         spot = evidence.hotspot
-        text = f"\n# {index + 1}. {_named(spot.symbol)} {100 * float(spot.score):.1f} %\n"
+        text = f"\n# {index + 1}. {_named(spot.symbol)} {place_text(spot)}\n"
         used = page.used + len(text.encode())
         if used > page.budget:
             missing.append(_named(spot.symbol))

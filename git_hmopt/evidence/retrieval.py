@@ -52,11 +52,14 @@ class Retrieval:
     run: RunId
     workload: str
     commit: Oid
+    profiles: bool = True
+    """Whether other runs are looked for, of which it is told what was hot in them."""
 
     def __call__(self, bottleneck: str, hotspots: Sequence[HotspotEvidence]) -> Sequence[Retrieved]:
         """Return what was found for each hotspot; StoreError when no index can be kept."""
         files, beside = files_around(self.repository, self.commit, hotspots)
-        kinds = tuple(Kind) if files else (Kind.TRACES, Kind.FIXES)
+        among = {Kind.CODE: bool(files), Kind.TRACES: self.profiles, Kind.FIXES: True}
+        kinds = tuple(kind for kind in Kind if among[kind])
 
         def ask(current: Current) -> list[Retrieved]:
             among = self._among(current, files, beside)
@@ -68,7 +71,10 @@ class Retrieval:
         if current.index.without_vectors:
             return f"nothing: {current.index.without_vectors}"
         of = f" of the {beside} beside the hotspots" if beside > len(files) else ""
-        runs, fixes = (current.index.count_apart(kind, self.run) for kind in (Kind.TRACES, Kind.FIXES))
+        fixes = current.index.count_apart(Kind.FIXES, self.run)
+        if not self.profiles:
+            return f"files: {len(files)}{of}, changes judged by other runs: {fixes}"
+        runs = current.index.count_apart(Kind.TRACES, self.run)
         return f"files: {len(files)}{of}, other runs: {runs}, changes judged there: {fixes}"
 
     def _found(
@@ -84,7 +90,7 @@ class Retrieval:
 
         return Retrieved(
             code=tuple(self._code(code)),
-            runs=tuple(_run(one) for one in like(Kind.TRACES, RUNS)),
+            runs=tuple(_run(one) for one in like(Kind.TRACES, RUNS)) if self.profiles else (),
             fixes=tuple(_fix(one) for one in like(Kind.FIXES, FIXES)),
             searched=among,
         )

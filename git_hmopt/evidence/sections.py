@@ -10,18 +10,33 @@ from types import MappingProxyType
 from git_hmopt.evidence.retrieved_sections import RETRIEVED
 from git_hmopt.evidence.wording import oneline
 from git_hmopt.records.evidence import Attempt, HotspotEvidence, Neighbour, Section, Template
+from git_hmopt.records.run import HotspotRecord
+from git_hmopt.records.words import Without
 
 _MEDIUM = 5
 """How many entries a medium text holds."""
 
 
-def sections_of(evidence: HotspotEvidence) -> tuple[Section, ...]:
-    """Return all sections of a hotspot, in the packs' default order; what is unknown says so."""
+def sections_of(evidence: HotspotEvidence, without: Sequence[Without] = ()) -> tuple[Section, ...]:
+    """Return all sections of a hotspot, in the packs' default order; what is unknown says so.
+
+    There are none of what the pack goes without: that it is unknown would say that somebody had looked.
+    """
+    left_out = {name for what in without for name in _LEFT_OUT[what]}
     return tuple(
         Section(name=name, short=oneline(short(evidence)), medium=medium(evidence))
         for name, (short, medium, _) in _TEXTS.items()
-        if _tells(name, evidence)
+        if _tells(name, evidence) and name not in left_out and (name != "cost" or "graph" in without)
     )
+
+
+def place_text(spot: HotspotRecord) -> str:
+    """Return what put a hotspot where it stands: its share of the profile, or how far away it is."""
+    if spot.score is not None:
+        return f"{100 * float(spot.score):.1f} %"
+    if spot.distance is None:
+        return "unmeasured"
+    return f"unmeasured, {spot.distance} call{'s' if spot.distance != 1 else ''} from the harness"
 
 
 def _tells(name: str, evidence: HotspotEvidence) -> bool:
@@ -95,13 +110,18 @@ def _share(neighbour: Neighbour) -> str:
 
 
 def _edges(evidence: HotspotEvidence, limit: int | None) -> str:
-    spot = evidence.hotspot
-    head = f"score {100 * float(spot.score):.1f} % of {spot.unit} ({spot.ranker})"
+    head = _cost(evidence)
     if not evidence.runtime:
         return f"{head}; callers and callees unmeasured"
     shown = evidence.runtime[:limit] if limit else evidence.runtime
     lines = [f"{item.relation} {item.symbol} {_share(item)}" for item in shown]
     return "\n".join([head, *lines])
+
+
+def _cost(evidence: HotspotEvidence) -> str:
+    spot = evidence.hotspot
+    of = f" of {spot.unit}" if spot.score is not None else ""
+    return f"score {place_text(spot)}{of} ({spot.ranker})"
 
 
 def _runtime_short(evidence: HotspotEvidence) -> str:
@@ -206,12 +226,17 @@ def _lines_full(lines: Sequence[str]) -> str:
 
 
 _IF_ANY = ("templates", "windows", "joins")
+_LEFT_OUT: Mapping[Without, tuple[str, ...]] = MappingProxyType(
+    {"profile": ("line_counts", "runtime", "similar_runs"), "graph": ("runtime", "static")}
+)
 _Text = Callable[[HotspotEvidence], str]
 _TEXTS: Mapping[str, tuple[_Text, _Text, _Text]] = MappingProxyType(
     {
         "source": (_source_short, _source_medium, _source_full),
         "line_counts": (_counts_short, _counts_medium, _counts_full),
         "runtime": (_runtime_short, lambda one: _edges(one, _MEDIUM), lambda one: _edges(one, None)),
+        # In the place of `runtime` where nothing is said of who calls whom.
+        "cost": (_cost, _cost, _cost),
         "static": (_static_short, lambda one: _static_lines(one, _MEDIUM), lambda one: _static_lines(one, None)),
         "attempts": (
             _attempts_short,

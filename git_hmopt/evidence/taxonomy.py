@@ -44,7 +44,7 @@ def rules() -> tuple[Rule, ...]:
 
 def survey(
     ranked: Sequence[Ranked],
-    linked: Callable[[str, str], bool],
+    linked: Callable[[str, str], bool] | None,
     *,
     graph: CallGraph | None = None,
     kpis: Sequence[Kpi] = (),
@@ -54,7 +54,8 @@ def survey(
     1. cpu-bound-loop: the dearest symbol by self cost has at least half of the ranked symbols' self cost, and is of no
        family.
     2. call-overhead: two of the five dearest, of which one calls the other (`linked(caller, callee)`), have half of it
-       together and neither alone, so the cost is split by a call.
+       together and neither alone, so the cost is split by a call. Not decided where nobody may say who calls whom
+       (`linked` is None).
     3. The families of `families` that have their share of the profile, and the rules of `kpi_rules` that hold.
 
     A share is of the profile, or of the capture's time where KPIs tell it: the order over both compares unlike things,
@@ -64,20 +65,23 @@ def survey(
     spread = _spread(ranked, linked)
     by_kpi = of_kpis(kpis)
     held = [*([spread] if spread.name != UNKNOWN else []), *of_families(costs), *by_kpi.held]
-    decided = {one.name for one in held} | by_kpi.decided | (set(_of_profile()) if costs else set())
+    decided = {one.name for one in held} | by_kpi.decided | (set(_of_profile(linked)) if costs else set())
     # What a profile decides needs no capture.
     missing = [one for one in by_kpi.undecided if one.name not in decided]
     known = decided | {one.name for one in missing}
-    missing += [Undecided(name, "no profile with costs") for name in _of_profile() if name not in known]
+    missing += [Undecided(name, "no profile with costs") for name in _of_profile(linked) if name not in known]
+    if linked is None and CALL_OVERHEAD not in known:
+        missing.append(Undecided(CALL_OVERHEAD, "who calls whom is left out"))
     missing.sort(key=lambda one: CLASSES.index(one.name))
     return Survey(ordered(held) or (spread,), tuple(missing))
 
 
-def _of_profile() -> tuple[BottleneckClass, ...]:
-    return (CPU_BOUND_LOOP, CALL_OVERHEAD, *(one.rule.bottleneck for one in FAMILIES))
+def _of_profile(linked: object) -> tuple[BottleneckClass, ...]:
+    calls = () if linked is None else (CALL_OVERHEAD,)
+    return (CPU_BOUND_LOOP, *calls, *(one.rule.bottleneck for one in FAMILIES))
 
 
-def _spread(ranked: Sequence[Ranked], linked: Callable[[str, str], bool]) -> Bottleneck:
+def _spread(ranked: Sequence[Ranked], linked: Callable[[str, str], bool] | None) -> Bottleneck:
     measured = [(item.self_share, item.symbol) for item in ranked if item.self_share]
     total = sum(share for share, _ in measured)
     if not total:
@@ -86,7 +90,7 @@ def _spread(ranked: Sequence[Ranked], linked: Callable[[str, str], bool]) -> Bot
     share, symbol = dearest[0]
     if share >= MAJORITY:
         return _concentrated(share, symbol, share * total)
-    pair = _linked_pair(dearest[:_CANDIDATES], linked)
+    pair = _linked_pair(dearest[:_CANDIDATES], linked) if linked is not None else None
     if pair:
         together, caller, callee = pair
         reason = (
@@ -98,8 +102,8 @@ def _spread(ranked: Sequence[Ranked], linked: Callable[[str, str], bool]) -> Bot
         return Bottleneck(CALL_OVERHEAD, reason, together * total, CALL_RULE, told)
     return Bottleneck(
         UNKNOWN,
-        f"the profile is flat: {symbol} leads with {percent(share)} of the ranked self cost, "
-        f"and no caller with its callee reaches 50 %",
+        f"the profile is flat: {symbol} leads with {percent(share)} of the ranked self cost"
+        + ("" if linked is None else ", and no caller with its callee reaches 50 %"),
     )
 
 

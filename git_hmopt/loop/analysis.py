@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from git_hmopt.errors import StoreError
-from git_hmopt.loop.book import Book
+from git_hmopt.loop.book import Book, without_of
 from git_hmopt.loop.nodes.profile import SELECTED, Profile, rank_profile
 from git_hmopt.records.words import Oid, RunId
 from git_hmopt.store.artifacts import ArtifactStore
@@ -61,7 +61,7 @@ class Analysis:
 def analyses(repository: Repository, run: RunId, *, limit: int = SELECTED) -> list[Analysis]:
     """Return what every stored profile of a run says, in order; StoreError when a capture is not in this clone."""
     book = Book(Journal(repository), run)
-    harness = overlay_paths(repository, book)
+    harness, without = overlay_paths(repository, book), without_of(book)
     found = []
     for index, entry in enumerate(book.entries):
         if entry.operation.op != "profile.recorded":
@@ -69,10 +69,11 @@ def analyses(repository: Repository, run: RunId, *, limit: int = SELECTED) -> li
         following = (one.operation.data for one in book.entries[index:] if one.operation.op == "hotspots.ranked")
         ranked = next(following, None)
         recorded = None if ranked is None else [one["symbol"] for one in ranked["hotspots"]]
-        made = _analysis(repository, entry.operation.data, harness, entry.operation.iter, recorded, limit)
+        made = _analysis(repository, entry.operation.data, harness, entry.operation.iter, recorded, limit, without)
         found.append(made)
     if not found:
-        raise StoreError(f"run {run} stored no profile", next_step=f"see how far it came: git hmopt show {run}")
+        why = ": it goes without" if "profile" in without else ""
+        raise StoreError(f"run {run} stored no profile{why}", next_step=f"see how far it came: git hmopt show {run}")
     return found
 
 
@@ -93,9 +94,10 @@ def _analysis(
     iteration: int,
     symbols: list[str] | None,
     limit: int,
+    without: Collection[str] = (),
 ) -> Analysis:
     profile = Profile(ArtifactStore.of(repository), dict(recorded))
-    ranking = rank_profile(profile, harness)
+    ranking = rank_profile(profile, harness, without=without)
     graph = ranking.graph
     spots = []
     for item in ranking.ranked[:limit]:

@@ -2,7 +2,8 @@
 """Take over what an earlier run measured of the same base: where its time goes, and its noise floor.
 
 Both are expensive and say nothing of candidates. They count only where they were measured: the same commit, workload,
-configuration, overlays and host, and, once the base is built, the same image.
+configuration, overlays and host, and, once the base is built, the same image. What a run goes without says nothing of
+how it measures: the floor is taken over all the same, and captures are where both want a profile.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from git_hmopt.adapters import BuildResult
 from git_hmopt.errors import MeasurementError, UsageError
 from git_hmopt.loop.bench import Bench
-from git_hmopt.loop.book import Book
+from git_hmopt.loop.book import Book, without_of
 from git_hmopt.loop.plan import RunPlan
 from git_hmopt.records.run import RunRecord
 from git_hmopt.records.words import RunId
@@ -41,15 +42,18 @@ def reuse(bench: Bench, record: RunRecord, baseline: RunId) -> list[OpDraft]:
             f"run {baseline} is no baseline for this one: {'; '.join(different)}",
             next_step="measure afresh: leave out --baseline",
         )
-    profile = _profile(bench, book, record.base_commit)
+    profile = None if "profile" in bench.plan.without else _profile(bench, book, record.base_commit)
     floor, built = book.last("floor.measured"), book.last("baseline.built")
     if built is None or (profile is None and floor is None):
         raise UsageError(
-            f"run {baseline} measured nothing that could be taken over",
+            f"run {baseline} measured nothing that {'this one needs' if bench.plan.without else 'could be taken over'}",
             next_step="measure afresh: leave out --baseline",
         )
     taken = [what for what, there in (("profile", profile), ("noise floor", floor)) if there is not None]
     note = f"taken over from run {baseline}: {' and '.join(taken)}"
+    if profile is None and "profile" in (*bench.plan.without, *without_of(book)):
+        whose = "this run" if "profile" in bench.plan.without else "that run"
+        note += f"; no profile, since {whose} goes without one"
     images = {name: one["image"] for name, one in built["builds"].items()}
     data = {"baseline": {"run": baseline, "images": images, "profile": profile}, "notes": [note]}
     drafts = [OpDraft(REUSED, "init_run", data=data)]

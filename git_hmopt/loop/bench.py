@@ -239,6 +239,8 @@ class Bench:
         return True
 
     def _load_profilers(self) -> dict[str, tuple[str, ProfilerAdapter]]:
+        if "profile" in self.plan.without:
+            return {}
         made: dict[str, tuple[str, ProfilerAdapter]] = {}
         for name, section in self.workload.profile.items():
             path = ("workloads", self.plan.workload, "profile", name)

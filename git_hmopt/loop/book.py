@@ -80,6 +80,13 @@ class Book:
         return read_proposal(self.need("patch.proposed", iteration=iteration)["proposal"], artifacts)
 
 
+def without_of(book: Book) -> tuple[str, ...]:
+    """Return what a recorded run went without."""
+    plan = (book.last("run.created") or {}).get("plan")
+    found = plan.get("without", ()) if isinstance(plan, dict) else ()
+    return tuple(str(one) for one in found)
+
+
 def write_proposal(proposal: Proposal, artifacts: ArtifactStore) -> dict[str, Any]:
     """Put a proposal's contents into the artifact store and return its manifest."""
 

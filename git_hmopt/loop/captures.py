@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from git_hmopt.errors import StoreError, UsageError
-from git_hmopt.loop.book import Book
+from git_hmopt.loop.book import Book, without_of
 from git_hmopt.records.words import RunId
 from git_hmopt.report.flame import Flames
 from git_hmopt.runtime.window import below
@@ -81,7 +81,10 @@ def of_run(repository: Repository, run: RunId, symbols: SymbolFiles | None = Non
     profile = book.last("profile.recorded")
     found = [] if profile is None else [_profiled(artifacts, run, one, symbols) for one in profile["captures"]]
     if not found:
-        raise StoreError(f"run {run} has no capture", next_step=f"add one: git hmopt ingest artifacts --run {run} FILE")
+        why = ": it goes without a profile" if "profile" in without_of(book) else ""
+        raise StoreError(
+            f"run {run} has no capture{why}", next_step=f"add one: git hmopt ingest artifacts --run {run} FILE"
+        )
     return found
 
 

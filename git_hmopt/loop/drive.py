@@ -19,6 +19,7 @@ from git_hmopt.agents.proposer import Proposer
 from git_hmopt.config.load import LoadedConfig, load_config
 from git_hmopt.config.settings import with_settings
 from git_hmopt.errors import HmoptError, InterruptedRunError, RepositoryError, StoreError
+from git_hmopt.loop import ablation
 from git_hmopt.loop.baseline import reuse
 from git_hmopt.loop.bench import Bench
 from git_hmopt.loop.book import Book
@@ -33,7 +34,7 @@ from git_hmopt.loop.state import CheckpointRecord, RunState
 from git_hmopt.loop.strategies import run_templates
 from git_hmopt.process.runner import kill_live
 from git_hmopt.records.run import RepositoryState, RunRecord
-from git_hmopt.records.words import RESUMED, Oid, RunId, RunStatus, best_ref, new_run_id, utc_now
+from git_hmopt.records.words import RESUMED, Oid, RunId, RunStatus, Without, best_ref, new_run_id, utc_now
 from git_hmopt.report.story import RunStory
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import Journal, OpDraft
@@ -82,6 +83,8 @@ class Request:
     """A person's own values above the configuration's, as `Settings.texts` gives them."""
     baseline: RunId | None = None
     """A run whose profile and noise floor are taken over."""
+    without: tuple[Without, ...] = ()
+    """What evidence to go without (`loop.ablation`)."""
     parent: RunId | None = None
     """A run of another clone that this one goes on with."""
     asking: Asking = NO_MODELS
@@ -120,11 +123,13 @@ def start(
                 iterations=request.iterations,
                 wall_s=request.wall_s,
                 settings={**habits_for(request.proposer, repository, request.asking), **request.settings},
+                without=request.without,
                 parent=request.parent,
                 exemption=request.asking.exemption,
                 started=utc_now(),
             )
             bench = _bench(repository, plan, loaded, local_root, listener, request.asking)
+            ablation.refuse_unfounded(bench)
             record = _record(bench)
             reused = reuse(bench, record, request.baseline) if request.baseline else []
         return _drive(bench, *_beginning(bench, record, request.baseline, reused))
@@ -217,6 +222,7 @@ def _resumed_elsewhere(repository: Repository, book: Book, listener: Listener, a
         wall_s=max(1, int(state.budget_remaining)) if state else plan.wall_s,
         sandboxed=plan.sandboxed,
         settings=plan.settings,
+        without=plan.without,
         parent=book.run,
         asking=asking,
     )
@@ -237,7 +243,8 @@ def _refuse_closed(book: Book) -> None:
 def _another(plan: RunPlan, best: str | None) -> str:
     """Return how to start a run that goes on where this one cannot."""
     base = best.removeprefix("refs/heads/") if best else plan.base_commit[:12]
-    return f"start another from where it stood: git hmopt optimize --workload {plan.workload} --base {base}"
+    switches = "".join(f" --no-{one}" for one in plan.without)
+    return f"start another from where it stood: git hmopt optimize --workload {plan.workload} --base {base}{switches}"
 
 
 def _refuse_other_overlays(bench: Bench, book: Book) -> None:
@@ -262,7 +269,8 @@ def _bench(
     places = LocalOverlays(repository, base, plan.origin, local_root)
     bench = Bench(repository, plan, loaded, proposer, log=log, places=places)
     bench.templates = run_templates(repository, Oid(plan.base_commit), loaded)
-    bench.notes = (*bench.notes, *notes_on(loaded, local_root), *dict.fromkeys(places.notes))
+    others = (*notes_on(loaded, local_root), *dict.fromkeys(places.notes))
+    bench.notes = (*ablation.notes_on(plan.without), *bench.notes, *others)
     return bench
 
 
@@ -297,6 +305,7 @@ def _record(bench: Bench) -> RunRecord:
         environment={
             "cpus": ",".join(map(str, bench.cpus)) or "not pinned",
             "sandbox": bench.missing_sandbox() or "bwrap",
+            **({"without": ", ".join(plan.without)} if plan.without else {}),
         },
         repository=RepositoryState(
             uri=repository.config_get("remote.origin.url") or "local",

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from git_hmopt.records.base import Record
+from git_hmopt.records.words import Without
 
 
 class ExemptionRecord(Record):
@@ -38,6 +39,8 @@ class RunPlan(Record):
     wall_s: int | None = None
     settings: dict[str, str] = Field(default_factory=dict)
     """What the person who started it set above the configuration, by key (`measure.layouts`), and `jobs`."""
+    without: tuple[Without, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """What evidence the run goes without; left out where it has all, as in all that was written before."""
     parent: str | None = None
     """The run of another clone that this one goes on with."""
     exemption: ExemptionRecord | None = Field(default=None, exclude_if=lambda value: value is None)

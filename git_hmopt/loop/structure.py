@@ -47,7 +47,12 @@ def structure_at(bench: Bench, commit: Oid) -> Iterator[Structure | None]:
 
 
 def graph_at(bench: Bench, commit: Oid) -> GraphFile | None:
-    """Return the graph, brought up to date the first time it is asked for at a commit; None where there is none."""
+    """Return the graph, brought up to date the first time it is asked for at a commit; None where there is none.
+
+    A run that goes without it makes none.
+    """
+    if "graph" in bench.plan.without:
+        return None
     key = ("structure", commit)
     if key not in bench.remembered:
         bench.remember("structure", commit, _updated(bench, commit))
@@ -109,8 +114,8 @@ def _record(one: Impact, shares: Shares, *, known: bool) -> TouchRecord:
 
 
 def shares_of(ranked: Sequence[Mapping[str, object]]) -> dict[str, float]:
-    """Return the shares of recorded hotspots by the names that the source knows."""
-    return {source_name(str(one["symbol"])): float(str(one["score"])) for one in ranked}
+    """Return the measured shares of recorded hotspots by the names that the source knows."""
+    return {source_name(str(one["symbol"])): float(str(one["score"])) for one in ranked if one.get("score") is not None}
 
 
 def not_built(structure: Structure | None, changes: Changes) -> str:

@@ -455,6 +455,15 @@ class Structure:
         )
         return next(self._tables.rows(statement, (symbol,)), None) is not None
 
+    def code_of(self, file: str) -> list[str]:
+        """Return the functions and variables that a file defines, sorted: what in it can call, or name a function."""
+        statement = (
+            "SELECT DISTINCT symbols.symbol FROM definitions JOIN shown pages ON pages.id = page"
+            " JOIN symbols ON symbols.id = definitions.symbol"
+            " WHERE file = (SELECT id FROM files WHERE path = ?) AND kind IN ('function', 'variable') ORDER BY 1"
+        )
+        return [symbol for (symbol,) in self._tables.rows(statement, (file,))]
+
     # -- numbers ----------------------------------------------------------------------------------------------------
 
     def statistics(self) -> dict[str, int]:

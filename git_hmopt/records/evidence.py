@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The evidence pack: what a proposer is shown about one run's hotspots. Read forever; version 3.
+"""The evidence pack: what a proposer is shown about one run's hotspots. Read forever; version 4.
 
 Version 1 had one bottleneck and no templates; version 2 nothing of other runs, of slow times, of what hot functions
-share, and no measured changes of the run's own. They are read, and written again as they were.
+share, and no measured changes of the run's own; before version 4 no evidence was left out on purpose, and every hotspot
+had a score. They are read, and written again as they were.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from git_hmopt.records.changes import MetricChange
 from git_hmopt.records.retrieved import Retrieved
 from git_hmopt.records.run import HotspotRecord, Objective
 from git_hmopt.records.windows import Joined, TraceWindows
+from git_hmopt.records.words import Without
 
 
 class SourceAnchor(Record):
@@ -127,7 +129,7 @@ class HotspotEvidence(Record):
 class EvidencePack(Record):
     """What the proposer gets for one iteration of one run."""
 
-    v: Literal[1, 2, 3] = 3
+    v: Literal[1, 2, 3, 4] = 4
     run: str
     workload: str
     commit: str
@@ -155,6 +157,10 @@ class EvidencePack(Record):
     system: tuple[Section, ...] = Field(
         default=(), exclude_if=_empty, description="what the pack says of the system as a whole, in two lengths"
     )
+    # Of version 4.
+    without: tuple[Without, ...] = Field(
+        default=(), exclude_if=_empty, description="what evidence is left out, so that its worth can be measured"
+    )
     artifacts: tuple[str, ...]
     max_prompt_tokens: int = 8000
     priority_fields: tuple[str, ...] = (
@@ -172,4 +178,6 @@ class EvidencePack(Record):
             raise ValueError(
                 f"a pack of version {self.v} has no windows, joins, system or changes, and nothing retrieved"
             )
+        if self.v < 4 and (self.without or any(one.hotspot.v > 1 for one in self.hotspots)):
+            raise ValueError(f"a pack of version {self.v} has all its evidence, and hotspots of version 1")
         return self

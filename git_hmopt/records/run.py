@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from git_hmopt.records.base import Decimal, Record
 from git_hmopt.records.words import RunStatus, Verdict
@@ -122,18 +122,30 @@ class KpisRecord(Record):
 
 
 class HotspotRecord(Record):
-    """A symbol worth looking at."""
+    """A symbol worth looking at. Version 2: its share may be unmeasured, and it may be so many calls away instead."""
 
-    v: Literal[1] = 1
+    v: Literal[1, 2] = 2
     symbol: str
     file: str | None
     first_line: int | None
     last_line: int | None
-    score: Decimal = Field(description="share of the profile's cost, 0..1")
+    score: Decimal | None = Field(description="share of the profile's cost, 0..1; null is unmeasured")
+    # Left out where it is not known, as in all that was written before.
+    distance: int | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="calls from the workload's harness, where that is what ranked it; null where nobody asked",
+    )
     ranker: str
     unit: str
     evidence: tuple[str, ...] = Field(default=(), description="sha256 of the artifacts the score was computed from")
     resolved_by: str = Field(description="how file and lines were found: psg, dwarf, nm, or unresolved")
+
+    @model_validator(mode="after")
+    def _of_its_version(self) -> Self:
+        if self.v == 1 and (self.score is None or self.distance is not None):
+            raise ValueError("a hotspot of version 1 has a score, and no distance")
+        return self
 
 
 class GraphRecord(Record):

@@ -7,7 +7,7 @@ import re
 import secrets
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import NewType
+from typing import Literal, NewType
 
 Oid = NewType("Oid", str)
 """A full git object id in hexadecimal (40 or 64 digits)."""
@@ -21,6 +21,8 @@ Sha256 = NewType("Sha256", str)
 """A lower-case hexadecimal sha256."""
 Seed = NewType("Seed", int)
 """A seed of a layout or of a workload's data, 0 .. 2**31-1 (kernel module parameters are ints)."""
+Without = Literal["profile", "graph"]
+"""What evidence a run goes without, so that its worth can be measured: the profile, or the structure graph."""
 
 BRANCHES = "refs/heads/hmopt/"
 JOURNALS = "refs/hmopt/runs/"

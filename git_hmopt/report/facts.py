@@ -32,6 +32,11 @@ class RunFacts:
     configuration: str | None
     """sha256 of the configuration's bytes."""
 
+    @property
+    def without(self) -> tuple[str, ...]:
+        """Return what evidence it went without: profile, graph."""
+        return tuple(one for one in self.environment.get("without", "").split(", ") if one)
+
 
 @dataclass(frozen=True)
 class ArtifactFacts:
@@ -100,10 +105,13 @@ class HotspotFacts:
     file: str | None
     first_line: int | None
     last_line: int | None
-    score: str
+    score: str | None
+    """Share of the profile; None is unmeasured."""
     ranker: str
     unit: str
     resolved_by: str
+    distance: int | None = None
+    """Calls from the workload's harness, where that ranked it."""
 
 
 @dataclass(frozen=True)
@@ -333,10 +341,11 @@ def read_hotspot(data: Fields) -> HotspotFacts:
         file=data.maybe_text("file"),
         first_line=data.maybe_whole("first_line"),
         last_line=data.maybe_whole("last_line"),
-        score=data.decimal("score"),
+        score=data.maybe_decimal("score"),
         ranker=data.text("ranker"),
         unit=data.text("unit"),
         resolved_by=data.text("resolved_by"),
+        distance=data.maybe_whole("distance"),
     )
 
 

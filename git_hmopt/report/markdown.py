@@ -25,6 +25,7 @@ from git_hmopt.report.wording import (
     delta_of,
     fit,
     floor_line,
+    hotspots_head,
     how_measured,
     interval,
     is_open,
@@ -32,13 +33,13 @@ from git_hmopt.report.wording import (
     percent,
     place,
     plain,
-    share,
     skipped_line,
     text_size,
     time_head,
     touch_text,
     verdict_label,
     verdict_sentence,
+    why_hot,
 )
 
 _MOST_SLOW_TIMES = 12
@@ -129,10 +130,10 @@ def _hotspots(story: RunStory) -> str:
         return "## Hotspots of the base\n\nUnknown: no profile was recorded."
     first = story.hotspots[0]
     rows = [
-        (str(number), _code(spot.symbol), share(spot.score), _code(place(spot)), _md(spot.resolved_by))
+        (str(number), _code(spot.symbol), why_hot(spot), _code(place(spot)), _md(spot.resolved_by))
         for number, spot in enumerate(story.hotspots, 1)
     ]
-    head = ("#", "symbol", f"score ({_md(first.ranker)} of {_md(first.unit)})", "where", "found by")
+    head = ("#", "symbol", _md(hotspots_head(first)), "where", "found by")
     return "## Hotspots of the base\n\n" + _rows(head, rows)
 
 

@@ -13,6 +13,7 @@ from git_hmopt.report.wording import (
     delta_of,
     fit,
     floor_line,
+    hotspots_head,
     how_measured,
     interval,
     kpi_lines,
@@ -20,11 +21,11 @@ from git_hmopt.report.wording import (
     place,
     plain,
     retraction_line,
-    share,
     skipped_line,
     text_size,
     time_head,
     verdict_label,
+    why_hot,
 )
 
 LINES = 40
@@ -74,6 +75,7 @@ def _what(story: RunStory) -> list[str]:
         f"run {run.name}  {story.status}{reason}",
         f"  workload {run.workload} on {run.device}, proposer {run.proposer}, seed {run.seed}",
         f"  base {base} of {run.uri}, started {run.created}",
+        *([f"  without {plain(', '.join(run.without))}"] if run.without else []),
         *([f"  goes on with run {run.parent}"] if run.parent else []),
     ]
 
@@ -82,9 +84,10 @@ def _hotspots(story: RunStory) -> list[str]:
     if not story.hotspots:
         return [f"hotspots {UNKNOWN}: no profile was recorded"]
     first = story.hotspots[0]
-    lines = [f"hotspots by {first.ranker}, share of {first.unit}"]
+    head = f"hotspots by {first.ranker}, share of {first.unit}"
+    lines = [f"hotspots by {hotspots_head(first)}" if first.score is None else head]
     for spot in story.hotspots[:_HOTSPOTS]:
-        lines.append(f"  {share(spot.score):>7}  {fit(spot.symbol, 36):<36}  {place(spot)}")
+        lines.append(f"  {why_hot(spot):>7}  {fit(spot.symbol, 36):<36}  {place(spot)}")
     more = len(story.hotspots) - _HOTSPOTS
     if more > 0:
         lines.append(f"  and {more} more")

@@ -91,7 +91,8 @@ def _differences(one: RunStory, two: RunStory) -> list[str]:
         found.append("other configurations: builds, inputs or how it is measured may differ")
     if first.device != second.device:
         found.append(f"other hosts: {first.device} and {second.device}")
-    for key in sorted({*first.environment, *second.environment}):
+    # What a run goes without changes what it tries, and nothing of how that is measured.
+    for key in sorted({*first.environment, *second.environment} - {"without"}):
         values = first.environment.get(key, UNKNOWN), second.environment.get(key, UNKNOWN)
         if values[0] != values[1]:
             found.append(f"other {key}: {values[0]} and {values[1]}")
@@ -99,7 +100,11 @@ def _differences(one: RunStory, two: RunStory) -> list[str]:
 
 
 def _reservations(one: RunStory, two: RunStory) -> list[str]:
-    return [f"{story.run.name} has not ended: it is {story.status}" for story in (one, two) if is_open(story)]
+    found = [f"{story.run.name} has not ended: it is {story.status}" for story in (one, two) if is_open(story)]
+    if one.run.without != two.run.without:
+        each = (", ".join(story.run.without) or "nothing" for story in (one, two))
+        found.append("they differ in what they go without: {} and {}; it is measured alike".format(*each))
+    return found
 
 
 def _tried(one: RunStory, two: RunStory) -> Iterable[Tried]:

@@ -91,6 +91,20 @@ def share(ratio: str) -> str:
     return f"{100 * float(ratio):.1f} %"
 
 
+def why_hot(spot: HotspotFacts) -> str:
+    """Return what ranked a hotspot: its share of the profile, or its distance where nothing was measured."""
+    if spot.score is not None:
+        return share(spot.score)
+    return UNKNOWN if spot.distance is None else f"{spot.distance} call{'s' if spot.distance != 1 else ''}"
+
+
+def hotspots_head(spot: HotspotFacts) -> str:
+    """Return what the numbers beside hotspots are, by the first of them."""
+    if spot.score is None:
+        return f"{plain(spot.ranker)} from the workload's harness, cost unmeasured"
+    return f"score ({plain(spot.ranker)} of {plain(spot.unit)})"
+
+
 def text_size(change: int | None) -> str:
     """Return a change of the text section in bytes."""
     return UNKNOWN if change is None else f"{change:+d} B" if change else "0 B"

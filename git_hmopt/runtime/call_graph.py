@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -25,6 +25,10 @@ class CallGraph:
     edge_cost: Mapping[tuple[str, str], int] | None
     """Cost by (caller, callee)."""
     skipped: Mapping[str, int]
+
+    def flat(self) -> CallGraph:
+        """Return the same costs without who caused them, as a profile without call stacks has them."""
+        return replace(self, inclusive_cost=None, edge_cost=None)
 
     def self_share(self, symbol: str) -> float | None:
         """Return the symbol's own share of all cost, 0..1; None when the profile never saw it."""

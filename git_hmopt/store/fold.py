@@ -26,8 +26,8 @@ class Table:
     columns: tuple[str, ...]
     many: bool = False
     """Whether the key holds a list of records."""
-    versioned: bool = True
-    """Whether its records say their version; a part of a record has none of its own."""
+    versions: tuple[int, ...] = (1,)
+    """What its records say of their version; a part of a record has none of its own."""
 
 
 TABLES = (
@@ -45,8 +45,9 @@ TABLES = (
     Table(
         "hotspots",
         "hotspots",
-        ("symbol", "file", "first_line", "last_line", "score", "ranker", "unit", "evidence", "resolved_by"),
+        ("symbol", "file", "first_line", "last_line", "score", "distance", "ranker", "unit", "evidence", "resolved_by"),
         many=True,
+        versions=(1, 2),
     ),
     Table("graphs", "graph", ("kind", "artifact", "nodes", "edges", "skipped")),
     Table(
@@ -72,7 +73,7 @@ TABLES = (
             *("metric", "kind", "against", "estimate", "low", "high", "layouts", "boots", "layout_controlled"),
             *("confidence", "floor", "layout_sd", "boot_sd", "ratios"),
         ),
-        versioned=False,
+        versions=(),
     ),
     Table("agent_messages", "message", ("agent", "role", "text", "data")),
     Table("node_times", "took", ("node", "iteration", "outcome", "wall_s", "cpu_s")),
@@ -132,7 +133,7 @@ def fold(entry: ChainEntry) -> Folded:
             skipped.append(f"{MALFORMED} {table.key}")
             continue
         for record in records:
-            values = _values(table.columns, record, versioned=table.versioned)
+            values = _values(table.columns, record, versions=table.versions)
             if isinstance(values, str):
                 skipped.append(f"{values} {table.key}")
                 continue
@@ -172,11 +173,11 @@ def _run(fields: Mapping[str, Any], skipped: list[str]) -> dict[str, Value] | No
     return {"name": fields["run"], "writer": fields["writer"], "lamport": fields["lamport"], **values}
 
 
-def _values(columns: tuple[str, ...], record: Any, *, versioned: bool = True) -> dict[str, Value] | str:
-    """Return a record's columns, nested values as canonical JSON, or why it is no record of version 1."""
+def _values(columns: tuple[str, ...], record: Any, *, versions: tuple[int, ...] = (1,)) -> dict[str, Value] | str:
+    """Return a record's columns, nested values as canonical JSON, or why it is no record of these versions."""
     if not isinstance(record, dict):
         return MALFORMED
-    if versioned and record.get("v") != 1:
+    if versions and record.get("v") not in versions:
         return UNKNOWN_VERSION if type(record.get("v")) is int else MALFORMED
     values: dict[str, Value] = {}
     for column in columns:

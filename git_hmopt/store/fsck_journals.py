@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import get_args
 
 from pydantic import ValidationError
 
@@ -287,7 +288,7 @@ def _records(data: Mapping[str, object]) -> Iterator[tuple[str, type[Record], ob
 
 def _read(kind: type[Record], record: object) -> Record | str:
     version = record.get("v") if isinstance(record, dict) else None
-    if isinstance(version, int) and version != kind.model_fields["v"].default:
+    if isinstance(version, int) and version not in get_args(kind.model_fields["v"].annotation):
         return f"version {version} is not known here"
     try:
         return kind.model_validate(record)

@@ -29,6 +29,8 @@ class RunRow:
     base_tree: str
     configuration: str
     parent: str | None
+    without: str
+    """What evidence it went without, `, ` between; empty for none."""
     iterations: int
     """How many candidates got a verdict."""
     accepted: int
@@ -39,7 +41,8 @@ ALIVE = "NOT EXISTS (SELECT 1 FROM cutoffs AS c WHERE c.of_run = runs.name AND c
 
 _RUNS = f"""
 SELECT {", ".join(field.name for field in fields(RunRow))} FROM (
-    SELECT runs.*, coalesce(judged.iterations, 0) AS iterations, coalesce(judged.accepted, 0) AS accepted
+    SELECT runs.*, coalesce(environment ->> '$.without', '') AS without,
+        coalesce(judged.iterations, 0) AS iterations, coalesce(judged.accepted, 0) AS accepted
     FROM runs LEFT JOIN (
         SELECT run, count(DISTINCT iteration) AS iterations, sum(accepted AND NOT EXISTS (
             SELECT 1 FROM retractions AS r WHERE r.run = e.run AND coalesce(r.of_iteration, e.iteration) = e.iteration
@@ -165,10 +168,11 @@ class TraceRow:
 
 
 def trace_rows(database: apsw.Connection) -> list[TraceRow]:
-    """Return the runs that have hotspots and are not expired, by name."""
+    """Return the runs that have measured hotspots and are not expired, by name."""
     symbols = _by_run(
         database,
-        "SELECT run, symbol FROM hotspots GROUP BY run, symbol ORDER BY run, max(CAST(score AS REAL)) DESC, symbol",
+        "SELECT run, symbol FROM hotspots WHERE score IS NOT NULL"
+        " GROUP BY run, symbol ORDER BY run, max(CAST(score AS REAL)) DESC, symbol",
     )
     files = _by_run(database, "SELECT DISTINCT run, file FROM hotspots WHERE file IS NOT NULL ORDER BY run, file")
     messages = _by_run(

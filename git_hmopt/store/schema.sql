@@ -93,9 +93,10 @@ CREATE TABLE hotspots (
     run TEXT NOT NULL, writer TEXT NOT NULL, lamport INTEGER NOT NULL, place INTEGER NOT NULL,
     iteration INTEGER NOT NULL, node TEXT NOT NULL,
     symbol TEXT NOT NULL, file TEXT, first_line INTEGER, last_line INTEGER,
-    score TEXT NOT NULL, -- share of the profile's cost, 0..1
+    score TEXT, -- share of the profile's cost, 0..1; null is unmeasured
+    distance INTEGER, -- calls from the workload's harness, where that ranked it
     ranker TEXT NOT NULL, -- how they were ranked
-    unit TEXT NOT NULL, -- of the profile's cost
+    unit TEXT NOT NULL, -- of the profile's cost, or of the distance
     evidence TEXT NOT NULL, -- sha256 of the artifacts the score was computed from
     resolved_by TEXT NOT NULL, -- how file and lines were found
     PRIMARY KEY (run, writer, lamport, place)

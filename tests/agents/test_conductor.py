@@ -11,6 +11,7 @@ from git_hmopt.agents.playbook.proposer import PlaybookProposer
 from git_hmopt.agents.playbook.registry import STRATEGIES, by_class
 from git_hmopt.agents.proposer import Attempt, Decision, End, Proposal, Refusal
 from git_hmopt.psg.unit import Unit
+from git_hmopt.records.evidence import HotspotEvidence
 from tests.agents.kernel_tree import Tree, hotspot, make_tree, pack
 
 SCAN = """#include <linux/types.h>
@@ -63,6 +64,13 @@ def attempt(decision: Decision, outcome: str = "no-change") -> Attempt:
     return Attempt(decision.symbol, decision.file, decision.strategy, outcome)
 
 
+def unmeasured(symbol: str, file: str, distance: int = 1) -> HotspotEvidence:
+    """Return a hotspot that the structure alone chose."""
+    known = hotspot(symbol, file)
+    changed = {"score": None, "distance": distance, "ranker": "call-distance", "unit": "calls"}
+    return known.model_copy(update={"hotspot": known.hotspot.model_copy(update=changed)})
+
+
 def test_greatest_headroom_first_then_the_next_then_the_end(tree: Counting) -> None:
     given = pack(hotspot("outer", "lib/one.c", "0.4"), hotspot("walk", "lib/one.c", "0.3"))
     proposer = PlaybookProposer()
@@ -106,6 +114,36 @@ def test_a_hotspot_where_no_candidate_may_touch_the_file_is_passed_over_without_
 def test_margin_is_the_workloads(tree: Counting) -> None:
     cold = hotspot("walk", "lib/one.c", "0.009")
     assert isinstance(PlaybookProposer().decide(pack(cold, margin="0.005"), [], tree), Decision)
+
+
+def test_what_was_not_measured_is_tried_by_what_strategies_state_and_then_as_the_pack_has_it(tree: Counting) -> None:
+    tree.write("lib/two.c", SCAN.replace("walk", "stroll").replace("outer", "around"))
+    spots = [
+        unmeasured("outer", "lib/one.c"),
+        unmeasured("stroll", "lib/two.c"),
+        unmeasured("walk", "lib/one.c", 2),
+    ]
+    proposer, made = PlaybookProposer(), list[Decision]()
+    # No margin can hold it up: nobody knows that it costs less.
+    given = pack(*spots, margin="0.9").model_copy(update={"without": ("profile",)})
+    while isinstance(decision := proposer.decide(given, [attempt(one) for one in made], tree), Decision):
+        made.append(decision)
+    assert [(one.strategy, one.symbol) for one in made] == [
+        ("crc-slicing", "stroll"), ("crc-slicing", "walk"), ("word-at-a-time", "outer"),
+    ]  # fmt: skip
+    assert "what it costs was not measured, expected headroom 75.0% of that" in made[0].reason
+    assert "of the profile" not in made[0].reason
+    assert isinstance(decision, End)
+    reasons = {line.split(": ", 1)[0]: line.split(": ", 1)[1] for line in decision.details}
+    assert reasons["walk, branch-hints"] == "which way its branches go is not known without a profile"
+    assert reasons["walk, forced-inline"] == "whether it and its callers are hot is not known without a profile"
+
+
+def test_what_was_measured_comes_before_what_was_not(tree: Counting) -> None:
+    given = pack(unmeasured("walk", "lib/one.c"), hotspot("outer", "lib/one.c", "0.02"))
+    first = PlaybookProposer().decide(given, [], tree)
+    assert isinstance(first, Decision)
+    assert (first.symbol, first.strategy) == ("outer", "word-at-a-time")
 
 
 @pytest.mark.parametrize(

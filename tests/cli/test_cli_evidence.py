@@ -179,4 +179,4 @@ def test_the_schema_is_shipped_and_every_pack_keeps_it(two_runs: TwoRuns) -> Non
     pack = json.loads(two_runs.project.hmopt("evidence", two_runs.first, "--json").stdout)
     jsonschema.validate(pack, schema)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**pack, "v": 4}, schema)
+        jsonschema.validate({**pack, "v": 5}, schema)

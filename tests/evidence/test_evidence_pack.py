@@ -62,8 +62,8 @@ int digest(const char *text, int (*step)(int))
 EXPORT_SYMBOL_GPL(digest);
 """
 PATH = "lib/digest.c"
-GOLDEN = Path(__file__).parent / "golden" / "evidence-pack-v3.json"
-FIRST, SECOND = (GOLDEN.with_name(f"evidence-pack-v{version}.json") for version in (1, 2))
+GOLDEN = Path(__file__).parent / "golden" / "evidence-pack-v4.json"
+FIRST, SECOND, THIRD = (GOLDEN.with_name(f"evidence-pack-v{version}.json") for version in (1, 2, 3))
 
 
 @dataclass(frozen=True)
@@ -260,11 +260,11 @@ def test_what_is_retrieved_belongs_to_its_hotspot_and_is_asked_for_once() -> Non
     assert all(one.retrieved is not None and one.retrieved.searched == one.hotspot.symbol for one in made.hotspots)
 
 
-@pytest.mark.parametrize("older", [FIRST, SECOND], ids=("first", "second"))
+@pytest.mark.parametrize("older", [FIRST, SECOND, THIRD], ids=("first", "second", "third"))
 def test_what_an_older_pack_says_is_in_the_newer_one_too(older: Path) -> None:
     stored, now = json.loads(older.read_text()), json.loads(pack().canonical())
     assert EvidencePack.model_validate_json(older.read_text()).canonical() + "\n" == older.read_text()
-    assert {**stored, "v": 3, "priority_fields": now["priority_fields"]}.items() <= {
+    assert {**stored, "v": 4, "priority_fields": now["priority_fields"]}.items() <= {
         **now, "hotspots": stored["hotspots"]
     }.items()  # fmt: skip
 

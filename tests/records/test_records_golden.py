@@ -130,3 +130,17 @@ def test_an_older_pack_holds_nothing_of_version_3(version: int) -> None:
     for name, part in {**parts, "hotspots": [spot]}.items():
         with pytest.raises(ValidationError, match=f"a pack of version {version} has no"):
             EvidencePack.model_validate({**old, name: part})
+
+
+def test_a_hotspot_of_the_first_version_has_a_score_and_one_of_the_second_may_have_none() -> None:
+    first, second = (json.loads((GOLDEN / f"hotspot-v{v}.json").read_bytes()) for v in (1, 2))
+    for changed in ({"score": None}, {"distance": 1}):
+        with pytest.raises(ValidationError, match="a hotspot of version 1 has a score"):
+            HotspotRecord.model_validate({**first, **changed})
+    read = HotspotRecord.model_validate(second)
+    assert (read.score, read.distance) == (None, 2)
+    # Nobody asked how far away it is: that is left out, and no 0.
+    measured = HotspotRecord.model_validate({**first, "v": 2})
+    assert (measured.distance, "distance" in json.loads(measured.canonical())) == (None, False)
+    with pytest.raises(ValidationError, match="Field required"):
+        HotspotRecord.model_validate({key: value for key, value in second.items() if key != "score"})

@@ -40,7 +40,7 @@ SCHEMAS = {
     5: "041969e84f48414dc20a7f1ccf060cc2da185a8ef6d78b495edd86cd675f1bfc",
     6: "656037aa4ecf3efe8e451a01467a0ba723afc2f1dc0d7116048cf0a3199d58bc",
     7: "7e1bd745fe8ebe44d37b9ea5408c41fc52759d277da85f06f9784cc1228729b6",
-    8: "d64c51323ffed8eb1e9c7ef0cb249a3f226111695334a03d4769cd713a116afe",
+    8: "13fd7c6e24733ada0f2bd5a7e115af3cee208b47f946fa87125b08ce163ff87d",
 }
 """sha256 of `schema.sql` by the cache's version: another schema is another version, and the old file is rebuilt."""
 

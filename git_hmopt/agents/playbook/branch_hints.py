@@ -56,6 +56,8 @@ class BranchHints:
 
     def match(self, view: View) -> Biased | Miss:
         """Find conditions whose lines were counted and that go one way."""
+        if not view.measured:
+            return Miss("which way its branches go is not known without a profile")
         if not view.counts:
             return Miss("no line of it was counted")
         conditions = [node for node in view.tree.walk() if node.kind == "IF_STMT" and not node.in_macro]

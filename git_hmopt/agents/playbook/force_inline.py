@@ -43,6 +43,9 @@ class ForceInline:
     def match(self, view: View) -> HotCallee | Miss:
         """Check that the function is out of line, may be inlined, and has a hot caller."""
         function = view.function
+        if not view.measured:
+            # That it has cost of its own is what says that it is out of line at all.
+            return Miss("whether it and its callers are hot is not known without a profile")
         if source_name(view.evidence.hotspot.symbol) != function.symbol:
             return Miss("it has no cost under its own name: the compiler inlined it")
         if function.linkage != "static" or function.from_macro:

@@ -34,6 +34,11 @@ class View:
         return self.unit.sources[self.function.file]
 
     @property
+    def measured(self) -> bool:
+        """Say whether anything was: a run that goes without its profile knows neither what is hot nor how often."""
+        return self.evidence.hotspot.score is not None
+
+    @property
     def counts(self) -> Mapping[int, int]:
         """Return how often each measured line ran: the executions of its most executed instruction."""
         return {count.line: count.count for count in self.evidence.line_counts}

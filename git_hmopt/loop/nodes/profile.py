@@ -13,9 +13,10 @@ from git_hmopt.adapters import ProfileResult
 from git_hmopt.agents.playbook.registry import by_class
 from git_hmopt.errors import MeasurementError, MissingProgramError, StoreError
 from git_hmopt.evidence.changes import changes_to
-from git_hmopt.evidence.pack import build_pack
+from git_hmopt.evidence.pack import build_pack, hotspot_record
 from git_hmopt.evidence.retrieval import Retrieval, Retrieve
 from git_hmopt.evidence.structure import Location
+from git_hmopt.loop.ablation import reached_by_harness
 from git_hmopt.loop.baseline import reused_profile
 from git_hmopt.loop.bench import Bench
 from git_hmopt.loop.book import Book
@@ -24,16 +25,15 @@ from git_hmopt.loop.outcome import Outcome
 from git_hmopt.loop.source import source_of
 from git_hmopt.loop.state import RunState
 from git_hmopt.loop.structure import structure_at
-from git_hmopt.loop.windows import kept_windows
+from git_hmopt.loop.windows import Kept, kept_windows
 from git_hmopt.measure.compare import measured_case
-from git_hmopt.records.base import decimal_text
 from git_hmopt.records.evidence import Attempt as PackAttempt
 from git_hmopt.records.evidence import EvidencePack, HotspotEvidence
 from git_hmopt.records.retrieved import Retrieved
-from git_hmopt.records.run import ArtifactRecord, HotspotRecord
+from git_hmopt.records.run import ArtifactRecord
 from git_hmopt.records.words import Oid, RunId
 from git_hmopt.runtime.call_graph import CallGraph, from_samples, from_self_counts
-from git_hmopt.runtime.ranking import Ranking, rank
+from git_hmopt.runtime.ranking import RankerName, Ranking, rank
 from git_hmopt.runtime.window import below
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import OpDraft
@@ -43,10 +43,16 @@ from git_hmopt.traces.tables import Samples, SelfCounts, Symbols
 SELECTED = 8
 # A symbol below this share of the profile could give less than the gate can see.
 SMALLEST_SHARE = 0.005
+_NO_CAPTURES: dict[str, Any] = {"captures": []}
 
 
 def baseline_profile(bench: Bench, state: RunState) -> Outcome:
-    """Run every profiler on the best so far; one that cannot run here is a note, none at all an error."""
+    """Run every profiler on the best so far; one that cannot run here is a note, none at all an error.
+
+    A run that goes without its profile runs none.
+    """
+    if "profile" in bench.plan.without:
+        return Outcome(state, [])
     builds = bench.need_reference(Oid(state["best"]))
     taken_over = reused_profile(bench, state["best"])
     if taken_over is not None:
@@ -186,51 +192,73 @@ def _capture_path(artifacts: ArtifactStore, sha256: str) -> Path:
 
 def ranking_of(bench: Bench, profile: Profile) -> Ranking:
     """Rank the profile's symbols, the workload's own harness left out."""
-    return rank_profile(profile, bench.overlay_paths)
+    return rank_profile(profile, bench.overlay_paths, without=bench.plan.without)
 
 
-def rank_profile(profile: Profile, overlay_paths: Collection[str]) -> Ranking:
-    """Rank the symbols of a profile that are not defined in the paths of overlays."""
+def rank_profile(profile: Profile, overlay_paths: Collection[str], *, without: Collection[str] = ()) -> Ranking:
+    """Rank the symbols of a profile that are not defined in the paths of overlays.
+
+    FuncRank passes importance along calls: a run that goes without the graph ranks by self cost.
+    """
+    ranker: RankerName = "self" if "graph" in without else "funcrank"
 
     def harness(symbol: str) -> bool:
         location = profile.locate(symbol)
         return location is not None and location.file in overlay_paths
 
-    found = rank(profile.time, profile.counts, exclude=harness)
+    found = rank(profile.time, profile.counts, ranker=ranker, exclude=harness)
     return replace(found, ranked=tuple(item for item in found.ranked if item.score >= SMALLEST_SHARE))
 
 
 def runtime_analysis_pcg_hotspots(bench: Bench, state: RunState) -> Outcome:
-    """Turn the captures into the runtime call graph and rank its symbols."""
+    """Turn the captures into the runtime call graph and rank its symbols; without them, go by the structure alone."""
+    if "profile" in bench.plan.without:
+        return _by_distance(bench, state)
     book = Book(bench.journal, bench.run)
     profile = profile_of(bench, book.need("profile.recorded"))
     ranking = ranking_of(bench, profile)
     hotspots = []
     for item in ranking.ranked[:SELECTED]:
         location = profile.locate(item.symbol)
-        record = HotspotRecord(
-            symbol=item.symbol,
+        record = hotspot_record(
+            item,
             file=location.file if location else None,
             first_line=location.line if location else None,
             last_line=None,
-            score=decimal_text(item.score),
-            ranker=item.ranker,
-            unit=item.unit,
             evidence=profile.artifacts,
             resolved_by=location.resolved_by if location else "unresolved",
         )
         hotspots.append(record.model_dump(mode="json"))
-    selected = [str(record["symbol"]) for record in hotspots]
+    return _ranked(bench, state, {"hotspots": hotspots, "skipped": profile.skipped, "basis": ranking.basis})
+
+
+def _by_distance(bench: Bench, state: RunState) -> Outcome:
+    """Record the functions nearest to the workload's harness in the place of ranked ones."""
+    with structure_at(bench, Oid(state["best"])) as structure:
+        found = reached_by_harness(bench, structure, SELECTED)
+    hotspots = [
+        hotspot_record(
+            one, file=one.file, first_line=one.line, last_line=None, evidence=(), resolved_by="psg"
+        ).model_dump(mode="json")
+        for one in found
+    ]
+    basis = "no profile; by calls from the workload's harness in the structure graph"
+    return _ranked(bench, state, {"hotspots": hotspots, "skipped": {}, "basis": basis})
+
+
+def _ranked(bench: Bench, state: RunState, data: dict[str, Any]) -> Outcome:
+    selected = [str(record["symbol"]) for record in data["hotspots"]]
     bench.log.say("hotspots: " + (", ".join(selected[:4]) or "none"))
-    data = {"hotspots": hotspots, "skipped": profile.skipped, "basis": ranking.basis}
     draft = OpDraft("hotspots.ranked", "runtime_analysis_pcg_hotspots", state["iteration"], data=data)
     return Outcome({**state, "selected_hotspots": selected}, [draft])
 
 
 def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
-    """Join profile, source and history into the pack of the coming iteration."""
-    book = Book(bench.journal, bench.run)
-    profile = profile_of(bench, book.need("profile.recorded"))
+    """Join profile, source and history into the pack of the coming iteration, but for what the run goes without."""
+    book, without = Book(bench.journal, bench.run), bench.plan.without
+    measured = "profile" not in without
+    profile = profile_of(bench, book.need("profile.recorded") if measured else _NO_CAPTURES)
+    graph = profile.time or profile.counts
     best = Oid(state["best"])
     source = source_of(bench, best)
     tried: dict[str, list[PackAttempt]] = {}
@@ -243,23 +271,26 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
             reason=attempt.reason,
         )
         tried.setdefault(attempt.symbol, []).append(entry)
-    kpis = recorded_kpis(book)
+    # Captures that were ingested tell what is hot, too.
+    kpis = recorded_kpis(book) if measured else {}
     parent = Book(bench.journal, RunId(bench.plan.parent)).evaluations() if bench.plan.parent else []
-    slow = kept_windows(bench.artifacts, book.entries)
+    slow = kept_windows(bench.artifacts, book.entries) if measured else Kept((), ())
     for missing in slow.missing:
         bench.log.say(missing, event="note")
     with structure_at(bench, best) as structure:
+        reached = () if measured else reached_by_harness(bench, structure, SELECTED)
+        places = {one.symbol: Location(one.file, one.line, "psg") for one in reached}
         pack = build_pack(
             bench.run,
             bench.plan.workload,
             best,
             bench.repository.tree_of(best),
             bench.objective,
-            ranking_of(bench, profile).ranked,
-            profile.locate,
+            ranking_of(bench, profile).ranked if measured else (),
+            profile.locate if measured else places.get,
             source.try_unit,
             source.blob,
-            profile.time or profile.counts,
+            graph.flat() if graph is not None and "graph" in without else graph,
             profile.self_counts,
             tried,
             (*profile.artifacts, *kpis),
@@ -271,6 +302,8 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
             retrieve=_retrieval(bench, best),
             changes=changes_to(best, [*parent, *book.evaluations()]),
             windows=slow.found,
+            reached=reached,
+            without=without,
         )
     record = bench.artifacts.put_bytes(
         pack.canonical().encode(), kind="evidence-pack", name="evidence.json", media_type="application/json"
@@ -282,7 +315,8 @@ def build_evidence_pack(bench: Bench, state: RunState) -> Outcome:
 
 def _retrieval(bench: Bench, best: Oid) -> Retrieve:
     """Return what looks for likes of hotspots; a run goes on where no index can be kept."""
-    looking = Retrieval(bench.repository, bench.run, bench.plan.workload, best)
+    profiles = "profile" not in bench.plan.without
+    looking = Retrieval(bench.repository, bench.run, bench.plan.workload, best, profiles)
 
     def retrieve(bottleneck: str, hotspots: Sequence[HotspotEvidence]) -> Sequence[Retrieved]:
         try:

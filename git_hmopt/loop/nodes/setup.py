@@ -10,6 +10,7 @@ from typing import Any
 
 from git_hmopt.adapters import BuildResult, TestResult, sha256_of
 from git_hmopt.errors import AdapterError, MissingProgramError
+from git_hmopt.loop.ablation import reached_by_harness
 from git_hmopt.loop.baseline import refuse_other_images
 from git_hmopt.loop.bench import Arm, Bench
 from git_hmopt.loop.outcome import Outcome
@@ -78,8 +79,12 @@ def snapshot_repo(bench: Bench, state: RunState) -> Outcome:
 def static_analysis_psg(bench: Bench, state: RunState) -> Outcome:
     """Bring the structure graph to base, and parse what the workload enters: its overlay's units, or a small project's.
 
-    A kernel's units need generated headers, so the base is built first; `baseline_build_test` finds it built.
+    A kernel's units need generated headers, so the base is built first; `baseline_build_test` finds it built. A run
+    that goes without the graph makes none, and one without its profile ends here where the graph gives it nothing.
     """
+    if "graph" in bench.plan.without:
+        bench.log.say("no structure graph is made")
+        return Outcome(state, [])
     source = source_of(bench, Oid(state["best"]))
     files, left_out = source.entry_files()
     units: list[Unit] = []
@@ -94,6 +99,8 @@ def static_analysis_psg(bench: Bench, state: RunState) -> Outcome:
             units.append(unit)
     with structure_at(bench, Oid(state["best"])) as structure:
         whole = structure.statistics() if structure is not None else {}
+        if "profile" in bench.plan.without:
+            reached_by_harness(bench, structure, 1)
     graph = {**static_graph(units), "whole": whole}
     artifact = bench.artifacts.put_bytes(
         canonical_json(graph).encode(), kind="graph", name="psg.json", media_type="application/json"

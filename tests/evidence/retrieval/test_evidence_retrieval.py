@@ -66,11 +66,16 @@ def found(repository: Repository, *hotspots: HotspotEvidence, run: RunId = MINE)
     return Retrieval(repository, run, "lib-sort", head)(BOTTLENECK, hotspots or (evidence(),))
 
 
-def record(repository: Repository, run: RunId, *changes: tuple[PatchRecord, EvaluationRecord]) -> None:
+def record(
+    repository: Repository,
+    run: RunId,
+    *changes: tuple[PatchRecord, EvaluationRecord],
+    hotspot: HotspotRecord = HOTSPOT,
+) -> None:
     """Record a run whose hotspot is do_swap, with judged changes."""
     drafts = [
         OpDraft("run.created", "init_run", data={"run": run_record(run).model_dump(mode="json")}),
-        OpDraft("hotspots.ranked", "rank", data={"hotspots": [HOTSPOT.model_dump(mode="json")]}),
+        OpDraft("hotspots.ranked", "rank", data={"hotspots": [hotspot.model_dump(mode="json")]}),
     ]
     for number, (patch, judged) in enumerate(changes, start=1):
         data = {"patch": patch.model_dump(mode="json"), "evaluation": judged.model_dump(mode="json")}
@@ -122,6 +127,26 @@ def test_failures_of_other_runs_are_there_with_their_numbers_and_where_they_stan
     assert (delta.metric, delta.estimate, delta.low, delta.high) == ("time", "0.05", "-0.09", "0.02")
     assert [(run.run, run.commit, run.same_function) for run in one.runs] == [(OTHER, "a" * 40, True)]
     assert one.searched == "files: 3, other runs: 1, changes judged there: 3"
+
+
+def test_without_profiles_nobody_is_told_what_was_hot_in_other_runs(shell: Shell) -> None:
+    repository = repository_of(shell)
+    record(repository, OTHER, change(1, Verdict.REGRESSED, "0.05"))
+    head = repository.head()
+    assert head is not None
+    [one] = Retrieval(repository, MINE, "lib-sort", head, profiles=False)("unknown", (evidence(),))
+    assert (one.runs, [fix.iteration for fix in one.fixes], len(one.code)) == ((), [1], 2)
+    assert one.searched == "files: 3, changes judged by other runs: 1"
+
+
+def test_a_run_that_measured_nothing_is_like_no_other(shell: Shell) -> None:
+    repository = repository_of(shell)
+    chosen = HOTSPOT.model_copy(update={"score": None, "distance": 1, "ranker": "call-distance", "unit": "calls"})
+    record(repository, OTHER, change(1, Verdict.REGRESSED, "0.05"), hotspot=chosen)
+    [one] = found(repository)
+    # What it tried and what came of it was measured all the same.
+    assert (one.runs, [fix.iteration for fix in one.fixes]) == ((), [1])
+    assert one.searched == "files: 3, other runs: 0, changes judged there: 1"
 
 
 def test_a_run_never_finds_itself(shell: Shell) -> None:
