@@ -13,7 +13,6 @@ from git_hmopt.loop.lock import INTERRUPTED, interrupted
 from git_hmopt.records.words import RunId
 from git_hmopt.report.screen import COLUMNS, one_screen
 from git_hmopt.report.story import RunStory, story_of
-from git_hmopt.report.story_json import as_json as json_of
 from git_hmopt.store.cache import Cache
 from git_hmopt.store.journal import Journal
 from git_hmopt.store.queries import find_run
@@ -36,6 +35,8 @@ def told(repository: Repository, run: RunId) -> RunStory:
 def shown(story: RunStory, *, as_json: bool) -> str:
     """Return a story as one screen of text, as wide as the terminal there is, or as one JSON object."""
     if as_json:
+        from git_hmopt.report.story_json import as_json as json_of
+
         return json_of(story)
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else COLUMNS
     return one_screen(story, columns).rstrip("\n")
