@@ -107,11 +107,6 @@ class Gateway:
         """Return what costs are told in."""
         return self._profile.currency
 
-    def lost(self) -> Usage:
-        """Return what requests took whose answer was lost, since this was asked last."""
-        lost, self._ledger.lost = self._ledger.lost, []
-        return Usage(sum(one.tokens_in for one in lost), sum(one.tokens_out for one in lost), told_by_server=False)
-
     @property
     def removed(self) -> Mapping[str, int]:
         """Return how often each rule removed something from what left so far."""
@@ -289,9 +284,7 @@ class Gateway:
     def _lost(self, heard: _Heard, model: Model, bound: Usage) -> None:
         """Book what a request used whose answer was lost: the server worked on it."""
         if heard.size:
-            used = Usage(bound.tokens_in, min(heard.size, bound.tokens_out), told_by_server=False)
-            self._ledger.book(model, used)
-            self._ledger.lost.append(used)
+            self._ledger.book(model, Usage(bound.tokens_in, min(heard.size, bound.tokens_out), told_by_server=False))
 
     def _client(self) -> openai.AsyncOpenAI:
         limits = self._limits

@@ -50,8 +50,6 @@ class Ledger:
     money: Decimal = field(default=Decimal(0))
     unpriced: int = 0
     """Requests to models whose price is unknown."""
-    lost: list[Usage] = field(default_factory=list)
-    """What requests took whose answer was lost: the server worked on them."""
 
     def check(self, name: str, model: Model, most: Usage) -> None:
         """Raise BudgetSpentError unless the most that a request can cost is left."""

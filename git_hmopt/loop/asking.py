@@ -36,7 +36,6 @@ if TYPE_CHECKING:  # needs packages that only it needs
 ASKED = "agent.asked"
 """The operation of one message of an agent."""
 _TEXT = 2_000
-_TOKENS = ("prompt_tokens", "completion_tokens", "lost_tokens")
 
 
 class Answers(Protocol):
@@ -54,10 +53,6 @@ class Answers(Protocol):
 
     def cleaned(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """Return messages as they leave."""
-        ...
-
-    def lost(self) -> Usage:
-        """Return what requests took whose answer was lost, since this was asked last."""
         ...
 
     def give(
@@ -83,10 +78,6 @@ class Models:
     def cleaned(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """Return messages as they leave."""
         return self._gateway.cleaned(messages)
-
-    def lost(self) -> Usage:
-        """Return what lost answers took."""
-        return self._gateway.lost()
 
     def give(
         self, agent: Agent, iteration: int, role: Role, messages: Sequence[Message], *, most_out: int,
@@ -118,10 +109,6 @@ class Recorded:
     def cleaned(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """Return messages as they are: nothing leaves."""
         return tuple(messages)
-
-    def lost(self) -> Usage:
-        """Return nothing."""
-        return Usage(0, 0, told_by_server=False)
 
     def rewind(self, iteration: int, agents: Sequence[str]) -> None:
         """Begin again with what the agents said in an iteration: the node that asks is at its beginning."""
@@ -179,7 +166,7 @@ def spent(book: Book) -> tuple[int, Decimal]:
     """Return the tokens and the money that a run's recorded exchanges took."""
     tokens, money = 0, Decimal(0)
     for message in exchanges(book):
-        tokens += sum(int(message.data.get(name, "0")) for name in _TOKENS)
+        tokens += sum(int(message.data.get(name, "0")) for name in ("prompt_tokens", "completion_tokens"))
         money += Decimal(message.data.get("cost", "0"))
     return tokens, money
 
@@ -268,10 +255,6 @@ class RunDesk:
             tried = [f"{one.model}: {one.outcome} ({one.seconds:.1f} s)" for one in error.attempts]
             data |= {"seconds": _seconds(time.monotonic() - began), "attempts": str(len(tried))}
             data |= {"failed": printable("; ".join(tried))[:_TEXT]} if tried else {}
-            if tried:
-                lost = self._answers.lost()
-                data |= {"prompt_tokens": str(lost.tokens_in), "completion_tokens": str(lost.tokens_out)}
-                data["counted_by"] = "bound"
             self._record(agent, "no-answer", error.what, data)
             raise
         self.failures = (0, "")
@@ -353,9 +336,6 @@ class RunDesk:
         }
         failed = [f"{one.model}: {one.outcome}" for one in answer.attempts[:-1]]
         data |= {"failed": printable("; ".join(failed))[:_TEXT]} if failed else {}
-        lost = self._answers.lost()
-        if lost.tokens_in or lost.tokens_out:
-            data["lost_tokens"] = str(lost.tokens_in + lost.tokens_out)
         data |= {"cost": format(answer.cost.normalize(), "f")} if answer.cost is not None else {}
         if answer.exemption is not None:
             exempt = answer.exemption

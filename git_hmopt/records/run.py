@@ -263,7 +263,6 @@ class AgentMessage(Record):
     - `template`: the prompt's name and version, `coder/1`
     - `model` that was asked, `served_by` as the server called it, `finish` (`stop` or `length`), `structured` (`yes`)
     - `prompt_tokens`, `completion_tokens`, and `counted_by`: `server`, or `bound` where it told nothing
-    - `lost_tokens`: at most, of requests before the one that was answered, whose answers were lost on the way
     - `prompt_bytes`: of UTF-8, so that what the server counted can be held against it
     - `seconds`, `cost` and its `currency`
     - `attempts`: how many requests were made; `failed`: what came of those that gave nothing, `; ` between them
