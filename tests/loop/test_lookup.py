@@ -285,7 +285,7 @@ def test_the_dearest_lines_by_exact_counts(counted: Asked) -> None:
     spot = counted.pack.hotspots[0].hotspot
     text = lookup.answer("costs", spot.symbol)
     assert "by exact instruction counts" in text
-    assert f": {100 * float(spot.score):.1f} % self, with callees not measured" in text
+    assert f": {100 * float(spot.score or "nan"):.1f} % self, with callees not measured" in text
     capture = run.named("profile.recorded")[-1]["captures"][0]["artifact"]
     (path,) = (counted.project.root / ".git/hmopt/artifacts" / capture[:2]).glob(f"{capture}*")
     rows = [line.split("\t") for line in path.read_text().splitlines()[1:]]
