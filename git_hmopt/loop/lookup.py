@@ -41,6 +41,8 @@ LONGEST = 1_000
 CODE, FIXES = 8, 6
 """How many of each a search tells."""
 _DEPTH = 100
+_LACKING = {"profile": ("costs", "kpis", "windows"), "graph": ("callers", "callees", "neighbourhood")}
+"""What cannot be asked in a run that goes without something: its agents would be told it all the same."""
 
 
 def lookup_for(bench: Bench, best: Oid, pack: EvidencePack) -> RunLookup:
@@ -64,6 +66,9 @@ class RunLookup:
         if name not in _TOOLS:
             near = did_you_mean(nearest(name, _TOOLS))
             return answered([f"unknown tool '{named(tool)}'{near}", f"tools: {', '.join(_TOOLS)}"], less="")
+        for lacking, tools in _LACKING.items():
+            if name in tools and lacking in self.known.bench.plan.without:
+                return f"{name}: this run goes without the {lacking}, to show what it is worth"
         if len(argument) > LONGEST:
             return f"{name}: the argument has {len(argument)} characters; expected {_expected(name)}, {LONGEST} at most"
         plain = " ".join(argument.split())

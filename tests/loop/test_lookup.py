@@ -285,7 +285,7 @@ def test_the_dearest_lines_by_exact_counts(counted: Asked) -> None:
     spot = counted.pack.hotspots[0].hotspot
     text = lookup.answer("costs", spot.symbol)
     assert "by exact instruction counts" in text
-    assert f": {100 * float(spot.score or "nan"):.1f} % self, with callees not measured" in text
+    assert f": {100 * float(spot.score or 'nan'):.1f} % self, with callees not measured" in text
     capture = run.named("profile.recorded")[-1]["captures"][0]["artifact"]
     (path,) = (counted.project.root / ".git/hmopt/artifacts" / capture[:2]).glob(f"{capture}*")
     rows = [line.split("\t") for line in path.read_text().splitlines()[1:]]
@@ -544,3 +544,21 @@ def test_a_question_is_of_the_commit_it_was_made_for(after_patches: Asked, judge
     at_base = Asked(after_patches.project, after_patches.bench, base, after_patches.pack)
     assert "crc32c_wide" not in at_base.lookup().answer("source", "lib/crc.c:40-60")
     assert "not at the commit that is asked about" in at_base.lookup().answer("costs", "crc32c_update")
+
+
+@pytest.mark.parametrize(
+    ("without", "silent", "told"),
+    [
+        ("profile", ("costs crc32c_step", "kpis", "windows"), "callers crc32c_step"),
+        ("graph", ("callers crc32c_step", "callees crc32c_update", "neighbourhood crc32c_step"), "costs crc32c_step"),
+    ],
+)
+def test_a_run_that_goes_without_something_is_not_told_it_by_a_tool(
+    asked: Asked, without: str, silent: tuple[str, ...], told: str
+) -> None:
+    lookup = asked.lookup()
+    bench = lookup.known.bench
+    bench.plan = bench.plan.model_copy(update={"without": (without,)})
+    for question in silent:
+        assert "goes without" in lookup.answer(*(*question.split(" "), "")[:2]), question
+    assert "goes without" not in lookup.answer(*told.split(" "))
