@@ -526,7 +526,11 @@ class Project:
         return done.stdout.decode().removesuffix("\n")
 
     def hmopt(
-        self, *arguments: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        within_s: int = 300,
     ) -> subprocess.CompletedProcess[str]:
         """Run `git hmopt` to its end."""
         return subprocess.run(
@@ -535,7 +539,7 @@ class Project:
             env={**self.environment, **(environment or {})},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=within_s,
             check=False,
         )
 

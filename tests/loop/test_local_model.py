@@ -70,14 +70,13 @@ def test_nothing_a_small_model_says_breaks_the_run(url: str, tmp_path: Path) -> 
     project = make_project(tmp_path)
     (tmp_path / "profile.yaml").write_text(f"name: local\nroles: {{general: {NAME}}}\n")
     for key, value in (
-        ("profile", str(tmp_path / "profile.yaml")), ("url", url), ("answerTokens", "512"), ("review", "true"),
-        ("promptTokens", "9000"), ("seconds", "300"),
+        ("profile", str(tmp_path / "profile.yaml")), ("url", url), ("answerTokens", "256"), ("review", "true"),
+        ("promptTokens", "6000"), ("seconds", "300"), ("candidates", "1"),
     ):  # fmt: skip
         project.git("config", "--file", str(project.home / ".gitconfig"), f"hmopt.gateway.{key}", value)
     before = users_side(project)
-    done = project.hmopt(
-        "optimize", "--workload", "scan-blocks", "--proposer", "llm", "--iterations", "2", "--seed", "7"
-    )
+    asked = ("--workload", "scan-blocks", "--proposer", "llm", "--iterations", "2", "--seed", "7", "--time", "1500")
+    done = project.hmopt("optimize", *asked, within_s=1800)
     assert done.returncode in (0, 1), done.stderr
     run = recorded_run(project)
     closed = run.named("run.closed")
