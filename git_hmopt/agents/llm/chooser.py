@@ -114,10 +114,10 @@ def choose_by_model(
     try:
         reply = asked(desk, "conductor", Role.REASONING, talk, ConductorReply, checked)
     except BudgetSpentError as error:
-        desk.came(f"the run ends: {error}")
+        desk.came("the run ends")
         return End(f"no model may be asked any more: {error.what}")
-    except (BadAnswerError, GatewayError) as error:
-        desk.came(f"chosen by rule instead: {error}")
+    except (BadAnswerError, GatewayError):
+        desk.came("chosen by rule instead")
         return _by_rule(offered, tried)
     reason = f"{_line(reply.reason)} (compared: {_line(reply.comparison)})"
     if reply.action == "end":

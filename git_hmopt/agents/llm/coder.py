@@ -28,13 +28,13 @@ from git_hmopt.records.evidence import EvidencePack
 _TITLE = 100
 # What a model says a change will win is no measurement, and stands in no commit message.
 _CLAIM = re.compile(
-    r"\d\s*(?:%|percent|x\b|×|-?\s*times\b|-?fold\b)|\b(?:twice|double|triple|halv|two|three|four|eight|ten)\w*"
-    r"[ -](?:times |as )?(?:faster|fast|speed)",
+    r"\d\s*(?:%|x\b|×|-?\s*times\b|-?fold\b|[num]s\b|µs\b|cycles?\b)|\bper ?cent\b"
+    r"|\b(?:twice|double|triple|halv|two|three|four|eight|ten)\w*[ -](?:times |as )?(?:faster|fast|speed)",
     re.IGNORECASE,
 )
 # Only people sign, and some trailers make other tools act.
 _TRAILER = re.compile(
-    r"^\s*(?:[\w-]+-by|fixes|cc|closes|link|change-id|reverts?|depends-on|hmopt-\w+|assisted-\w+)\s*:", re.IGNORECASE
+    r"^\s*(?:[\w-]+-by|fixes|cc|closes|link|change-id|reverts?|depends-on|hmopt-\w+)\s*:|\w-by\s*:", re.IGNORECASE
 )
 
 
@@ -101,7 +101,7 @@ def write(desk: Desk, decision: Decision, pack: EvidencePack, source: Source) ->
         if any(one.where == "safety" for all_of in found.complaints for one in all_of.complaints):
             # What breaks a rule of safety gets no second try: it would only learn how to pass.
             desk.note("safety", "review", f"refused: {told}"[:1_000], {"by": "rules"})
-            return Refusal(f"safety: {told}"[:1_000])
+            return Refusal(told[:1_000])
         if repaired:
             return Refusal(f"the model's answer cannot be used: {told}"[:1_000])
         repaired = True
@@ -160,7 +160,7 @@ def _rationale(text: str) -> str:
     for paragraph in re.split(r"\n\s*\n", text):
         lines = [line for line in paragraph.split("\n") if not _TRAILER.match(line)]
         sentences = re.split(r"(?<=[.!?])\s+", " ".join(" ".join(lines).split()))
-        kept = " ".join(one for one in sentences if not _CLAIM.search(one))
+        kept = " ".join(one for one in sentences if not _CLAIM.search(one) and not _TRAILER.search(one))
         if kept.strip(" -*#"):
             paragraphs.append(kept)
     return "\n\n".join(paragraphs)
