@@ -15,8 +15,8 @@ import yaml
 
 from tests.loop.project import BENCH, HEADERS, MAKEFILE, OVERLAY, SCAN, UNIT, Project, crc_source, make_project
 
-FATES = ("broken", "warning", "wrong", "failing", "slower", "same", "faster", "fastest")
-"""Names of the pointer, one for each way a candidate can end."""
+GAINS = tuple(f"gain_{number}" for number in range(1, 13))
+"""Names of the pointer, each of which is faster than the one before."""
 _TESTS = [{"name": "finds"}, {"name": "misses"}]
 _BASE: Mapping[str, Any] = {
     "compile": {"sources": ["lib/*.c"], "flags": ["-Iinclude"]},
@@ -27,6 +27,7 @@ _BASE: Mapping[str, Any] = {
     "captures": {"folded": "folded.txt", "symbols": "symbols.txt", "self-counts": "counts.txt"},
     "root": "bench_window",
 }
+# The other names.
 _OTHERWISE: Mapping[str, Mapping[str, Any]] = {
     "broken": {"failure": "lib/scan.c: undefined reference to 'broken'"},
     "warning": {"warnings": ["lib/scan.c: unused variable 'warning'"]},
@@ -36,6 +37,10 @@ _OTHERWISE: Mapping[str, Mapping[str, Any]] = {
     "same": {"readings": {"time": [100.1, 99.4, 100.6]}},
     "faster": {"readings": {"time": [70.0, 70.5, 69.5]}, "text_bytes": 1040},
     "fastest": {"readings": {"time": [50.0, 50.5, 49.5]}, "text_bytes": 1100},
+}
+_GAINS = {
+    name: {"readings": {"time": [round(100 * 0.85**number + jitter, 3) for jitter in (-0.01, 0, 0.01)]}}
+    for number, name in enumerate(GAINS, 1)
 }
 _CAPTURES = {
     "folded.txt": "main;bench_window;scan_byte 60\nmain;bench_window;crc32c_update 35\nmain;bench_window 5\n",
@@ -61,8 +66,8 @@ LINK = "include/linux/alias.h"
 
 def _recording() -> str:
     cases = [
-        {"name": fate, "when": {"file": "lib/scan.c", "contains": f"*{fate} = start;"}, **_BASE, **_OTHERWISE[fate]}
-        for fate in FATES
+        {"name": fate, "when": {"file": "lib/scan.c", "contains": f"*{fate} = start;"}, **_BASE, **otherwise}
+        for fate, otherwise in {**_OTHERWISE, **_GAINS}.items()
     ]
     # What the noise floor is measured with: the base with some bytes that never run.
     null = {"name": "null", "when": {"file": "lib/scan.c", "contains": ".pushsection"}, **_BASE}

@@ -152,7 +152,8 @@ def configure(project: Project, url: str, **settings: object) -> None:
     profile = project.home / "scripted.yaml"
     profile.write_text(_PROFILE)
     for name, value in {"profile": profile, "url": url, **settings}.items():
-        project.git("config", "--global", f"hmopt.gateway.{name}", str(value))
+        first, *others = name.split("_")
+        project.git("config", "--global", f"hmopt.gateway.{first}{''.join(map(str.title, others))}", str(value))
 
 
 def asked(
