@@ -42,6 +42,8 @@ def as_replayed(repository: Repository, options: argparse.Namespace) -> None:
     options.base = options.base or plan.base_commit
     options.workload = options.workload or plan.workload
     options.seed = plan.seed if options.seed is None else options.seed
+    iterations = plan.settings.get("budget.iterations")
+    options.iterations = int(iterations) if options.iterations is None and iterations else options.iterations
 
 
 def asking(repository: Repository, settings: Settings, options: argparse.Namespace) -> Asking:

@@ -157,6 +157,11 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
         self.script = script
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that leaves before its answer, as one does that waited too long."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 def _event(model: str, choices: Sequence[Mapping[str, Any]], usage: Mapping[str, Any] | None = None) -> bytes:
     chunk: dict[str, Any] = {

@@ -199,14 +199,15 @@ class Gateway:
             async for attempt in retrying:
                 with attempt:
                     self._ledger.check(name, model, bound)
-                    began = time.monotonic()
+                    began, booked = time.monotonic(), (self._ledger.tokens, self._ledger.money)
                     try:
                         heard = await self._request(name, model, sent, bound, schema)
                     except _NoSchemaError:
                         attempts.append(Attempt(name, "it takes no schema", time.monotonic() - began))
                         return await self._ask_model(name, sent, most_out, None, attempts)
                     except (_AgainError, GatewayError) as error:
-                        attempts.append(Attempt(name, str(error), time.monotonic() - began))
+                        lost = self._ledger.tokens - booked[0], self._ledger.money - booked[1]
+                        attempts.append(Attempt(name, str(error), time.monotonic() - began, *lost))
                         raise
                     took = time.monotonic() - began
                     attempts.append(Attempt(name, "answered", took))
@@ -226,8 +227,8 @@ class Gateway:
         attempts: list[Attempt], exemption: Exemption | None, schema: Mapping[str, Any] | None,
     ) -> Answer:  # fmt: skip
         usage = _usage(heard, bound)
-        text, thought = told_apart("".join(heard.text))
-        thinking = "\n\n".join(one for one in ("".join(heard.thinking).strip(), thought) if one)
+        text, thought = told_apart(_joined(heard.text))
+        thinking = "\n\n".join(one for one in (_joined(heard.thinking).strip(), thought) if one)
         return Answer(
             text=self._outbound.restored(text),
             thinking=thinking,
@@ -377,6 +378,11 @@ async def _stream(
     async with stream:
         async for chunk in stream:
             yield chunk
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """Return the parts of a text as one; half of a surrogate pair, which no UTF-8 has, as a replacement character."""
+    return "".join(parts).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _usage(heard: _Heard, bound: Usage) -> Usage:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from git_hmopt.errors import HmoptError
 
@@ -15,6 +16,9 @@ class Attempt:
     model: str
     outcome: str
     seconds: float
+    tokens: int = 0
+    """That were booked although no answer came of it: the server had worked."""
+    cost: Decimal = Decimal(0)
 
 
 class GatewayError(HmoptError):
@@ -28,7 +32,11 @@ class PolicyError(GatewayError):
     """The endpoint or the model is not one that may be asked; nothing was sent."""
 
 
-class BudgetSpentError(GatewayError):
+class EndedError(GatewayError):
+    """There is no answer, and no later request of the run will have one."""
+
+
+class BudgetSpentError(EndedError):
     """The run's tokens or money do not suffice for the request; nothing was sent."""
 
 

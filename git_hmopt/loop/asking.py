@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from git_hmopt.agents.llm.desk import Agent, Habits, Spare
+from git_hmopt.agents.llm.coder import CUT
+from git_hmopt.agents.llm.desk import Agent, Habits, Spare, Written
 from git_hmopt.agents.tools import Lookup
 from git_hmopt.config.document import printable
 from git_hmopt.errors import StoreError
 from git_hmopt.evidence.tokens import TokenCount, server_count
 from git_hmopt.evidence.tokens import Usage as Counted
-from git_hmopt.gateway.errors import BudgetSpentError, ContextTooLongError, GatewayError
+from git_hmopt.gateway.errors import Attempt, BudgetSpentError, ContextTooLongError, EndedError, GatewayError
 from git_hmopt.gateway.ledger import Usage
 from git_hmopt.gateway.message import Answer, Message
 from git_hmopt.gateway.profile import Role
@@ -36,6 +37,10 @@ if TYPE_CHECKING:  # needs packages that only it needs
 ASKED = "agent.asked"
 """The operation of one message of an agent."""
 _TEXT = 2_000
+_KINDS: Mapping[str, type[GatewayError]] = {
+    "prompt-too-long": ContextTooLongError, "budget": BudgetSpentError, "ended": EndedError
+}  # fmt: skip
+"""What a run does otherwise than with any other missing answer, as records name it; the first that fits."""
 
 
 class Answers(Protocol):
@@ -105,6 +110,13 @@ class Recorded:
                 f"run {book.run} recorded no exchange with a model: there is nothing to replay",
                 next_step=f"see what it recorded: git hmopt show --messages {book.run}",
             )
+        answers = [one.data.get("answer", "") for kept in self._by.values() for one in kept if one.role == "answer"]
+        missing = sum(not one or artifacts.path(one) is None for one in answers)
+        if missing:
+            raise StoreError(
+                f"{missing} of {len(answers)} answers that models gave in run {book.run} are not in this clone",
+                next_step="replay it in the clone that made it",
+            )
 
     def cleaned(self, messages: Sequence[Message]) -> tuple[Message, ...]:
         """Return messages as they are: nothing leaves."""
@@ -123,13 +135,13 @@ class Recorded:
         key = (iteration, str(agent))
         number = self._given[key]
         self._given[key] += 1
-        kept = self._by.get(key, [])
+        kept = self._kept(*key)
         if number >= len(kept):
-            raise GatewayError(f"run {self._run} recorded no further answer of the {agent} in iteration {iteration}")
+            raise EndedError(f"run {self._run} recorded no further answer of the {agent} in iteration {iteration}")
         message = kept[number]
         if message.role == "no-answer":
-            raise GatewayError(message.text)
-        data = self._artifacts.read(message.data.get("answer", ""))
+            raise _missing(message)
+        data = self._artifacts.read(message.data["answer"])
         if data is None:
             raise GatewayError(f"the {agent}'s answer in iteration {iteration} of {self._run} is not in this clone")
         return Answer(
@@ -146,6 +158,22 @@ class Recorded:
             exemption=None,
             structured=message.data.get("structured") == "yes",
         )
+
+    def _kept(self, iteration: int, agent: str) -> list[AgentMessage]:
+        """Return what an agent said in an iteration.
+
+        What the analyst said holds until best moves. A process that goes on amid a run has to ask it again.
+        """
+        kept = self._by.get((iteration, agent), [])
+        earlier = [number for number, who in self._by if who == agent and number < iteration]
+        return self._by[max(earlier), agent] if agent == "trace-analyst" and not kept and earlier else kept
+
+
+def _missing(message: AgentMessage) -> GatewayError:
+    """Return what a run met instead of an answer."""
+    kind, why = _KINDS.get(message.data.get("kind", ""), GatewayError), message.data.get("why", message.text)
+    limit = message.data.get("limit")
+    return ContextTooLongError(why, limit=int(limit) if limit else None) if kind is ContextTooLongError else kind(why)
 
 
 def messages_of(book: Book) -> list[AgentMessage]:
@@ -166,8 +194,9 @@ def spent(book: Book) -> tuple[int, Decimal]:
     """Return the tokens and the money that a run's recorded exchanges took."""
     tokens, money = 0, Decimal(0)
     for message in exchanges(book):
-        tokens += sum(int(message.data.get(name, "0")) for name in ("prompt_tokens", "completion_tokens"))
-        money += Decimal(message.data.get("cost", "0"))
+        used = ("prompt_tokens", "completion_tokens", "lost_tokens")
+        tokens += sum(int(message.data.get(name, "0")) for name in used)
+        money += sum((Decimal(message.data.get(name, "0")) for name in ("cost", "lost_cost")), Decimal(0))
     return tokens, money
 
 
@@ -250,11 +279,19 @@ class RunDesk:
                 within_s=max(0.0, self._deadline - began),
             )  # fmt: skip
         except GatewayError as error:
-            if not isinstance(error, (BudgetSpentError, ContextTooLongError)):
+            kind = next((name for name, one in _KINDS.items() if isinstance(error, one)), None)
+            if kind is None:
                 self.failures = (self.failures[0] + 1, error.what)
+            else:
+                data["kind"] = kind
+            if isinstance(error, ContextTooLongError) and error.limit is not None:
+                data["limit"] = str(error.limit)
             tried = [f"{one.model}: {one.outcome} ({one.seconds:.1f} s)" for one in error.attempts]
-            data |= {"seconds": _seconds(time.monotonic() - began), "attempts": str(len(tried))}
+            data |= {"why": printable(" ".join(error.what.split()))[:_TEXT]}
+            if "replayed" not in self._answers.told:
+                data |= {"seconds": _seconds(time.monotonic() - began), "attempts": str(len(tried))}
             data |= {"failed": printable("; ".join(tried))[:_TEXT]} if tried else {}
+            data |= _lost(error.attempts)
             self._record(agent, "no-answer", error.what, data)
             raise
         self.failures = (0, "")
@@ -282,22 +319,22 @@ class RunDesk:
             return None
         turn = turns[-1]
         used = [one for one in said if one.agent == "coder" and one.role == "proposal" and one.iteration == turn]
-        text = self.answer_of(turn)
-        if not used or text is None:
+        written = self.answer_of(turn)
+        if not used or written is None:
             return None
         decisions = [entry.operation.iter for entry in self._book.entries if entry.operation.op == "decision.made"]
         later = [self._book.decision(one).candidate for one in decisions]
         tried = {int(one.data["candidate"]) for one in used} | {one[1] for one in later if one and one[0] == turn}
         tried |= {int(number) for one in used for number in one.data.get("refused", "").split(", ") if number}
         decision = self._book.decision(turn)
-        return Spare(turn, decision.symbol, decision.file, decision.strategy, text, frozenset(tried))
+        return Spare(turn, decision.symbol, decision.file, decision.strategy, written, frozenset(tried))
 
-    def answer_of(self, iteration: int) -> str | None:
+    def answer_of(self, iteration: int) -> Written | None:
         """Return the Coder's last answer of an iteration."""
         said = [one for one in exchanges(self._book) if one.iteration == iteration and one.agent == "coder"]
-        digest = next((one.data["answer"] for one in reversed(said) if "answer" in one.data), None)
-        data = self._bench.artifacts.read(digest) if digest else None
-        return None if data is None else data.decode("utf-8", "replace")
+        last = next((one.data for one in reversed(said) if "answer" in one.data), None)
+        data = self._bench.artifacts.read(last["answer"]) if last else None
+        return Written(data.decode("utf-8", "replace"), last.get("finish") == CUT) if last and data else None
 
     # -- records ----------------------------------------------------------------------------------------------------
 
@@ -336,6 +373,7 @@ class RunDesk:
         }
         failed = [f"{one.model}: {one.outcome}" for one in answer.attempts[:-1]]
         data |= {"failed": printable("; ".join(failed))[:_TEXT]} if failed else {}
+        data |= _lost(answer.attempts)
         data |= {"cost": format(answer.cost.normalize(), "f")} if answer.cost is not None else {}
         if answer.exemption is not None:
             exempt = answer.exemption
@@ -354,6 +392,13 @@ class RunDesk:
         message = AgentMessage(iteration=self._iteration, agent=agent, role=role, text=shown, data=data)
         kept, self._kept = self._kept, []
         self._said.append(_Said(message, kept))
+
+
+def _lost(attempts: Sequence[Attempt]) -> dict[str, str]:
+    """Return what attempts took that gave no answer; a run that is resumed has spent it, too."""
+    tokens, cost = sum(one.tokens for one in attempts), sum((one.cost for one in attempts), Decimal(0))
+    data = {"lost_tokens": str(tokens)} if tokens else {}
+    return data | ({"lost_cost": format(cost.normalize(), "f")} if cost else {})
 
 
 def _seconds(seconds: float) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 from git_hmopt.agents.llm.desk import Habits
@@ -70,7 +71,7 @@ def _of_models(plan: RunPlan, repository: Repository, asking: Asking) -> ModelPr
     if plan.proposer == LLM:
         exempt = plan.exemption
         exemptions = () if exempt is None else (Exemption(exempt.endpoint, exempt.who, exempt.why),)
-        before = spent(Book(journal, RunId(plan.run)))
+        before = _spent(journal, plan)
         answers = Models(opened(settings, repository.require_worktree(), exemptions=exemptions, spent=before))
     else:
         answers = Recorded(Book(journal, RunId(plan.proposer.removeprefix(_REPLAY))), artifacts)
@@ -83,6 +84,17 @@ def _of_models(plan: RunPlan, repository: Repository, asking: Asking) -> ModelPr
     )
     tokenizer = None if asking.tokenizer is None else tokenizer_from(Path(asking.tokenizer).expanduser())
     return ModelProposer(plan.proposer, RunDesk(answers, habits, tokenizer=tokenizer))
+
+
+def _spent(journal: Journal, plan: RunPlan) -> tuple[int, Decimal]:
+    """Return the tokens and the money that a run and those it goes on with spent so far."""
+    tokens, money = spent(Book(journal, RunId(plan.run)))
+    parent = plan.parent
+    while parent is not None:
+        book = Book(journal, RunId(parent))
+        more, parent = spent(book), book.plan().parent
+        tokens, money = tokens + more[0], money + more[1]
+    return tokens, money
 
 
 def kept(spec: str, place: Path) -> str:

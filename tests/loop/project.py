@@ -110,7 +110,8 @@ def crc_table() -> list[int]:
     return table
 
 
-def _crc_source() -> str:
+def crc_source() -> str:
+    """Return lib/crc.c."""
     values = [f"0x{value:08x}" for value in crc_table()]
     rows = "\n".join("\t" + ", ".join(values[at : at + 6]) + "," for at in range(0, 256, 6))
     return f"""// SPDX-License-Identifier: GPL-2.0-only
@@ -483,7 +484,7 @@ def files() -> dict[str, str]:
     """Return every file of the project by its path."""
     return {
         **{f"include/{name}": text for name, text in HEADERS.items()},
-        "lib/crc.c": _crc_source(),
+        "lib/crc.c": crc_source(),
         "lib/scan.c": SCAN,
         "bench/main.c": BENCH,
         "bench/overlay.yaml": OVERLAY,

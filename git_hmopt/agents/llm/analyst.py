@@ -94,8 +94,8 @@ def analyse(desk: Desk, pack: EvidencePack) -> Analysis:
     talk = Conversation(make, pack, desk.habits.prompt_tokens, desk.counted)
     try:
         reply = asked(desk, "trace-analyst", Role.REASONING, talk, AnalystReply, checked)
-    except (BadAnswerError, GatewayError) as error:
-        desk.came(f"the rules decide instead: {error}")
+    except (BadAnswerError, GatewayError):
+        desk.came("the rules decide instead")
         return Analysis(pack.bottleneck, pack.bottleneck_reason, (), "rules")
     desk.came(f"{reply.bottleneck}, by {', '.join(reply.evidence) or 'nothing'}")
     rests = tuple(f"{one} ({facts[one]})" for one in reply.evidence)

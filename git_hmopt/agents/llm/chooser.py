@@ -18,7 +18,7 @@ from git_hmopt.agents.tools import listed
 from git_hmopt.config.document import printable
 from git_hmopt.evidence.changes import changes_text
 from git_hmopt.evidence.wording import oneline
-from git_hmopt.gateway.errors import BudgetSpentError, GatewayError
+from git_hmopt.gateway.errors import EndedError, GatewayError
 from git_hmopt.gateway.profile import Role
 from git_hmopt.records.evidence import EvidencePack, Template
 
@@ -113,11 +113,11 @@ def choose_by_model(
     talk = Conversation(make, pack, desk.habits.prompt_tokens, desk.counted)
     try:
         reply = asked(desk, "conductor", Role.REASONING, talk, ConductorReply, checked)
-    except BudgetSpentError as error:
-        desk.came(f"the run ends: {error}")
+    except EndedError as error:
+        desk.came("the run ends")
         return End(f"no model may be asked any more: {error.what}")
-    except (BadAnswerError, GatewayError) as error:
-        desk.came(f"chosen by rule instead: {error}")
+    except (BadAnswerError, GatewayError):
+        desk.came("chosen by rule instead")
         return _by_rule(offered, tried)
     reason = f"{_line(reply.reason)} (compared: {_line(reply.comparison)})"
     if reply.action == "end":

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from git_hmopt.agents.answer_format import Answer, Candidate, parse_answer
 from git_hmopt.agents.complaints import Complaint, Complaints
 from git_hmopt.agents.edits import Edits, edits_of
 from git_hmopt.agents.llm.analyst import objective_text
 from git_hmopt.agents.llm.chooser import attempts_text
-from git_hmopt.agents.llm.desk import Desk
+from git_hmopt.agents.llm.desk import Desk, Written
 from git_hmopt.agents.llm.fencing import fenced
 from git_hmopt.agents.llm.prompting import Conversation, Prompt, focused, prompt
 from git_hmopt.agents.llm.safety import broken_rules, review_by_model
@@ -25,16 +25,18 @@ from git_hmopt.gateway.errors import GatewayError
 from git_hmopt.gateway.profile import Role
 from git_hmopt.records.evidence import EvidencePack
 
+CUT = "length"
+"""Why an answer ended, in the chat protocol, when it reached its limit of tokens."""
 _TITLE = 100
 # What a model says a change will win is no measurement, and stands in no commit message.
 _CLAIM = re.compile(
-    r"\d\s*(?:%|percent|x\b|×|-?\s*times\b|-?fold\b)|\b(?:twice|double|triple|halv|two|three|four|eight|ten)\w*"
-    r"[ -](?:times |as )?(?:faster|fast|speed)",
+    r"\d\s*(?:%|x\b|×|-?\s*times\b|-?fold\b|[num]s\b|µs\b|cycles?\b)|\bper ?cent\b"
+    r"|\b(?:twice|double|triple|halv|two|three|four|eight|ten)\w*[ -](?:times |as )?(?:faster|fast|speed)",
     re.IGNORECASE,
 )
 # Only people sign, and some trailers make other tools act.
 _TRAILER = re.compile(
-    r"^\s*(?:[\w-]+-by|fixes|cc|closes|link|change-id|reverts?|depends-on|hmopt-\w+|assisted-\w+)\s*:", re.IGNORECASE
+    r"^\s*(?:[\w-]+-by|fixes|cc|closes|link|change-id|reverts?|depends-on|hmopt-\w+)\s*:|\w-by\s*:", re.IGNORECASE
 )
 
 
@@ -54,6 +56,16 @@ class Sorted:
     usable: tuple[Usable, ...]
     complaints: tuple[Complaints, ...]
     """Of the others, in order."""
+
+
+def read(written: Written) -> Answer:
+    """Return an answer's candidates; the last one of an answer that was cut off may lack blocks, and has a fault."""
+    answer = parse_answer(written.text)
+    if not written.cut or not answer.candidates:
+        return answer
+    last, what = answer.candidates[-1], "it reached the limit of tokens and was cut off: fewer or smaller candidates"
+    faulty = replace(last, faults=(*last.faults, Complaint("the answer", what)))
+    return replace(answer, candidates=(*answer.candidates[:-1], faulty))
 
 
 def sort_out(answer: Answer, source: Source, *, apart: frozenset[int] = frozenset(), most: int = 16) -> Sorted:
@@ -86,7 +98,7 @@ def write(desk: Desk, decision: Decision, pack: EvidencePack, source: Source) ->
             said = shrinking(desk, "coder", Role.CODING, talk)
         except GatewayError as error:
             return Refusal(f"no model wrote anything: {error.what}")
-        answer = parse_answer(said.text)
+        answer = read(Written(said.text, said.finish == CUT))
         questions = questions_in(said.text)
         if questions and looks and not any(one.blocks for one in answer.candidates):
             looks -= 1
@@ -101,19 +113,19 @@ def write(desk: Desk, decision: Decision, pack: EvidencePack, source: Source) ->
         if any(one.where == "safety" for all_of in found.complaints for one in all_of.complaints):
             # What breaks a rule of safety gets no second try: it would only learn how to pass.
             desk.note("safety", "review", f"refused: {told}"[:1_000], {"by": "rules"})
-            return Refusal(f"safety: {told}"[:1_000])
+            return Refusal(told[:1_000])
         if repaired:
             return Refusal(f"the model's answer cannot be used: {told}"[:1_000])
         repaired = True
         talk.add(said.text, found.complaints[0].message())
 
 
-def again(desk: Desk, decision: Decision, pack: EvidencePack, source: Source, text: str) -> Proposal | Refusal:
+def again(desk: Desk, decision: Decision, pack: EvidencePack, source: Source, written: Written) -> Proposal | Refusal:
     """Return another candidate of an answer that is known: the one that the decision names."""
     assert decision.candidate is not None
     number = decision.candidate[1]
     others = frozenset(range(1, 17)) - {number}
-    found = sort_out(parse_answer(text), source, apart=others)
+    found = sort_out(read(written), source, apart=others)
     if not found.usable:
         told = "; ".join(map(str, found.complaints)) or "the answer has no such candidate"
         return Refusal(f"candidate {number} does not fit the best so far: {told}"[:1_000])
@@ -160,7 +172,7 @@ def _rationale(text: str) -> str:
     for paragraph in re.split(r"\n\s*\n", text):
         lines = [line for line in paragraph.split("\n") if not _TRAILER.match(line)]
         sentences = re.split(r"(?<=[.!?])\s+", " ".join(" ".join(lines).split()))
-        kept = " ".join(one for one in sentences if not _CLAIM.search(one))
+        kept = " ".join(one for one in sentences if not _CLAIM.search(one) and not _TRAILER.search(one))
         if kept.strip(" -*#"):
             paragraphs.append(kept)
     return "\n\n".join(paragraphs)
@@ -201,6 +213,6 @@ def _maker(desk: Desk, decision: Decision, pack: EvidencePack) -> Callable[[str]
     return make
 
 
-def spare_numbers(text: str, source: Source, tried: frozenset[int], most: int) -> Sequence[int]:
+def spare_numbers(written: Written, source: Source, tried: frozenset[int], most: int) -> Sequence[int]:
     """Return the candidates of an answer that fit the best so far and were not tried."""
-    return [one.number for one in sort_out(parse_answer(text), source, apart=tried, most=most).usable]
+    return [one.number for one in sort_out(read(written), source, apart=tried, most=most).usable]

@@ -36,6 +36,15 @@ class Habits:
 
 
 @dataclass(frozen=True)
+class Written:
+    """An answer of the Coder, with what was redacted put back."""
+
+    text: str
+    cut: bool = False
+    """Whether it ended at its limit of tokens: what it would have had next is not known."""
+
+
+@dataclass(frozen=True)
 class Spare:
     """An answer of the Coder with candidates that nothing has tried yet."""
 
@@ -43,8 +52,7 @@ class Spare:
     symbol: str
     file: str
     strategy: str
-    text: str
-    """The answer as it was used, with what was redacted put back."""
+    written: Written
     tried: frozenset[int]
     """Numbers of its candidates, from 1, that a decision has named."""
 
@@ -94,6 +102,6 @@ class Desk(Protocol):
         """Return the Coder's last answer when it has candidates left."""
         ...
 
-    def answer_of(self, iteration: int) -> str | None:
+    def answer_of(self, iteration: int) -> Written | None:
         """Return the Coder's last answer of an iteration, None where it gave none or it is not in this clone."""
         ...

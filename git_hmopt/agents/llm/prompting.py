@@ -101,7 +101,19 @@ class Conversation:
         return made.template, [*made.messages, *self.said]
 
     def shrink(self, limit: int | None) -> bool:
-        """Make the pack smaller, for a model that told its limit in tokens or none; False when it cannot be."""
+        """Make the messages smaller, for a model that told its limit in tokens or none; False when they cannot be."""
+        before = self._bytes()
+        while self._lower(limit):
+            # The pack may be smaller than the limit was: it is not sent again as it is.
+            if self._bytes() < before:
+                return True
+        return False
+
+    def _bytes(self) -> int:
+        return sum(len(one.text.encode()) for one in self.messages()[1])
+
+    def _lower(self, limit: int | None) -> bool:
+        """Lower the limit, or drop what was said since; False when neither can be."""
         fixed = self._fixed()
         if self._shown <= SMALLEST:
             # What was looked up goes before the evidence does not fit at all.

@@ -41,7 +41,7 @@ class ModelProposer:
         spare = self.desk.spare()
         if spare is None:
             return None
-        numbers = spare_numbers(spare.text, source, spare.tried, self.desk.habits.candidates)
+        numbers = spare_numbers(spare.written, source, spare.tried, self.desk.habits.candidates)
         if not numbers:
             return None
         reason = f"candidate {numbers[0]} of the coder's answer in iteration {spare.iteration}"
@@ -51,7 +51,7 @@ class ModelProposer:
         """Have the change written, or take the candidate that the decision names."""
         if decision.candidate is None:
             return write(self.desk, decision, pack, source)
-        text = self.desk.answer_of(decision.candidate[0])
-        if text is None:
+        written = self.desk.answer_of(decision.candidate[0])
+        if written is None:
             return Refusal(f"the coder's answer in iteration {decision.candidate[0]} is not in this clone")
-        return again(self.desk, decision, pack, source, text)
+        return again(self.desk, decision, pack, source, written)

@@ -126,9 +126,14 @@ def shrinking(
 
 def looked_up(desk: Desk, questions: list[tuple[str, str]], left: int) -> str:
     """Return what to tell an agent that asked."""
-    told = [fenced(f"{tool} {argument}".strip(), desk.lookup.answer(tool, argument)) for tool, argument in questions]
+    told = [
+        fenced(f"{tool} {argument}".strip(), desk.lookup.answer(tool, argument))
+        for tool, argument in questions[:_QUESTIONS]
+    ]
+    if len(questions) > _QUESTIONS:
+        told.append(f"{len(questions) - _QUESTIONS} more were not looked up: {_QUESTIONS} are, each time.")
     more = f"You may look things up {left} more times." if left else "Answer now; you cannot look up anything more."
-    return "\n\n".join([*told[:_QUESTIONS], more])
+    return "\n\n".join([*told, more])
 
 
 def _split(question: str) -> tuple[str, str]:
