@@ -21,9 +21,11 @@ _NAME = re.compile(r"<redacted:[a-z-]+:[0-9]+>")
 # Addresses that everybody can reach are no secret, and constants of a kernel look like them.
 _NOT_ASKED = frozenset({"IPPublicDetector"})
 _OF_EVERYBODY = frozenset(
-    {"root", "user", "admin", "build", "builder", "buildd", "runner", "nobody", "localhost", "kernel"}
+    {"root", "home", "user", "admin", "build", "builder", "buildd", "runner", "nobody", "localhost", "kernel"}
 )
 _SHORTEST = 4
+"""Characters of a name of this machine or its user."""
+_SHORTEST_SECRET = 8
 
 
 @functools.cache
@@ -59,12 +61,26 @@ class Outbound:
         text = _NAME.sub(lambda found: found[0] if found[0] in self._meaning else "<redacted>", text)
         text = pseudonymise(text, self._named)
         for detector in _detectors():
-            for secret in sorted(set(detector.analyze_string(text)), key=lambda one: (-len(one), one)):
-                if secret and "<redacted:" not in secret:
-                    text = text.replace(secret, self._named("secret", secret))
+            for pattern in detector.denylist:
+                text = pattern.sub(self._without_groups, text)
         for rule, pattern in self._own:
             text = pattern.sub(lambda found, rule=rule: self._named(rule, found[0]), text)  # type: ignore[misc]
         return text
+
+    def _without_groups(self, found: re.Match[str]) -> str:
+        """Return what a detector found without the secret: its groups that can be one, or all of it.
+
+        Nowhere else: to a detector `%s://%s:e@%s` holds the secret `e`, which is in every other word of a prompt too.
+        """
+        groups = sorted({found.span(one) for one in range(1, found.re.groups + 1)})
+        spans = [(start, end) for start, end in groups if end - start >= _SHORTEST_SECRET] or [found.span()]
+        text, at = "", found.start()
+        for start, end in spans:
+            secret = found.string[start:end]
+            if start < at or "<redacted:" in secret:
+                continue
+            text, at = text + found.string[at:start] + self._named("secret", secret), end
+        return text + found.string[at : found.end()]
 
     def restored(self, text: str) -> str:
         """Return a model's text with what the names stand for; one that was never given stays as it is."""

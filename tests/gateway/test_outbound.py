@@ -114,6 +114,15 @@ def test_what_everybody_is_called_is_no_secret() -> None:
     assert outbound.cleaned(text) == text
 
 
+def test_a_secret_of_a_letter_does_not_go_from_every_word() -> None:
+    outbound = Outbound()
+    text = 'sscanf(url, "%s://%s:e@%s") </data 0123456789ee>'
+    cleaned = outbound.cleaned(text)
+    assert cleaned.endswith("</data 0123456789ee>")
+    assert cleaned.startswith("sscanf(url, ")
+    assert outbound.restored(cleaned) == text
+
+
 @pytest.mark.parametrize(
     "text",
     [
