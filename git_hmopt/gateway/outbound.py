@@ -23,6 +23,11 @@ _NOT_ASKED = frozenset({"IPPublicDetector"})
 _OF_EVERYBODY = frozenset(
     {"root", "home", "user", "admin", "build", "builder", "buildd", "runner", "nobody", "localhost", "kernel"}
 )
+# Where a text was cut: the marks that are put there, and the ends of lines that are so long.
+_CUT_OFF = re.compile(r"(?<!\S)(?P<word>[^\s<]\S{3,})(?=\u2026|\.\.\.| ?\[cut)")
+_LONG_LINE = re.compile(r"^[^\n]{40,}(?<!\S)(?P<word>[^\s<]\S{3,})$", re.MULTILINE)
+_BEGINNING = 5
+"""Characters of something removed that are known again."""
 _SHORTEST = 4
 """Characters of a name of this machine or its user."""
 _SHORTEST_SECRET = 8
@@ -65,7 +70,23 @@ class Outbound:
                 text = pattern.sub(self._without_groups, text)
         for rule, pattern in self._own:
             text = pattern.sub(lambda found, rule=rule: self._named(rule, found[0]), text)  # type: ignore[misc]
-        return text
+        return _LONG_LINE.sub(self._without_beginning, _CUT_OFF.sub(self._without_beginning, text))
+
+    def _without_beginning(self, found: re.Match[str]) -> str:
+        """Return a word at which a text was cut off, without the beginning of something that has a name.
+
+        What quotes a text cuts it at some length, and half of a secret has the form of none.
+        """
+        word = found["word"]
+        for name, removed in list(self._meaning.items()):
+            start = removed[:_BEGINNING]
+            if len(removed) <= _BEGINNING or "\n" in removed or start not in word:
+                continue
+            for size in range(min(len(removed) - 1, len(word)), _BEGINNING - 1, -1):
+                if word.endswith(removed[:size]):
+                    rule = name.split(":")[1]
+                    return found[0][: len(found[0]) - size] + self._named(rule, removed[:size])
+        return found[0]
 
     def _without_groups(self, found: re.Match[str]) -> str:
         """Return what a detector found without the secret: its groups that can be one, or all of it.

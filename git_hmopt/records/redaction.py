@@ -42,19 +42,23 @@ def _rule(name: str, pattern: str, replacement: str | None = None, *, code: bool
     return _Rule(name, re.compile(pattern, flags), replacement or f"<redacted:{name}>", code)
 
 
-# Token shapes as their issuers document them; the prefix is the point of those shapes.
+# Token shapes as their issuers document them; the prefix is the point of those shapes. Most are taken when they are
+# shorter, too: what quotes a text often cuts it off.
 _TOKENS = "|".join(
     (
-        r"gh[pousr]_[A-Za-z0-9]{36,255}",
-        r"github_pat_[A-Za-z0-9_]{22,255}",
-        r"gl(?:pat|dt|rt|ptt|oas|cbt|ft|imt|agent|soat)-[A-Za-z0-9_.=-]{20,}",
+        r"gh[pousr]_[A-Za-z0-9]{16,255}",
+        r"github_pat_[A-Za-z0-9_]{12,255}",
+        r"gl(?:pat|dt|rt|ptt|oas|cbt|ft|imt|agent|soat)-[A-Za-z0-9_.=-]{12,}",
         r"xox[abeoprs]-[A-Za-z0-9-]{10,}",
         r"xapp-[0-9]-[A-Za-z0-9-]{10,}",
-        r"AIza[0-9A-Za-z_-]{35}",
+        r"AIza[0-9A-Za-z_-]{16,35}",
         r"(?<!-)sk-(?=[A-Za-z_-]{0,200}[0-9])[A-Za-z0-9_-]{20,}",
-        r"npm_[A-Za-z0-9]{36}",
-        r"pypi-AgE[A-Za-z0-9_-]{40,}",
-        r"hf_[A-Za-z0-9]{30,}",
+        r"npm_(?=[A-Za-z]{0,40}[0-9])[A-Za-z0-9]{16,36}",
+        r"pypi-AgE[A-Za-z0-9_-]{12,}",
+        r"hf_(?=[A-Za-z]{0,40}[0-9])[A-Za-z0-9]{16,}",
+        r"[rs]k_(?:live|test)_[0-9A-Za-z]{10,}",
+        r"SG\.[A-Za-z0-9_-]{16,24}\.[A-Za-z0-9_-]{4,}",
+        r"(?:AC|SK)[0-9a-f]{32}(?![A-Za-z0-9])",
         r"(?<!-)eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
         # `-----BEGIN` in base64, as kubeconfig and environment files hold keys.
         r"LS0tLS1CRUdJTi[A-Za-z0-9+/=]{40,}",
@@ -65,7 +69,9 @@ _SECRET_WORD = (
     rf"(?:{_PASSWORD}|secrets?|token|credentials?|api[_-]?keys?|access[_-]?key(?:[_-]?id)?|private[_-]?key"
     r"|auth[_-]?key)"
 )
-_IS = r"[\"']?\s*(?:=>|:=|[:=])\s*"
+# Inside of a string a quote has a backslash, and in a string of that three.
+_QUOTE = r"\\{0,3}[\"']"
+_IS = rf"(?:{_QUOTE})?\s*(?:=>|:=|[:=])\s*"
 # `token = strsep(&s, ",");`: what C assigns, a name, a call or a member, up to the end of its statement.
 _GOES_ON = r",[ \t]*(?:\n|\Z)"
 _OF_C = rf"(?<==[ \t])[&*!]?[A-Za-z_]\w{{0,80}}(?:;|{_GOES_ON}|\s?(?:[(\[.]|->)[^\n]{{0,200}}(?:[;{{]|{_GOES_ON}))"
@@ -96,8 +102,18 @@ _RULES = (
         rf"|[^\n<]{{0,4000}}(?:\n{_KEY_LINE}(?=\n|\Z|<))*)",
         code=True,
     ),
+    # A line of a key whose beginning is elsewhere; mixed as it is, it is no digest.
+    _rule(
+        "private-key",
+        r"^([^\w\n<]{0,24})(?=[a-z0-9+/]{0,76}[A-Z])(?=[A-Z0-9+/]{0,76}[a-z])(?=[A-Za-z+/]{0,76}[0-9])"
+        r"[A-Za-z0-9+/]{60,76}(?=[^\w\n]{0,24}(?:\\n[^\w\n]{0,8})?$)",
+        r"\1<redacted:private-key>",
+        code=True,
+        flags=re.MULTILINE,
+    ),
     _rule("aws-key", r"\b(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b", code=True),
     _rule("token", rf"(?<![A-Za-z0-9_])(?:{_TOKENS})", code=True),
+    _rule("token", r"\b((?:Account|SharedAccess)Key=)[A-Za-z0-9+/]{20,}={0,2}", r"\1<redacted:token>", code=True),
     _rule("token", r"https://hooks\.slack\.com/services/[A-Za-z0-9/]+", code=True),
     _rule(
         "userinfo",
@@ -122,12 +138,12 @@ _RULES = (
     ),
     _rule(
         "secret",
-        rf"({_SECRET_WORD}{_IS})([\"'])(?!<redacted:)(?:\\.|(?!\2)[^\n\\]){{6,200}}\2",
+        rf"({_SECRET_WORD}{_IS})({_QUOTE})(?!<redacted:)(?:(?!\2)\\.|(?!\2)[^\n\\]){{6,200}}\2",
         r"\1\2<redacted:secret>\2",
         flags=re.IGNORECASE,
     ),
-    _rule("secret", rf"({_SECRET_WORD}{_IS}[\"']?){_SECRET_VALUE}", r"\1<redacted:secret>", flags=re.IGNORECASE),
-    _rule("secret", rf"({_PASSWORD}{_IS}[\"']?)[0-9]{{6,}}\b", r"\1<redacted:secret>", flags=re.IGNORECASE),
+    _rule("secret", rf"({_SECRET_WORD}{_IS}(?:{_QUOTE})?){_SECRET_VALUE}", r"\1<redacted:secret>", flags=re.IGNORECASE),
+    _rule("secret", rf"({_PASSWORD}{_IS}(?:{_QUOTE})?)[0-9]{{6,}}\b", r"\1<redacted:secret>", flags=re.IGNORECASE),
     _rule(
         "secret",
         rf"((?<![\w-])--[\w-]{{0,40}}?{_SECRET_WORD}[ \t]+)(?!-){_SECRET_VALUE}",

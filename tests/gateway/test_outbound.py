@@ -123,6 +123,20 @@ def test_a_secret_of_a_letter_does_not_go_from_every_word() -> None:
     assert outbound.restored(cleaned) == text
 
 
+@pytest.mark.parametrize("quoted", ["{}\u2026", "{} [cut off here]", "{}...", "x " * 40 + "{}", "(x={}\u2026"])
+@pytest.mark.parametrize("name", ["github", "npm", "email", "internal-host", "sendgrid", "password"])
+def test_what_was_cut_off_is_known_again(name: str, quoted: str) -> None:
+    outbound = Outbound()
+    text = planted(name)
+    outbound.cleaned(text)
+    for size in range(6, len(SECRETS[name])):
+        once = quoted.format(SECRETS[name][:size])
+        cleaned = outbound.cleaned(once)
+        assert SECRETS[name][:size] not in cleaned
+        assert outbound.cleaned(cleaned) == cleaned
+        assert outbound.restored(cleaned) == once
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -46,6 +46,8 @@ LOG_ONLY = {
     "yaml secret": ("secret", "client_sec" + "ret: 's3cr3tvalue'"),
     "json secret": ("secret", '"api' + '_key": "abcDEF123456"'),
     "environment": ("secret", "AWS_SEC" + "RET_ACCESS_KEY=" + "aB3/" * 10),
+    "in a string": ("secret", 'puts("' + "api_" + 'key = \\"abcDEF123456\\"")'),
+    "json in a string": ("secret", '{\\"api' + '_key\\": \\"abcDEF123456\\"}'),
     "number": ("secret", "pass" + "word: 31415926"),
     "quoted": ("secret", "pass" + 'phrase = "it\'s (not) so secret"'),
     "option": ("secret", "--api-to" + "ken abcdef123456"),
