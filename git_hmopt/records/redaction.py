@@ -102,10 +102,10 @@ _RULES = (
         rf"|[^\n<]{{0,4000}}(?:\n{_KEY_LINE}(?=\n|\Z|<))*)",
         code=True,
     ),
-    # A line of a key whose beginning is elsewhere; mixed as it is, it is no digest.
+    # A line of a key whose beginning is elsewhere; mixed as it is, it is no digest, and the alphabet is no key.
     _rule(
         "private-key",
-        r"^([^\w\n<]{0,24})(?=[a-z0-9+/]{0,76}[A-Z])(?=[A-Z0-9+/]{0,76}[a-z])(?=[A-Za-z+/]{0,76}[0-9])"
+        r"^([^\w\n<]{0,24})(?![A-Za-z0-9+/]{0,76}ABCDEFGH)(?=[a-z0-9+/]{0,76}[A-Z])(?=[A-Z0-9+/]{0,76}[a-z])(?=[A-Za-z+/]{0,76}[0-9])"
         r"[A-Za-z0-9+/]{60,76}(?=[^\w\n]{0,24}(?:\\n[^\w\n]{0,8})?$)",
         r"\1<redacted:private-key>",
         code=True,
@@ -253,6 +253,20 @@ def pseudonymise(text: str, name: Callable[[str, str], str]) -> str:
     for rule in _RULES:
         text = rule.pattern.sub(functools.partial(_named, rule, name), text)
     return text
+
+
+def credentials(text: str) -> frozenset[str]:
+    """Return what `redact` removes of code: keys and tokens."""
+    found: set[str] = set()
+
+    def name(rule: str, removed: str) -> str:
+        found.add(removed)
+        return f"<redacted:{rule}>"
+
+    for rule in _RULES:
+        if rule.code:
+            text = rule.pattern.sub(functools.partial(_named, rule, name), text)
+    return frozenset(found)
 
 
 def _named(rule: _Rule, name: Callable[[str, str], str], match: re.Match[str]) -> str:

@@ -14,8 +14,11 @@ import string
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from git_hmopt.agents.llm.fencing import shown
+from git_hmopt.demo.model_server import Script
+from tests.loop.project import Project
 
 _LETTERS, _DIGITS, _HEX = string.ascii_letters, string.digits, "0123456789abcdef"
 _B64 = _LETTERS + _DIGITS
@@ -124,6 +127,37 @@ class Planter:
         return [f"[{self.place}:{KEY}] -----BEGIN {name}-----", *body, f"-----END {name}-----"]
 
 
+# -- a model that was shown them --------------------------------------------------------------------------------------
+
+
+class Quoting(Script):
+    """A model that copies from what it was shown."""
+
+    def take(self, request: bytes) -> Mapping[str, Any]:
+        """Return a turn with what is quoted put in."""
+        turn = super().take(request)
+        said = "\n".join(strings_of(request.decode()))
+
+        def seen(quote: re.Match[str]) -> str:
+            place = r"# \d\." if quote[1] == "symbol" else re.escape(f"[{quote[1]}]")
+            found = re.search(rf"{place} (?:mail )?(<redacted:[a-z-]+:[0-9]+>)", said)
+            assert found, quote[1]
+            return found[1]
+
+        return {**turn, "answer": re.sub(r"QUOTE\(([a-z:]+)\)", seen, str(turn.get("answer", "")))}
+
+
+def function(body: str) -> str:
+    """Return a new scan_byte as a Coder writes it."""
+    head = "const void *scan_byte(const void *start, int c, size_t n)"
+    return f"FUNCTION lib/scan.c scan_byte\n```c\n{head}\n{{\n{body}}}\n```\n"
+
+
+def agent(request: bytes) -> str:
+    """Return whom a request asks."""
+    return request.decode().partition("You are the ")[2].partition(" of ")[0]
+
+
 # -- finding them -----------------------------------------------------------------------------------------------------
 
 
@@ -186,3 +220,9 @@ def arrived(sent: Iterable[bytes], planter: Planter) -> list[str]:
     begin = rf"\[{re.escape(planter.place)}:"
     mark = rf"{begin}([a-z0-9-]+)\](?:(?!{begin})[^\n])*?(?:<redacted(?::[a-z-]+)?(?::\d+)?>|~)"
     return sorted(set(re.findall(mark, said)))
+
+
+def objects(project: Project) -> frozenset[str]:
+    """Return the ids of all objects of a repository."""
+    listed = project.git("cat-file", "--batch-all-objects", "--batch-check=%(objectname)")
+    return frozenset(listed.split())

@@ -13,7 +13,6 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -27,7 +26,7 @@ from git_hmopt.gateway.outbound import Outbound
 from git_hmopt.gateway.policy import Policy, endpoint_of
 from git_hmopt.gateway.profile import Profile, Role
 from git_hmopt.loop.models import opened
-from tests.loop.planted import KEY, KINDS, Planter, arrived, forms, leaked, strings_of
+from tests.loop.planted import KEY, KINDS, Planter, Quoting, agent, arrived, forms, function, leaked, objects
 from tests.loop.project import Project, files, make_project
 from tests.loop.recorded import Recorded, recorded_run
 from tests.loop.test_kill import killed
@@ -144,12 +143,6 @@ class Leaky:
         return {f"{place}:{kind}": one for place, of in self.places.items() for kind, one in of.secrets.items()}
 
 
-def objects(project: Project) -> frozenset[str]:
-    """Return the ids of all objects of a repository."""
-    listed = project.git("cat-file", "--batch-all-objects", "--batch-check=%(objectname)")
-    return frozenset(listed.split())
-
-
 def _literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
@@ -231,12 +224,6 @@ def _trace(planter: Planter) -> str:
     return text.replace("t 5", lines[0]).replace("t 8", " ".join(lines[1:]))
 
 
-def function(body: str) -> str:
-    """Return a new scan_byte as a Coder writes it."""
-    head = "const void *scan_byte(const void *start, int c, size_t n)"
-    return f"FUNCTION lib/scan.c scan_byte\n```c\n{head}\n{{\n{body}}}\n```\n"
-
-
 # `QUOTE(place:kind)` is what the model saw there in place of the secret.
 WRONG = """	/* QUOTE(hot:email) and <redacted:email:9999> */
 	const unsigned char *p = start;
@@ -254,23 +241,6 @@ GOOD = """	const unsigned char *p = start, *end = p + n;
 	}
 	return p != end && QUOTE(symbol)(p) == (unsigned char)c ? p : NULL;
 """
-
-
-class Quoting(Script):
-    """A model that copies from what it was shown."""
-
-    def take(self, request: bytes) -> Mapping[str, Any]:
-        """Return a turn with what is quoted put in."""
-        turn = super().take(request)
-        said = "\n".join(strings_of(request.decode()))
-
-        def seen(quote: re.Match[str]) -> str:
-            place = r"# \d\." if quote[1] == "symbol" else re.escape(f"[{quote[1]}]")
-            found = re.search(rf"{place} (?:mail )?(<redacted:[a-z-]+:[0-9]+>)", said)
-            assert found, quote[1]
-            return found[1]
-
-        return {**turn, "answer": re.sub(r"QUOTE\(([a-z:]+)\)", seen, str(turn.get("answer", "")))}
 
 
 def choice(**values: object) -> str:
@@ -325,11 +295,6 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Leaky]:
         done = project.hmopt("resume", run.name, environment={"LOGNAME": PERSON})
     assert done.returncode == 0, done.stdout + done.stderr
     yield Leaky(project, run, script.requests, places, before, done.stdout + done.stderr)
-
-
-def agent(request: bytes) -> str:
-    """Return whom a request asks."""
-    return request.decode().partition("You are the ")[2].partition(" of ")[0]
 
 
 def test_the_run_did_all_that_it_was_to_do(leaky: Leaky) -> None:

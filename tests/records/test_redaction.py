@@ -159,6 +159,7 @@ def test_code_keeps_its_meaning(text: str) -> None:
         "set to 00:00:00:00:00:00 or ff:ff:ff:ff:ff:ff",
         "cgroup/memory.events.local memory.swap.events.local",
         "ip address add fe80::<address>/10, fc00::/7",
+        '"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";',
         "serial8250 device at 0x3f8",
         "0xffffffff81000000 version 1.2.3.4",
     ],

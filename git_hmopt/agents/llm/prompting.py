@@ -24,6 +24,7 @@ from git_hmopt.records.evidence import EvidencePack
 
 VERSIONS: Mapping[str, int] = {"trace-analyst": 1, "conductor": 1, "coder": 1, "safety": 1}
 """The version of each prompt that is used."""
+_ANSWER = 64_000
 _CUT = " [cut off here]"
 _PART = re.compile(r"^=== (system|user) ===\n", re.MULTILINE)
 
@@ -134,7 +135,8 @@ class Conversation:
         return f"evidence of run {self.pack.run}"
 
     def add(self, answer: str, reply: str) -> None:
-        """Go on after an answer."""
+        """Go on after an answer; what is beyond any answer's size is not sent back."""
+        answer = answer if len(answer) <= _ANSWER else answer[:_ANSWER] + _CUT
         self.said += [Message("assistant", answer), Message("user", reply)]
 
 
