@@ -21,9 +21,16 @@ _NAME = re.compile(r"<redacted:[a-z-]+:[0-9]+>")
 # Addresses that everybody can reach are no secret, and constants of a kernel look like them.
 _NOT_ASKED = frozenset({"IPPublicDetector"})
 _OF_EVERYBODY = frozenset(
-    {"root", "user", "admin", "build", "builder", "buildd", "runner", "nobody", "localhost", "kernel"}
+    {"root", "home", "user", "admin", "build", "builder", "buildd", "runner", "nobody", "localhost", "kernel"}
 )
+# Where a text was cut: the marks that are put there, and the ends of lines that are so long.
+_CUT_OFF = re.compile(r"(?<!\S)(?P<word>[^\s<]\S{3,})(?=\u2026|\.\.\.| ?\[cut)")
+_LONG_LINE = re.compile(r"^[^\n]{40,}(?<!\S)(?P<word>[^\s<]\S{3,})$", re.MULTILINE)
+_BEGINNING = 5
+"""Characters of something removed that are known again."""
 _SHORTEST = 4
+"""Characters of a name of this machine or its user."""
+_SHORTEST_SECRET = 8
 
 
 @functools.cache
@@ -59,12 +66,42 @@ class Outbound:
         text = _NAME.sub(lambda found: found[0] if found[0] in self._meaning else "<redacted>", text)
         text = pseudonymise(text, self._named)
         for detector in _detectors():
-            for secret in sorted(set(detector.analyze_string(text)), key=lambda one: (-len(one), one)):
-                if secret and "<redacted:" not in secret:
-                    text = text.replace(secret, self._named("secret", secret))
+            for pattern in detector.denylist:
+                text = pattern.sub(self._without_groups, text)
         for rule, pattern in self._own:
             text = pattern.sub(lambda found, rule=rule: self._named(rule, found[0]), text)  # type: ignore[misc]
-        return text
+        return _LONG_LINE.sub(self._without_beginning, _CUT_OFF.sub(self._without_beginning, text))
+
+    def _without_beginning(self, found: re.Match[str]) -> str:
+        """Return a word at which a text was cut off, without the beginning of something that has a name.
+
+        What quotes a text cuts it at some length, and half of a secret has the form of none.
+        """
+        word = found["word"]
+        for name, removed in list(self._meaning.items()):
+            start = removed[:_BEGINNING]
+            if len(removed) <= _BEGINNING or "\n" in removed or start not in word:
+                continue
+            for size in range(min(len(removed) - 1, len(word)), _BEGINNING - 1, -1):
+                if word.endswith(removed[:size]):
+                    rule = name.split(":")[1]
+                    return found[0][: len(found[0]) - size] + self._named(rule, removed[:size])
+        return found[0]
+
+    def _without_groups(self, found: re.Match[str]) -> str:
+        """Return what a detector found without the secret: its groups that can be one, or all of it.
+
+        Nowhere else: to a detector `%s://%s:e@%s` holds the secret `e`, which is in every other word of a prompt too.
+        """
+        groups = sorted({found.span(one) for one in range(1, found.re.groups + 1)})
+        spans = [(start, end) for start, end in groups if end - start >= _SHORTEST_SECRET] or [found.span()]
+        text, at = "", found.start()
+        for start, end in spans:
+            secret = found.string[start:end]
+            if start < at or "<redacted:" in secret:
+                continue
+            text, at = text + found.string[at:start] + self._named("secret", secret), end
+        return text + found.string[at : found.end()]
 
     def restored(self, text: str) -> str:
         """Return a model's text with what the names stand for; one that was never given stays as it is."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -61,6 +62,14 @@ def key_for(endpoint: Endpoint, cwd: Path, environment: Mapping[str, str] | None
     return given or stored_password(cwd, protocol=endpoint.scheme, host=endpoint.place)
 
 
+def _account() -> str:
+    """Return what the system calls who runs this; a container's user may have no name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
+
+
 def opened(
     settings: GatewaySettings, cwd: Path, *, exemptions: tuple[Exemption, ...] = (),
     cancelled: threading.Event | None = None, key: Callable[[Endpoint, Path], str | None] = key_for,
@@ -83,7 +92,7 @@ def opened(
             error.name or "openai", lost="no model can be asked", install="pip install 'git-hmopt[llm]'"
         ) from error
     money = None if settings.money is None else Decimal(str(settings.money))
-    people = {os.environ.get("USER", ""), os.environ.get("LOGNAME", ""), Path.home().name}
+    people = {os.environ.get("USER", ""), os.environ.get("LOGNAME", ""), Path.home().name, _account()}
     gateway = Gateway(
         found.endpoint,
         found.profile,

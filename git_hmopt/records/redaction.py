@@ -42,20 +42,26 @@ def _rule(name: str, pattern: str, replacement: str | None = None, *, code: bool
     return _Rule(name, re.compile(pattern, flags), replacement or f"<redacted:{name}>", code)
 
 
-# Token shapes as their issuers document them; the prefix is the point of those shapes.
+# Token shapes as their issuers document them; the prefix is the point of those shapes. Most are taken when they are
+# shorter, too: what quotes a text often cuts it off.
 _TOKENS = "|".join(
     (
-        r"gh[pousr]_[A-Za-z0-9]{36,255}",
-        r"github_pat_[A-Za-z0-9_]{22,255}",
-        r"gl(?:pat|dt|rt|ptt|oas|cbt|ft|imt|agent|soat)-[A-Za-z0-9_.=-]{20,}",
+        r"gh[pousr]_[A-Za-z0-9]{16,255}",
+        r"github_pat_[A-Za-z0-9_]{12,255}",
+        r"gl(?:pat|dt|rt|ptt|oas|cbt|ft|imt|agent|soat)-[A-Za-z0-9_.=-]{12,}",
         r"xox[abeoprs]-[A-Za-z0-9-]{10,}",
         r"xapp-[0-9]-[A-Za-z0-9-]{10,}",
-        r"AIza[0-9A-Za-z_-]{35}",
+        r"AIza[0-9A-Za-z_-]{16,35}",
         r"(?<!-)sk-(?=[A-Za-z_-]{0,200}[0-9])[A-Za-z0-9_-]{20,}",
-        r"npm_[A-Za-z0-9]{36}",
-        r"pypi-AgE[A-Za-z0-9_-]{40,}",
-        r"hf_[A-Za-z0-9]{30,}",
+        r"npm_(?=[A-Za-z]{0,40}[0-9])[A-Za-z0-9]{16,36}",
+        r"pypi-AgE[A-Za-z0-9_-]{12,}",
+        r"hf_(?=[A-Za-z]{0,40}[0-9])[A-Za-z0-9]{16,}",
+        r"[rs]k_(?:live|test)_[0-9A-Za-z]{10,}",
+        r"SG\.[A-Za-z0-9_-]{16,24}\.[A-Za-z0-9_-]{4,}",
+        r"(?:AC|SK)[0-9a-f]{32}(?![A-Za-z0-9])",
         r"(?<!-)eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
+        # `-----BEGIN` in base64, as kubeconfig and environment files hold keys.
+        r"LS0tLS1CRUdJTi[A-Za-z0-9+/=]{40,}",
     )
 )
 _PASSWORD = r"pass(?:words?|wd|phrase)"
@@ -63,27 +69,51 @@ _SECRET_WORD = (
     rf"(?:{_PASSWORD}|secrets?|token|credentials?|api[_-]?keys?|access[_-]?key(?:[_-]?id)?|private[_-]?key"
     r"|auth[_-]?key)"
 )
-_IS = r"[\"']?\s*(?:=>|:=|[:=])\s*"
+# Inside of a string a quote has a backslash, and in a string of that three.
+_QUOTE = r"\\{0,3}[\"']"
+_IS = rf"(?:{_QUOTE})?\s*(?:=>|:=|[:=])\s*"
+# `token = strsep(&s, ",");`: what C assigns, a name, a call or a member, up to the end of its statement.
+_GOES_ON = r",[ \t]*(?:\n|\Z)"
+_OF_C = rf"(?<==[ \t])[&*!]?[A-Za-z_]\w{{0,80}}(?:;|{_GOES_ON}|\s?(?:[(\[.]|->)[^\n]{{0,200}}(?:[;{{]|{_GOES_ON}))"
 # Numbers, addresses and calls are what logs and code say after `token:`; a credential is longer than five and mixed.
 _SECRET_VALUE = (
-    r"(?!<redacted:|[0-9]+\b|0x[0-9a-fA-F]+\b|[*.x]+(?:\s|$)|(?:none|null|true|false)\b)[^\s\"',;<>()\[\]{}]{6,}"
+    r"(?!<redacted:|[0-9]+\b|0x[0-9a-fA-F]+\b|[*.x]+(?:\s|$)|(?:none|null|true|false)\b|"
+    rf"{_OF_C})[^\s\"',;<>()\[\]{{}}]{{6,}}"
 )
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _DOMAIN = r"(?:internal|intranet|corp|lan|localdomain|home\.arpa)"
 _MAIL_LABEL = r"(?:[^\W_]|-){1,63}"
 # A path begins where no other goes on; `-I/home/alice` is how compilers are told one.
 _PATH_BEGINS = r"(?:(?<![\w.~-])|(?<=-[A-Za-z]))"
+# A key whose end was cut off goes as far as lines look like one, behind a log's time or not; a comment that only begins
+# one hides nothing of what follows.
+_KEY_LINE = (
+    r"(?:[^\w\n<]{0,24}(?:[A-Za-z0-9+/]{1,80}={0,2}|[A-Z][\w-]{1,24}: [^\n<]{0,80})?"
+    r"|[^\n<]{0,64}[^A-Za-z0-9+/\n<][A-Za-z0-9+/]{40,80}={0,2})(?:\\[rnt]|[^\w\n<]){0,24}"
+)
 
 # No part of a pattern that can begin at every character may run without a bound: a line may be a megabyte long.
 _RULES = (
     _rule(
         "private-key",
-        r"-----BEGIN (?P<k>[A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?)-----.*?(?:-----END (?P=k)-----|\Z)",
+        r"-----BEGIN (?P<k>[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----"
+        # Never over a tag's end: what a prompt or a page fences stays in its fence.
+        r"(?:(?:[^<-]++|-(?!----(?:BEGIN|END) )|<(?!/))*+-----END (?P=k)-----"
+        rf"|[^\n<]{{0,4000}}(?:\n{_KEY_LINE}(?=\n|\Z|<))*)",
         code=True,
-        flags=re.DOTALL,
+    ),
+    # A line of a key whose beginning is elsewhere; mixed as it is, it is no digest, and the alphabet is no key.
+    _rule(
+        "private-key",
+        r"^([^\w\n<]{0,24})(?![A-Za-z0-9+/]{0,76}ABCDEFGH)(?=[a-z0-9+/]{0,76}[A-Z])(?=[A-Z0-9+/]{0,76}[a-z])(?=[A-Za-z+/]{0,76}[0-9])"
+        r"[A-Za-z0-9+/]{60,76}(?=[^\w\n]{0,24}(?:\\n[^\w\n]{0,8})?$)",
+        r"\1<redacted:private-key>",
+        code=True,
+        flags=re.MULTILINE,
     ),
     _rule("aws-key", r"\b(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b", code=True),
     _rule("token", rf"(?<![A-Za-z0-9_])(?:{_TOKENS})", code=True),
+    _rule("token", r"\b((?:Account|SharedAccess)Key=)[A-Za-z0-9+/]{20,}={0,2}", r"\1<redacted:token>", code=True),
     _rule("token", r"https://hooks\.slack\.com/services/[A-Za-z0-9/]+", code=True),
     _rule(
         "userinfo",
@@ -108,12 +138,12 @@ _RULES = (
     ),
     _rule(
         "secret",
-        rf"({_SECRET_WORD}{_IS})([\"'])(?!<redacted:)(?:\\.|(?!\2)[^\n\\]){{6,200}}\2",
+        rf"({_SECRET_WORD}{_IS})({_QUOTE})(?!<redacted:)(?:(?!\2)\\.|(?!\2)[^\n\\]){{6,200}}\2",
         r"\1\2<redacted:secret>\2",
         flags=re.IGNORECASE,
     ),
-    _rule("secret", rf"({_SECRET_WORD}{_IS}[\"']?){_SECRET_VALUE}", r"\1<redacted:secret>", flags=re.IGNORECASE),
-    _rule("secret", rf"({_PASSWORD}{_IS}[\"']?)[0-9]{{6,}}\b", r"\1<redacted:secret>", flags=re.IGNORECASE),
+    _rule("secret", rf"({_SECRET_WORD}{_IS}(?:{_QUOTE})?){_SECRET_VALUE}", r"\1<redacted:secret>", flags=re.IGNORECASE),
+    _rule("secret", rf"({_PASSWORD}{_IS}(?:{_QUOTE})?)[0-9]{{6,}}\b", r"\1<redacted:secret>", flags=re.IGNORECASE),
     _rule(
         "secret",
         rf"((?<![\w-])--[\w-]{{0,40}}?{_SECRET_WORD}[ \t]+)(?!-){_SECRET_VALUE}",
@@ -122,14 +152,33 @@ _RULES = (
     ),
     _rule(
         "device-id",
-        r"\b((?:imei|meid|imsi|iccid|udid|serial(?:[ _-]?(?:no|number|num))?|serialno)[\"']?\s*(?:[:=]|is)\s*[\"']?)"
+        r"\b((?:imei|meid|imsi|iccid|udid|serial(?:[ _-]?(?:no|number|num))?|serialno)[\"'\]]?\s*(?:[:=]|is)"
+        r"\s*[\"'\[]?)"
         r"(?!<redacted:)(?=[A-Za-z:-]{0,64}[0-9])[A-Za-z0-9][A-Za-z0-9:-]{5,}",
         r"\1<redacted:device-id>",
         flags=re.IGNORECASE,
     ),
     _rule(
         "device-id",
-        r"(?<![0-9A-Fa-f])(?<![0-9A-Fa-f]{2}[:-])[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}"
+        r"\b((?:imei|meid|imsi|iccid)[ _-]?(?:sv|[0-9])?\b[^\w\n<]{0,6})[0-9]{14,20}\b",
+        r"\1<redacted:device-id>",
+        flags=re.IGNORECASE,
+    ),
+    # How adb, fastboot and hdc are told a device, and how adb lists them.
+    _rule(
+        "device-id",
+        r"\b((?:(?:adb|fastboot)(?:\.exe)?[ \t]+-s|hdc(?:_std)?(?:\.exe)?[ \t]+-t)[ \t]+)"
+        r"(?!<redacted:|\$)[^\s\"'<>;]{4,64}",
+        r"\1<redacted:device-id>",
+    ),
+    _rule(
+        "device-id",
+        r"^(?=[A-Za-z]{0,64}[0-9])[A-Za-z0-9]{6,64}(?=(?:\t| {2,})(?:device|offline|unauthorized|recovery|sideload)\b)",
+        flags=re.MULTILINE,
+    ),
+    _rule(
+        "device-id",
+        r"(?<![0-9A-Fa-f])(?<![0-9A-Fa-f]{2}[:-])(?!(?:00[:-]){5}00|(?:[fF]{2}[:-]){5}[fF]{2})[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}"
         r"(?![0-9A-Fa-f]|[:-][0-9A-Fa-f])",
     ),
     # `git@host:path` is an address of a repository, not of a person; its host is judged by the next rules.
@@ -139,7 +188,9 @@ _RULES = (
     # One label before the domain may be a file (`config.internal`): then a scheme, an `@` or a port must say host.
     _rule(
         "host",
-        rf"(?<![A-Za-z0-9._-])(?:[A-Za-z0-9-]{{1,63}}\.){{2,8}}(?:{_DOMAIN}|local)\b(?![A-Za-z0-9_(-])",
+        # A file of cgroups has a name of that form: memory.events.local.
+        r"(?<![A-Za-z0-9._-])(?![\w-]{1,63}\.(?:swap\.)?events\.local\b)"
+        rf"(?:[A-Za-z0-9-]{{1,63}}\.){{2,8}}(?:{_DOMAIN}|local)\b(?![A-Za-z0-9_(-])",
         flags=re.IGNORECASE,
     ),
     _rule("host", rf"(://|@)[A-Za-z0-9-]{{1,63}}\.(?:{_DOMAIN}|local)\b", r"\1<redacted:host>", flags=re.IGNORECASE),
@@ -153,13 +204,14 @@ _RULES = (
     # Unique local, and link-local, which is made of the device's hardware address.
     _rule(
         "private-ip",
-        r"(?<![\w:])(?:f[cd][0-9a-f]{2}|fe[89ab][0-9a-f])(?::[0-9a-f]{0,4}){2,7}(?![\w:])",
+        r"(?<![\w:])(?:f[cd][0-9a-f]{2}|fe[89ab][0-9a-f])(?=:{1,2}[0-9a-f])(?::[0-9a-f]{0,4}){2,7}(?![\w:])",
         flags=re.IGNORECASE,
     ),
     # Homes may lie deeper, on a share or another system's disk: /data/home/alice, /mnt/c/Users/alice.
     _rule("home", rf"{_PATH_BEGINS}(?:/[\w.+-]{{1,64}}){{0,4}}?/(?:home|Users)/[\w.-]+", "~"),
     _rule("home", rf"{_PATH_BEGINS}(?<!/)/root(?=[/\s:\"',;)\]]|$)", "~"),
-    _rule("home", r"\b[A-Za-z]:\\{1,2}Users\\{1,2}[\w.-]+", "~"),
+    _rule("home", r"\b[A-Za-z]:\\{1,4}Users\\{1,4}[\w.-]+", "~", flags=re.IGNORECASE),
+    _rule("home", r"%2F(?:home|Users)%2F[\w.-]+", "~", flags=re.IGNORECASE),
 )
 
 # Most strings of a record are names and digests, and no rule matches so little, or hex digits alone.
@@ -201,6 +253,20 @@ def pseudonymise(text: str, name: Callable[[str, str], str]) -> str:
     for rule in _RULES:
         text = rule.pattern.sub(functools.partial(_named, rule, name), text)
     return text
+
+
+def credentials(text: str) -> frozenset[str]:
+    """Return what `redact` removes of code: keys and tokens."""
+    found: set[str] = set()
+
+    def name(rule: str, removed: str) -> str:
+        found.add(removed)
+        return f"<redacted:{rule}>"
+
+    for rule in _RULES:
+        if rule.code:
+            text = rule.pattern.sub(functools.partial(_named, rule, name), text)
+    return frozenset(found)
 
 
 def _named(rule: _Rule, name: Callable[[str, str], str], match: re.Match[str]) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from git_hmopt.records.redaction import redact
 from git_hmopt.report.facts import DeltaFacts, EvaluationFacts, MessageFacts, PatchFacts
 from git_hmopt.report.models import (
     AGENT_HEADS,
@@ -72,7 +73,8 @@ def run_report(story: RunStory, read: Read) -> str:
 
 def _md(text: str) -> str:
     """Return untrusted text as markdown that shows it literally."""
-    return _MARKUP.sub(r"\\\1", plain(text))
+    # Before anything is escaped: `ghp\_...` has the form of no token.
+    return _MARKUP.sub(r"\\\1", redact(plain(text)).text)
 
 
 def _code(text: str) -> str:

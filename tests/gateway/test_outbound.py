@@ -114,6 +114,29 @@ def test_what_everybody_is_called_is_no_secret() -> None:
     assert outbound.cleaned(text) == text
 
 
+def test_a_secret_of_a_letter_does_not_go_from_every_word() -> None:
+    outbound = Outbound()
+    text = 'sscanf(url, "%s://%s:e@%s") </data 0123456789ee>'
+    cleaned = outbound.cleaned(text)
+    assert cleaned.endswith("</data 0123456789ee>")
+    assert cleaned.startswith("sscanf(url, ")
+    assert outbound.restored(cleaned) == text
+
+
+@pytest.mark.parametrize("quoted", ["{}\u2026", "{} [cut off here]", "{}...", "x " * 40 + "{}", "(x={}\u2026"])
+@pytest.mark.parametrize("name", ["github", "npm", "email", "internal-host", "sendgrid", "password"])
+def test_what_was_cut_off_is_known_again(name: str, quoted: str) -> None:
+    outbound = Outbound()
+    text = planted(name)
+    outbound.cleaned(text)
+    for size in range(6, len(SECRETS[name])):
+        once = quoted.format(SECRETS[name][:size])
+        cleaned = outbound.cleaned(once)
+        assert SECRETS[name][:size] not in cleaned
+        assert outbound.cleaned(cleaned) == cleaned
+        assert outbound.restored(cleaned) == once
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -121,6 +144,13 @@ def test_what_everybody_is_called_is_no_secret() -> None:
         "commit 1da177e4c3f41524e886b7f1b8a0c1fc7321cac2",
         "do_swap(a, b, size, swap_func); /* 13.15 % */",
         "while (n -= size) { token = next(p); }",
+        "\tkey = foo->token;\n\ttoken = match_token(p, key_tokens, args);\n\tsecret = ctx->shared_secret[n];",
+        "\t.set_secret\t= curve25519_set_secret,\n\t.max_size\t= curve25519_max_size,\n",
+        "[<ffffffff81000000>] do_swap+0x10/0x20, 0xffffffff81000000-0xffffffff81e03bd1 /* v1.2.3.4, 6.1.0-13 */",
+        'Fixes: 1da177e4c3f4 ("Linux-2.6.12-rc2")\nLink: https://lore.kernel.org/r/20260101120000.123456-1-x',
+        "u8 zero[] = { 0x00, 0x01 }; /* 00:00:00:00:00:00, ff:ff:ff:ff:ff:ff, 12:34:56 */",
+        'pr_info("%pI4 %s:%d %p@%s\\n", &ip, user, pass, password); // http://www.example.org/a?b=c',
+        "kworker/u8:2-1234 [003] d..2. 88.123456: sched_switch: prev_comm=kworker/u8:2 prev_pid=1234",
     ],
 )
 def test_code_is_left_alone(text: str) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from git_hmopt.records.redaction import Redacted, TextKind, redact, redact_file, redact_values
 
+_KEY = "PRIV" + "ATE KEY"
 _A36 = "aB3" * 12
 PLANTED = {
     "github": ("token", "gh" + "p_" + _A36),
@@ -29,6 +30,13 @@ PLANTED = {
         "-----BEGIN RSA PRIV" + "ATE KEY-----\nMIIabc\ndef\n-----END RSA PRIV" + "ATE KEY-----",
     ),
     "cut private key": ("private-key", "-----BEGIN OPENSSH PRIV" + "ATE KEY-----\nb3BlbnNz\nmore"),
+    "cut private key in C": ("private-key", f'"-----BEGIN EC {_KEY}-----\\n"\n"MHcCAQEE\\n"\n"abc'),
+    "cut private key in a log": (
+        "private-key",
+        f"-----BEGIN {_KEY}-----\n[ 12.5] init: {'aB3+' * 16}\n[ 12.6] init: {'aB3+' * 16}",
+    ),
+    "private key on a line": ("private-key", f"-----BEGIN {_KEY}-----\\nMIIabc\\n-----END {_KEY}-----"),
+    "base64 of a key": ("token", "LS0tLS1CRUdJTi" + "aB3+" * 20 + "=="),
     "openai": ("token", "s" + "k-proj-ab_cd-" + "aB3-" * 8),
     "userinfo with @": ("userinfo", "https://" + "alice:hunter@2" + "@example.org/x.git"),
     "userinfo": ("userinfo", "https://" + "alice:hunter2" + "@example.org/x.git"),
@@ -38,6 +46,8 @@ LOG_ONLY = {
     "yaml secret": ("secret", "client_sec" + "ret: 's3cr3tvalue'"),
     "json secret": ("secret", '"api' + '_key": "abcDEF123456"'),
     "environment": ("secret", "AWS_SEC" + "RET_ACCESS_KEY=" + "aB3/" * 10),
+    "in a string": ("secret", 'puts("' + "api_" + 'key = \\"abcDEF123456\\"")'),
+    "json in a string": ("secret", '{\\"api' + '_key\\": \\"abcDEF123456\\"}'),
     "number": ("secret", "pass" + "word: 31415926"),
     "quoted": ("secret", "pass" + 'phrase = "it\'s (not) so secret"'),
     "option": ("secret", "--api-to" + "ken abcdef123456"),
@@ -69,6 +79,13 @@ LOG_ONLY = {
     "imei": ("device-id", "IMEI: 490154203237518"),
     "serial": ("device-id", "ro.serialno=8A9X0F1B2"),
     "serial number": ("device-id", "Serial Number: R58M12ABCDE"),
+    "imei of a slot": ("device-id", "IMEI1 490154203237518"),
+    "getprop": ("device-id", "[ro.serialno]: [8A9X0F1B2]"),
+    "adb": ("device-id", "adb -s R58M12ABCDE shell"),
+    "hdc": ("device-id", "hdc -t 7001005458323933328a01fce16d3800 shell"),
+    "escaped windows home": ("home", "C:\\\\\\\\Users\\\\\\\\alice"),
+    "adb's list": ("device-id", "List of devices attached\nR58M12ABCDE\tdevice"),
+    "percent-encoded home": ("home", "file=%2Fhome%2Falice%2Flinux"),
     "mac": ("device-id", "HWaddr 00:1a:2b:3c:4d:5e"),
     "mac and more": ("device-id", "id:00:1a:2b:3c:4d:5e: link is up"),
     "mac with dashes": ("device-id", "00-1A-2B-3C-4D-5E"),
@@ -79,6 +96,7 @@ LOG_ONLY = {
 def test_logs_lose_it_and_it_is_counted(what: str) -> None:
     rule, secret = (PLANTED | LOG_ONLY)[what]
     redacted = redact(f"before {secret}\nafter")
+    assert "aB3+" not in redacted.text
     assert secret not in redacted.text
     assert redacted.text.startswith("before ")
     assert redacted.counts == {rule: 1}
@@ -132,11 +150,28 @@ def test_code_keeps_its_meaning(text: str) -> None:
         "SHA1:00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff:00:11:22:33",
         "memcpy@GLIBC_2.14 func@plt",
         "cookie: 0xffff8881",
+        'while ((token = strsep(&s, ",")) != NULL) {',
+        "\tsecret = request->shared_secret;",
+        "\tu8 *secret = kpp_tfm_ctx(tfm), *iv = NULL;",
+        "\tpassword = default_password;",
+        "\t.set_secret = curve25519_set_secret,\n",
+        "\ttoken = table[at].token_of_it;",
+        "set to 00:00:00:00:00:00 or ff:ff:ff:ff:ff:ff",
+        "cgroup/memory.events.local memory.swap.events.local",
+        "ip address add fe80::<address>/10, fc00::/7",
+        '"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";',
+        "serial8250 device at 0x3f8",
+        "0xffffffff81000000 version 1.2.3.4",
     ],
 )
 def test_logs_keep_what_is_no_secret(text: str) -> None:
     assert redact(text).text == text
     assert redact(text).counts == {}
+
+
+def test_a_key_that_only_begins_hides_nothing_behind_it() -> None:
+    text = f"a -----BEGIN RSA {_KEY}----- in a comment\nint f(void);\n</data 1>\n-----END RSA {_KEY}----- behind"
+    assert redact(text).text == f"a <redacted:private-key>\nint f(void);\n</data 1>\n-----END RSA {_KEY}----- behind"
 
 
 def test_several_in_one_text() -> None:
@@ -196,8 +231,32 @@ def test_bytes_that_are_no_text_pass() -> None:
     "piece",
     [
         *("a.", "a-", "sk-", "eyJ-", "serial:", "1", "_", "-", "/", "/home", "://", "a@", "a@a.", "://a:", "token "),
-        *("token:\n", "pass", "authorization", "cookie:", "-----BEGIN ", "00:", "fd00:", "10.", "--password", "\\'"),
-        *("-I/a", "Linux version ", 'token="', "bearer ", "%40", "a.local:", "\u00e4."),
+        *(
+            "token:\n",
+            "pass",
+            "authorization",
+            "cookie:",
+            "-----BEGIN ",
+            f"-----BEGIN {_KEY}-----",
+            f"-----BEGIN {_KEY}-----\n",
+            "00:",
+            "fd00:",
+            "10.",
+            "--password",
+            "\\'",
+        ),
+        *(
+            "-I/a",
+            "Linux version ",
+            'token="',
+            "bearer ",
+            "%40",
+            "a.local:",
+            "\u00e4.",
+            "token = a(",
+            "token = a.",
+            "imei ",
+        ),
     ],
 )
 def test_no_text_makes_it_slow(piece: str) -> None:

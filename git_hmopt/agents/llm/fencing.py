@@ -8,6 +8,8 @@ for the same content, so that a prompt's beginning stays the same and a replay s
 from __future__ import annotations
 
 import hashlib
+import itertools
+from collections.abc import Iterator
 
 from git_hmopt.config.document import printable
 
@@ -20,10 +22,22 @@ RULE = (
 
 def fenced(label: str, text: str) -> str:
     """Return a text as data; `label` says what it is. What no reader sees, line ends and tabs apart, is spelled out."""
-    shown = "\n".join(visible(line) for line in text.split("\n"))
-    mark = hashlib.sha256(shown.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    text = shown(text).rstrip()
     name = " ".join(printable(label).replace("<", "(").replace(">", ")").split())[:120]
-    return f"<data {mark} {name}>\n{shown.rstrip()}\n</data {mark}>"
+    mark = next(one for one in _marks(text) if one not in text)
+    return f"<data {mark} {name}>\n{text}\n</data {mark}>"
+
+
+def _marks(text: str) -> Iterator[str]:
+    """Yield marks by the text's digest: forty-eight bits are few enough for somebody to find a text that holds one."""
+    for number in itertools.count():
+        salted = f"{number or ''}{text}".encode("utf-8", "surrogatepass")
+        yield hashlib.sha256(salted).hexdigest()[:12]
+
+
+def shown(text: str) -> str:
+    """Return a text as it stands between marks; doing it twice changes nothing more."""
+    return "\n".join(visible(line) for line in text.split("\n"))
 
 
 def visible(line: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 import jinja2
 import jinja2.meta
 
-from git_hmopt.agents.llm.fencing import RULE, fenced
+from git_hmopt.agents.llm.fencing import RULE, fenced, shown
 from git_hmopt.evidence.prompt import SMALLEST, render
 from git_hmopt.evidence.tokens import TokenCount
 from git_hmopt.gateway.message import Message
@@ -24,6 +24,8 @@ from git_hmopt.records.evidence import EvidencePack
 
 VERSIONS: Mapping[str, int] = {"trace-analyst": 1, "conductor": 1, "coder": 1, "safety": 1}
 """The version of each prompt that is used."""
+_ANSWER = 64_000
+_CUT = " [cut off here]"
 _PART = re.compile(r"^=== (system|user) ===\n", re.MULTILINE)
 
 
@@ -52,12 +54,14 @@ def prompt(name: str, **values: object) -> Prompt:
     if wanted != values.keys():
         missing, unused = sorted(wanted - values.keys()), sorted(values.keys() - wanted)
         raise PromptError(f"prompt {name}/{version}: not given: {missing}, not used: {unused}")
-    rendered = _environment().from_string(text).render(values)
-    parts = _PART.split(rendered)
-    pairs = list(zip(parts[1::2], parts[2::2], strict=True))
-    if parts[0].strip() or [role for role, _ in pairs] != ["system", "user"]:
+    # It is split before anything is put in: no value can begin a part of its own.
+    parts = _PART.split(text)
+    if parts[0].strip() or parts[1::2] != ["system", "user"]:
         raise PromptError(f"prompt {name}/{version} is not a system and a user part")
-    said = tuple(Message(cast(Literal["system", "user"], role), part.strip() + "\n") for role, part in pairs)
+    said = tuple(
+        Message(cast(Literal["system", "user"], role), _environment().from_string(part).render(values).strip() + "\n")
+        for role, part in zip(parts[1::2], parts[2::2], strict=True)
+    )
     return Prompt(f"{name}/{version}", said)
 
 
@@ -94,11 +98,22 @@ class Conversation:
 
     def messages(self) -> tuple[str, list[Message]]:
         """Return the template's name and all messages."""
-        room = max(SMALLEST, self.most - self._fixed())
-        text = render(self.pack, max_tokens=room, counted=self.counted).text
+        text = self._evidence(max(SMALLEST, self.most - self._fixed()))
         self._shown = len(text.encode())
-        made = self.make(fenced(f"evidence of run {self.pack.run}", text))
+        made = self.make(fenced(self._label, text))
         return made.template, [*made.messages, *self.said]
+
+    def _evidence(self, room: int) -> str:
+        """Return the pack in at most `room` bytes as they stand in a fence, where hidden characters are longer."""
+        budget = room
+        while True:
+            text = shown(render(self.pack, max_tokens=budget, counted=self.counted).text)
+            over = len(text.encode()) - room
+            if over <= 0:
+                return text
+            if budget == SMALLEST:
+                return text.encode()[: room - len(_CUT)].decode(errors="ignore") + _CUT
+            budget = max(SMALLEST, budget - over)
 
     def shrink(self, limit: int | None) -> bool:
         """Make the messages smaller, for a model that told its limit in tokens or none; False when they cannot be."""
@@ -125,10 +140,15 @@ class Conversation:
 
     def _fixed(self) -> int:
         """Return the bytes of a prompt beside the pack's."""
-        return self.make(fenced("evidence", "")).size
+        return self.make(fenced(self._label, "")).size
+
+    @property
+    def _label(self) -> str:
+        return f"evidence of run {self.pack.run}"
 
     def add(self, answer: str, reply: str) -> None:
-        """Go on after an answer."""
+        """Go on after an answer; what is beyond any answer's size is not sent back."""
+        answer = answer if len(answer) <= _ANSWER else answer[:_ANSWER] + _CUT
         self.said += [Message("assistant", answer), Message("user", reply)]
 
 

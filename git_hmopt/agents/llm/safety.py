@@ -26,6 +26,7 @@ from git_hmopt.errors import HmoptError
 from git_hmopt.gateway.errors import GatewayError
 from git_hmopt.gateway.profile import Role
 from git_hmopt.records.evidence import EvidencePack
+from git_hmopt.records.redaction import credentials
 
 _RULES = tuple(
     (re.compile(pattern), what)
@@ -70,6 +71,9 @@ def broken_rules(edits: Edits, source: Source) -> tuple[str, ...]:
     found = []
     for path, new in edits.contents.items():
         old = source.read(path) or b""
+        # A model is shown names for them, and what it quotes is put back: into another file it would be published.
+        if any(one.encode("utf-8", "surrogateescape") not in old for one in credentials(_text(new))):
+            found.append(f"{path}: the patch writes a key or token into a file that did not hold it")
         for number, line in _new_lines(old, new):
             for pattern, what in _RULES:
                 hit = pattern.search(line)
@@ -88,6 +92,10 @@ def _new_lines(old: bytes, new: bytes) -> Iterator[tuple[int, str]]:
             left[key] -= 1
         else:
             yield number, line
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
 
 
 def _squeezed(line: str) -> str:

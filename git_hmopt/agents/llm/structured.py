@@ -105,7 +105,9 @@ def asked(
             if repaired:
                 raise
             repaired = True
-            talk.add(answer.text, f"Your answer cannot be used: {error}. Answer again, with the JSON object alone.")
+            # It names what was offered, and symbols are anybody's words.
+            told = fenced("problem", str(error))
+            talk.add(answer.text, f"Your answer cannot be used:\n{told}\nAnswer again, with the JSON object alone.")
             continue
         return reply
 
