@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from git_hmopt.agents.llm.desk import Agent, Habits, Spare
+from git_hmopt.agents.llm.desk import Agent, Habits, Spare, Written
 from git_hmopt.agents.tools import Lookup
 from git_hmopt.evidence.strategies import shipped
 from git_hmopt.evidence.tokens import TokenCount
@@ -35,6 +35,7 @@ class ScriptedDesk:
     habits: Habits = field(default_factory=Habits)
     spare_answer: Spare | None = None
     answer_texts: dict[int, str] = field(default_factory=dict)
+    """The Coder's answers by iteration."""
     failures: tuple[int, str] = (0, "")
     asked: list[tuple[str, list[Message], Mapping[str, Any] | None]] = field(default_factory=list)
     came_of: list[str] = field(default_factory=list)
@@ -82,6 +83,7 @@ class ScriptedDesk:
         """Return what the test says."""
         return self.spare_answer
 
-    def answer_of(self, iteration: int) -> str | None:
+    def answer_of(self, iteration: int) -> Written | None:
         """Return what the test says."""
-        return self.answer_texts.get(iteration)
+        text = self.answer_texts.get(iteration)
+        return None if text is None else Written(text)

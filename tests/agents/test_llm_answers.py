@@ -15,7 +15,7 @@ from git_hmopt.agents.answer_format import parse_answer
 from git_hmopt.agents.llm.analyst import AnalystReply, analyse, facts_of
 from git_hmopt.agents.llm.chooser import OWN_IDEA, SAME, ConductorReply, choose_by_model, offer
 from git_hmopt.agents.llm.coder import proposal_of, sort_out, write
-from git_hmopt.agents.llm.desk import Habits, Spare
+from git_hmopt.agents.llm.desk import Habits, Spare, Written
 from git_hmopt.agents.llm.proposer import SILENT, ModelProposer
 from git_hmopt.agents.llm.safety import ReviewReply
 from git_hmopt.agents.llm.structured import BadAnswerError, parsed, schema_of
@@ -389,7 +389,7 @@ def test_a_reviewer_can_refuse_and_nothing_else(
 
 def test_what_is_left_of_an_answer_is_tried_before_anything_is_asked(given_pack: EvidencePack, tree: Tree) -> None:
     text = candidate() + candidate(BETTER.replace("end", "last")).replace("CANDIDATE 1", "CANDIDATE 2")
-    spare = Spare(3, "walk", "lib/one.c", OWN_IDEA, text, frozenset({1}))
+    spare = Spare(3, "walk", "lib/one.c", OWN_IDEA, Written(text), frozenset({1}))
     desk = ScriptedDesk({}, spare_answer=spare, answer_texts={3: text})
     proposer = ModelProposer("llm", desk)
     decision = proposer.decide(given_pack, [], tree)

@@ -8,10 +8,10 @@ A file `prompts/<agent>-<version>.jinja` holds a system and a user part, each un
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import jinja2
 import jinja2.meta
@@ -156,13 +156,3 @@ def focused(pack: EvidencePack, symbol: str) -> EvidencePack:
     """Return the pack with one hotspot first: it gets the most room."""
     first = sorted(pack.hotspots, key=lambda one: one.hotspot.symbol != symbol)
     return pack.model_copy(update={"hotspots": tuple(first)})
-
-
-def numbered(lines: Sequence[str]) -> str:
-    """Return lines with numbers from 1."""
-    return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
-
-
-def plain(values: Mapping[str, Any]) -> str:
-    """Return words for a mapping: `a 1, b 2`."""
-    return ", ".join(f"{key} {value}" for key, value in values.items())
