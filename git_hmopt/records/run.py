@@ -265,7 +265,10 @@ class AgentMessage(Record):
     - `prompt_tokens`, `completion_tokens`, and `counted_by`: `server`, or `bound` where it told nothing
     - `prompt_bytes`: of UTF-8, so that what the server counted can be held against it
     - `seconds`, `cost` and its `currency`
-    - `attempts`: how many requests were made; `failed`: what came of those that gave nothing, `; ` between them
+    - `attempts`: how many requests were made; `failed`: what came of those that gave nothing, `; ` between them;
+      `lost_tokens`, `lost_cost`: what those took at most
+    - `why` there is no answer; `kind` where a run does otherwise then (`prompt-too-long`, with the model's `limit` of
+      tokens where it told one, `budget`, `ended`)
     - `redacted`: how often each rule removed something from what left so far in this run, `email 2, host 1`
     - `exempt_endpoint`, `exempt_who`, `exempt_why`: the exception that let it leave
     - `replayed`: the run whose recorded answer this is; no model was asked
