@@ -20,6 +20,7 @@ from tests.loop.conftest import SEED, Finished
 from tests.loop.patches import CANDIDATES, write_patches
 from tests.loop.project import Project, configuration, files, make_project
 from tests.loop.recorded import Recorded, recorded_run, run_names
+from tests.loop.scripted import CONDUCTOR, analyst, asked, coder, conductor, ends
 from tests.loop.test_kill import killed
 
 BLOCKS = ("optimize", "--workload", "scan-blocks", "--seed", SEED)
@@ -442,3 +443,28 @@ def test_a_plan_from_before_is_read_and_written_as_it_was() -> None:
     assert (read.without, read.canonical()) == ((), OLD_PLAN)
     again = RunPlan.model_validate(json.loads(read.model_copy(update={"without": ("graph",)}).canonical()))
     assert again.without == ("graph",)
+
+
+# -- with models -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("switch", "absent", "present"),
+    [
+        ("--no-profile", (r"\d % of the profile", r"\btimes: ", r"score \d"), "share unknown"),
+        ("--no-graph", (r"^(?:callers|callees) ", r"called by"), "% of the profile"),
+    ],
+)
+def test_models_are_told_nothing_of_it(project: Project, switch: str, absent: tuple[str, ...], present: str) -> None:
+    looks = conductor(action="look", questions=["costs scan_byte", "callers scan_byte", "source scan_byte"])
+    turns = [analyst(), looks, conductor(), coder("I would not."), ends()]
+    said = asked(project, turns, "--workload", "scan-blocks", "--seed", SEED, switch)
+    assert said.ended().startswith("the conductor ends the run"), said.said.stderr
+    # The answers to the questions are told apart: that there is none is said there, and not in the evidence.
+    first = ["\n".join(one.texts[1:2]) for one in said.requests]
+    for pattern in absent:
+        found = [text for text in first if re.search(pattern, text, re.MULTILINE)]
+        assert not found, re.search(pattern, found[0], re.MULTILINE)
+    assert present in first[1]
+    (answers,) = [one.texts[-1] for one in said.of(CONDUCTOR) if "You may look things up 2 more times" in one.texts[-1]]
+    assert "goes without the" in answers and "const void *scan_byte" in answers
