@@ -202,7 +202,7 @@ def _part_of_line(text: str, room: int, before: _State, bound: Bound) -> tuple[s
         part = part[: part.rfind("<")]
         state = before.after(part)
     # By halves: elements that are opened cost as much again, and a comment may hold thousands of tags.
-    while state.hidden or bound.size(part) + 1 + state.closing_size() > room:
+    while part and (state.hidden or bound.size(part) + 1 + state.closing_size() > room):
         part = part[: len(part) // 2]
         state = before.after(part)
-    return part, state
+    return part, state if part else before

@@ -26,8 +26,9 @@ class Request:
     body: bytes = b""
 
     def __repr__(self) -> str:
-        # A query may hold a token, too: the address is shown without it.
-        where = urlsplit(self.url)._replace(query="", fragment="").geturl()
+        # A query may hold a token, too, and so may the part before the host: the address is shown without them.
+        place = urlsplit(self.url)
+        where = place._replace(netloc=place.netloc.rpartition("@")[2], query="", fragment="").geturl()
         return f"Request({self.method} {where}, headers {sorted(self.headers)}, body of {len(self.body)} bytes)"
 
 

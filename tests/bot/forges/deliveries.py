@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from git_hmopt.records.words import Oid
 from hmopt_bot.forges.forge import Forge
 from hmopt_bot.forges.gitcode import GitCode
 from hmopt_bot.forges.gitee import Gitee
@@ -23,7 +24,7 @@ from hmopt_bot.forges.values import RepositoryName
 SECRET = "a webhook's secret"
 NOW = 1_800_000_000.0
 ID = "72d3162e-cc78-11e3-81ab-4c9367dc0958"
-BASE, HEAD, OLD = "b" * 40, "c" * 40, "d" * 40
+BASE, HEAD, OLD = (Oid(digit * 40) for digit in "bcd")
 KERNEL = RepositoryName("kernel", "linux")
 FORGES: Mapping[str, Forge] = {
     "github": GitHub((SecretStr(SECRET),), SecretStr("ghs_secret-token")),
