@@ -34,7 +34,7 @@ from hmopt_bot.forges.values import (
 T = TypeVar("T")
 P = TypeVar("P")
 _ID = re.compile(r"[0-9A-Za-z_-]{1,100}")
-_EVENT = re.compile(r"[a-z_]{1,100}")
+_EVENT = re.compile(r"[a-z][a-z0-9_-]{0,99}")
 _PER_PAGE = "100"
 _REPO = "/repos/{owner}/{repo}"
 

@@ -58,7 +58,7 @@ def _data(response: Response, what: str) -> tuple[Any, str | None]:
     except gidgethub.HTTPException as error:
         message = str(error.args[-1]) if error.args else str(error)
         raise answers.refused(response, what, message) from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         if response.status >= 300:
             raise answers.refused(response, what, "") from error
         raise AnswerError(f"{what}: the forge's answer is not JSON", status=response.status) from error
