@@ -86,9 +86,9 @@ class GitHub:
                 f"the github delivery is '{said(given.get('content-type', ''))}'",
                 next_step="set the webhook's content type to application/json",
             )
-        # The delivery's id is not signed: who recorded a delivery could send it again under a new one. Two bodies of
-        # one event that are the same, to the second of their times and the ids in them, say the same.
-        return Delivery(self.name, delivery, name, digest, f"github:{name}:{digest}", self.event(name, body))
+        # Neither the delivery's id nor the event's name is signed: who recorded a delivery could send it again under
+        # others. Two bodies that are the same, to the second of their times and the ids in them, say the same.
+        return Delivery(self.name, delivery, name, digest, f"github:{digest}", self.event(name, body))
 
     def event(self, name: str, body: bytes) -> Event:
         """Return what happened."""

@@ -29,6 +29,7 @@ _PULL_ACTIONS = {
     "edited": PullAction.EDITED, "labeled": PullAction.LABELLED, "unlabeled": PullAction.UNLABELLED,
     "ready_for_review": PullAction.READY, "converted_to_draft": PullAction.DRAFTED, "closed": PullAction.CLOSED,
 }  # fmt: skip
+_INSTALLED = frozenset({"created", "deleted", "suspend", "unsuspend", "new_permissions_accepted", "added", "removed"})
 
 
 class _Installation(Payload):
@@ -175,6 +176,8 @@ def _check_suite(name: str, found: dict[str, Any]) -> Event:
 
 def _installation(name: str, found: dict[str, Any]) -> Event:
     read = payload.payload(_Installed, found, name)
+    if read.action not in _INSTALLED:
+        return Ignored(f"nothing follows from an installation that was {read.said}")
     added = (*read.repositories, *read.repositories_added) if read.action != "deleted" else ()
     removed = (*read.repositories_removed, *(read.repositories if read.action == "deleted" else ()))
     return InstallationEvent(

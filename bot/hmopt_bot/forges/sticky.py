@@ -20,7 +20,7 @@ def marked(name: str, body: str) -> str:
 def found(comments: Iterable[Comment], name: str, *, author: str) -> Comment | None:
     """Return the bot's own comment with that marker, the oldest one; anybody can write the marker, so `author` counts.
 
-    Names are compared without case, as all three forges do.
+    That is the login of the bot's account, `slug[bot]` for a GitHub App; compared without case, as the forges do.
     """
     begin = _marker(name)
     for comment in comments:

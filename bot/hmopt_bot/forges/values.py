@@ -146,7 +146,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Annotation:
-    """A remark on lines of a file, 1-based, the last one included."""
+    """A remark on lines of a file, 1-based, the last one included. Raises UsageError for what no forge takes."""
 
     path: str
     start_line: int
@@ -154,6 +154,11 @@ class Annotation:
     level: Level
     message: str
     title: str = ""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.start_line <= self.end_line or not self.path or not self.message.strip():
+            where = f"{said(self.path)}:{self.start_line}-{self.end_line}"
+            raise UsageError(f"an annotation of '{where}' is about no lines, or says nothing")
 
 
 class Conclusion(StrEnum):

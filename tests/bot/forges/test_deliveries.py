@@ -105,6 +105,13 @@ def test_a_new_id_makes_no_new_delivery(forge: str) -> None:
     assert first.replay_key == second.replay_key
 
 
+def test_another_event_name_makes_no_new_delivery() -> None:
+    first = verified(opened("github"))
+    again = verified(opened("github").having(X_GitHub_Event="star"))
+    assert isinstance(again.event, Ignored)
+    assert again.replay_key == first.replay_key
+
+
 def test_gitee_keys_are_hook_time_and_body() -> None:
     first = verified(opened("gitee"))
     assert first.replay_key == f"gitee:5:{int(NOW * 1000)}:{first.body_sha256}"
@@ -191,6 +198,7 @@ def test_github_comments() -> None:
         ("pull_request", changed(GITHUB_PULL, "action", "assigned"), "'assigned'"),
         ("pull_request", changed(GITHUB_PULL, "action", ["\x1b[2J"]), "x1b"),
         ("star", {}, "'star'"),
+        ("installation", {"action": "painted", "installation": {"id": 1}}, "'painted'"),
         ("check_run", {"action": "created"}, "'created'"),
         ("check_suite", {"action": "completed"}, "'completed'"),
     ],

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from git_hmopt.errors import UsageError
 from hmopt_bot.forges import limits
 from hmopt_bot.forges.limits import BODY, CHECK_TEXT, STATUS, TITLE, Bound, Unit, batches, cut, line
 from hmopt_bot.forges.sticky import marked
@@ -198,6 +199,15 @@ def test_annotations_in_batches(count: int, sizes: list[int]) -> None:
     assert [len(batch) for batch in batches(notes)] == sizes
     assert [note for batch in batches(notes) for note in batch] == notes
     assert limits.ANNOTATIONS == 50
+
+
+@pytest.mark.parametrize(
+    ("path", "first", "last", "message"),
+    [("", 1, 1, "x"), ("a.c", 0, 1, "x"), ("a.c", 2, 1, "x"), ("a.c", -1, -1, "x"), ("a.c", 1, 1, " \n")],
+)
+def test_annotations_of_nothing(path: str, first: int, last: int, message: str) -> None:
+    with pytest.raises(UsageError, match="annotation"):
+        Annotation(path, first, last, Level.NOTICE, message)
 
 
 @pytest.mark.parametrize("text", ["", "\n", "\x1b[2J", "a\nb", "x" * 300, "\u202eevil", "\ud800", "🌈" * 300])
