@@ -39,6 +39,11 @@ T = TypeVar("T")
 P = TypeVar("P")
 _PER_PAGE = 100
 _REPO = "/repos/{owner}/{repo}"
+# Gitee's words, and those of GitLab's roles that GitCode knows; what is not here is no permission.
+_PERMISSIONS = {
+    "read": Permission.READ, "pull": Permission.READ, "write": Permission.WRITE, "push": Permission.WRITE,
+    "developer": Permission.WRITE, "maintainer": Permission.MAINTAIN, "admin": Permission.ADMIN,
+}  # fmt: skip
 LABELS: Mapping[Conclusion, str] = {
     Conclusion.SUCCESS: "hmopt-passed",
     Conclusion.FAILURE: "hmopt-regressed",
@@ -60,6 +65,14 @@ class _File(Payload):
         return ChangedFile(self.filename, self.status, self.additions, self.deletions, previous)
 
 
+class _Role(Payload):
+    permission: Text = ""
+
+    def value(self) -> Permission:
+        return _PERMISSIONS.get(self.permission, Permission.NONE)
+
+
+_ROLE: TypeAdapter[_Role] = TypeAdapter(_Role)
 _FILES: TypeAdapter[tuple[_File, ...]] = TypeAdapter(tuple[_File, ...])
 
 
@@ -132,7 +145,7 @@ class ApiV5:
 
     def read_permission(self, repository: RepositoryName, login: str) -> Call[Permission]:
         """Ask what somebody may do; a stranger may do nothing."""
-        call = self._call(f"asking what {said(login)} may do in {repository}", payload.ROLE, payload.Role.value)
+        call = self._call(f"asking what {said(login)} may do in {repository}", _ROLE, _Role.value)
         url = self._at(repository, "/collaborators/{login}/permission", login=login)
         return otherwise(call("GET", url), Permission.NONE)
 

@@ -37,6 +37,7 @@ _ID = re.compile(r"[0-9A-Za-z_-]{1,100}")
 _EVENT = re.compile(r"[a-z][a-z0-9_-]{0,99}")
 _PER_PAGE = "100"
 _REPO = "/repos/{owner}/{repo}"
+_PERMISSIONS = {"read": Permission.READ, "write": Permission.WRITE, "admin": Permission.ADMIN}
 
 
 class _File(Payload):
@@ -50,6 +51,17 @@ class _File(Payload):
         return ChangedFile(self.filename, self.status, self.additions, self.deletions, self.previous_filename)
 
 
+class _Role(Payload):
+    permission: Text = ""
+    role_name: Text = ""
+
+    def value(self) -> Permission:
+        # The name may be one of an organisation's own roles, and say anything; `permission` is what it is at least.
+        found = _PERMISSIONS.get(self.permission, Permission.NONE)
+        return Permission.MAINTAIN if found is Permission.WRITE and self.role_name == "maintain" else found
+
+
+_ROLE: TypeAdapter[_Role] = TypeAdapter(_Role)
 _FILES: TypeAdapter[tuple[_File, ...]] = TypeAdapter(tuple[_File, ...])
 
 
@@ -151,7 +163,7 @@ class GitHub:
     def read_permission(self, repository: RepositoryName, login: str) -> Call[Permission]:
         """Ask what somebody may do; a stranger may do nothing."""
         what = f"asking what {said(login)} may do in {repository}"
-        call = self._call(what, payload.ROLE, payload.Role.value)
+        call = self._call(what, _ROLE, _Role.value)
         url = self._at(repository, "/collaborators/{login}/permission", login=login)
         return otherwise(call("GET", url), Permission.NONE)
 

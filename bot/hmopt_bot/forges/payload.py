@@ -13,11 +13,9 @@ from git_hmopt.records.words import Oid
 from hmopt_bot.forges.errors import MalformedError, said
 from hmopt_bot.forges.values import (
     GHOST,
-    PERMISSIONS,
     CheckRef,
     Comment,
     Commit,
-    Permission,
     PullRequest,
     PullState,
     RepositoryName,
@@ -150,18 +148,6 @@ class Note(Payload):
         return Comment(self.id, login(self.user), self.body, self.created_at, self.updated_at)
 
 
-class Role(Payload):
-    """What somebody may do."""
-
-    permission: Text = ""
-    role_name: Text = ""
-
-    def value(self) -> Permission:
-        """Return it as a value."""
-        # A role of an organisation's own has a name we do not know; `permission` is then what it is at least.
-        return PERMISSIONS.get(self.role_name, PERMISSIONS.get(self.permission, Permission.NONE))
-
-
 class _Parent(Payload):
     sha: OidField
 
@@ -209,7 +195,6 @@ PULL: TypeAdapter[Pull] = TypeAdapter(Pull)
 PULLS: TypeAdapter[tuple[Pull, ...]] = TypeAdapter(tuple[Pull, ...])
 NOTE: TypeAdapter[Note] = TypeAdapter(Note)
 NOTES: TypeAdapter[tuple[Note, ...]] = TypeAdapter(tuple[Note, ...])
-ROLE: TypeAdapter[Role] = TypeAdapter(Role)
 COMMIT: TypeAdapter[Committed] = TypeAdapter(Committed)
 RUN: TypeAdapter[Run] = TypeAdapter(Run)
 RUNS: TypeAdapter[Runs] = TypeAdapter(Runs)

@@ -127,15 +127,6 @@ class Permission(IntEnum):
     ADMIN = 4
 
 
-PERMISSIONS = {
-    "read": Permission.READ, "triage": Permission.READ, "pull": Permission.READ,
-    "write": Permission.WRITE, "push": Permission.WRITE, "develop": Permission.WRITE, "developer": Permission.WRITE,
-    "maintain": Permission.MAINTAIN, "maintainer": Permission.MAINTAIN,
-    "admin": Permission.ADMIN,
-}  # fmt: skip
-"""The forges' words for them; what is not here (a role of an organisation's own) is no permission."""
-
-
 class Level(StrEnum):
     """How an annotation looks."""
 

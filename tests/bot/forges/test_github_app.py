@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from git_hmopt.errors import ConfigError
 from hmopt_bot.forges.errors import AnswerError, AuthenticationError
+from hmopt_bot.forges.github import GitHub
 from hmopt_bot.forges.github_app import App, InstallationToken
 from hmopt_bot.forges.message import Response
 from hmopt_bot.forges.values import epoch
@@ -113,8 +114,6 @@ def test_expired_and_strange_answers(app: App) -> None:
 
 
 def test_a_forge_with_another_token() -> None:
-    from hmopt_bot.forges.github import GitHub
-
     github = FORGES["github"]
     assert isinstance(github, GitHub)
     request = github.with_token(SecretStr("ghs_other")).read_pull(KERNEL, 7).request

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from hmopt_bot.forges.errors import MalformedError
 from hmopt_bot.forges.events import (
     CheckEvent,
     Event,
@@ -21,7 +22,7 @@ from hmopt_bot.forges.events import (
 )
 from tests.bot.forges.contracts import npm_package
 from tests.bot.forges.deliveries import sent
-from tests.bot.forges.test_deliveries_refused import verified
+from tests.bot.forges.test_forge_deliveries_refused import verified
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_no_payload_survives_the_loss_of_its_end(examples: Path) -> None:
     body = next(body for found, body, _ in read(examples, "api.github.com") if found == name)
     whole = json.dumps(body).encode()
     for part in range(0, len(whole), 997):
-        with pytest.raises(Exception, match="not JSON"):
+        with pytest.raises(MalformedError, match="not JSON"):
             verified(sent("github", name, whole[:part]))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from hmopt_bot.forges.errors import ForgedError
 from hmopt_bot.forges.events import (
     CheckEvent,
     CommentAction,
@@ -47,7 +48,7 @@ from tests.bot.forges.deliveries import (
     opened,
     sent,
 )
-from tests.bot.forges.test_deliveries_refused import forges, verified
+from tests.bot.forges.test_forge_deliveries_refused import forges, verified
 
 
 def told(forge: str, name: str, body: Any) -> Event:
@@ -86,7 +87,7 @@ def test_a_password_is_taken_where_it_is_asked_for_and_nowhere_else() -> None:
     plain = opened("gitcode").having(X_GitCode_Signature_256=None, X_GitCode_Token=SECRET)
     assert GitCode((SecretStr(SECRET),), plain=True).verify(plain.headers, plain.body, NOW)
     for delivery in (rung, plain):
-        with pytest.raises(Exception, match="X-Git"):
+        with pytest.raises(ForgedError, match="X-Git"):
             verified(delivery)
 
 
