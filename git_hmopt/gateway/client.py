@@ -99,6 +99,8 @@ class Gateway:
         self._endpoint, self._profile, self._policy = endpoint, profile, policy
         self._ledger, self._outbound, self._key = ledger, outbound, key
         self._limits, self._cancelled = limits or Limits(), cancelled or threading.Event()
+        self._schemaless: set[str] = set()
+        """Models that are served without schemas, as a refusal told."""
         first = self._limits.first_wait_s
         self._waits = wait_exponential_jitter(multiplier=first, max=self._limits.longest_wait_s, jitter=first)
 
@@ -187,6 +189,7 @@ class Gateway:
         attempts: list[Attempt],
     ) -> Answer:  # fmt: skip
         exemption = self._policy.judge(self._endpoint, name, self._profile)
+        schema = None if name in self._schemaless else schema
         model = self._profile.models.get(name, Model())
         bound = _bounded(name, model, Usage(most_tokens_in([one.text for one in sent]), most_out, told_by_server=False))
         retrying = AsyncRetrying(
@@ -203,6 +206,7 @@ class Gateway:
                     try:
                         heard = await self._request(name, model, sent, bound, schema)
                     except _NoSchemaError:
+                        self._schemaless.add(name)
                         attempts.append(Attempt(name, "it takes no schema", time.monotonic() - began))
                         return await self._ask_model(name, sent, most_out, None, attempts)
                     except (_AgainError, GatewayError) as error:
@@ -324,7 +328,8 @@ class Gateway:
         if status in (400, 413, 422) and (_TOO_LONG.search(said) or error.code == "context_length_exceeded"):
             limit = _LIMIT.search(said)
             return ContextTooLongError(f"the prompt is too long: {said}", limit=int(limit[1]) if limit else None)
-        if status in (400, 422, 501) and has_schema and _NO_SCHEMA.search(said):
+        # llama-cpp-python says 500 of a request that it does not understand.
+        if status in (400, 422, 500, 501) and has_schema and _NO_SCHEMA.search(said):
             return _NoSchemaError(said)
         if status == 429 and error.code == "insufficient_quota":
             return GatewayError(f"the gateway's own budget is spent: {said}")
