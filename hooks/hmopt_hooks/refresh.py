@@ -28,6 +28,8 @@ from git_hmopt.store.repository import Repository
 LONGEST_S = 1800
 """A graph that is not ready by then is made by whoever asks for it."""
 LARGEST_LOG = 256 << 10
+STARTING = "starting-"
+"""Begins the name of a directory that the script makes, so that twenty checkouts in a row start one process."""
 _LOCK, _MARKS = "refresh.lock", "refresh-{}.wanted"
 
 
@@ -40,6 +42,9 @@ def refresh(repository: Repository, *, longest_s: int = LONGEST_S) -> None:
     place = repository.home / "structure"
     mark = place / _MARKS.format(hashlib.sha256(root).hexdigest()[:16])
     mark.write_bytes(root)
+    # Who comes from now on starts a process of its own.
+    with contextlib.suppress(OSError):
+        (place / f"{STARTING}{Path(os.fsdecode(root)).name}").rmdir()
     with _limited(longest_s):
         while wanted := sorted(place.glob(_MARKS.format("*"))):
             with _alone(place / _LOCK) as free:

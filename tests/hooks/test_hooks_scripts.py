@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -151,6 +152,8 @@ def test_the_tool_is_not_started_where_nothing_is_to_be_done(site: Site, tmp_pat
             time.sleep(0.02)
         found = seen.exists()
         seen.unlink(missing_ok=True)
+        for place in (site.project.root / ".git/hmopt/structure").glob("starting-*"):
+            place.rmdir()
         return found
 
     new, old = site.base, "0" * 40
@@ -172,6 +175,26 @@ def test_the_tool_is_not_started_where_nothing_is_to_be_done(site: Site, tmp_pat
     assert not started(Hook.POST_MERGE, "0")
     site.project.git("update-ref", "-d", "refs/notes/hmopt/verdicts")
     assert not started(Hook.PRE_PUSH, "origin", "url", stdin=line)
+
+
+def test_many_checkouts_start_one_process_until_it_has_begun(site: Site, tmp_path: Path) -> None:
+    folder, seen = prepared(site), tmp_path / "seen"
+    tool = written(site.server.parent / "tool", f'#!/bin/sh\necho "$3" >> {seen}\n')
+    place = hook_calling(folder, Hook.POST_CHECKOUT, tool)
+
+    def ten() -> int:
+        for _ in range(10):
+            assert site.run(str(place), "0" * 40, site.base, "1").returncode == 0
+        time.sleep(0.5)
+        return len(seen.read_text().splitlines())
+
+    assert ten() == 1
+    (starting,) = (site.project.root / ".git/hmopt/structure").glob("starting-*")
+    # It never began: after a minute nobody waits for it.
+    os.utime(starting, (time.time() - 200, time.time() - 200))
+    assert ten() == 2
+    starting.rmdir()
+    assert ten() == 3
 
 
 @pytest.mark.parametrize("hook", Hook)

@@ -4,6 +4,7 @@ feed() { [ -z "$input" ] || printf '%s\n' "$input"; }
 
 # One of the commits that were rewritten has a note of ours.
 noted() {
+	[ -n "$(git for-each-ref --count=1 refs/notes/hmopt 2>/dev/null)" ] || return
 	{
 		feed
 		echo =

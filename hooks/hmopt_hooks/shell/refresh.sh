@@ -14,6 +14,12 @@ refresh() {
 		[ -f "$graph" ] || return
 		break
 	done
+	# One that is starting finds these files, too; one that never came so far is forgotten after a minute.
+	starting=$home/structure/starting-${PWD##*/}
+	if ! mkdir "$starting" 2>/dev/null; then
+		[ -n "$(find "$starting" -prune -mmin +1 2>/dev/null)" ] || return
+		touch "$starting"
+	fi
 	(nice -n 19 "$tool" hooks run "$hook" </dev/null >>"$home/hooks.log" 2>&1 &) 2>/dev/null
 }
 
