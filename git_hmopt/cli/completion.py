@@ -22,6 +22,7 @@ from git_hmopt.config.settings import SECTIONS, keys
 from git_hmopt.demo.tree import tree_root
 from git_hmopt.loop.configuration import CONFIG_FILE
 from git_hmopt.store.transport import What
+from hmopt_hooks.scripts import Hook
 
 BEGIN = "# -- made by python -m git_hmopt.cli.completion\n"
 END = "# -- end\n"
@@ -140,6 +141,8 @@ def _kind(command: str, action: argparse.Action) -> str:
             return " ".join(["words", *profile_names()])
         case (("push" | "sync"), "what"):
             return " ".join(["words", "all", *What])
+        case "hooks", "hooks":
+            return " ".join(["words", *Hook])
         case "list", "status":
             return " ".join(["words", *STATUSES])
         case "list", "verdict":

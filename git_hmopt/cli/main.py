@@ -52,6 +52,7 @@ COMMANDS = {
     "compare": "compare two captures, function by function and stack by stack",
     "config": "show every setting and where it came from; the schema and reference of .hmopt.yaml",
     "doctor": "say what this host has, what it lacks, what is lost without it, and what installs it",
+    "hooks": "have git call this tool at a push, rebase, merge or checkout; a rule for a server's branches",
     "fsck": "check all that is stored here, and repair what is derived",
     "gc": "remove what no run needs any more, after saying what that is",
     "expire": "forget old runs, here and everywhere, after archiving them",

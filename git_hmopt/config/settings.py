@@ -35,6 +35,8 @@ KEY_VARIABLE = "HMOPT_GATEWAY_KEY"
 """The gateway's key: no setting, since settings are printed."""
 OWN_GIT_KEYS = frozenset({"trust"})
 """Last parts of `hmopt.*` keys that the tool writes for itself."""
+RULE_KEYS = "hmopt.rule."
+"""What the keys of a server's branch rules begin with."""
 
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0", ""})
@@ -87,11 +89,28 @@ class GatewaySettings(BaseModel):
     """Whether a model reviews each patch beside the rules; it can only refuse more."""
 
 
+class HooksSettings(BaseModel):
+    """What the git hooks do that `git hmopt hooks install` wrote. A repository has no say here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    pre_push: Literal["off", "say", "ask", "push"] = "say"
+    """Before a push: say that there is evidence for it, ask on a terminal whether it goes along, or push it first."""
+    post_rewrite: bool = True
+    """Whether an amend or a rebase notes on the new commits what was measured of the old ones."""
+    graph: Literal["off", "branch", "always"] = "branch"
+    """What has the structure graph parsed in the background: merges and new branches, or every checkout of a file."""
+    seconds: int = Field(default=20, ge=1, le=3600)
+    """What a hook may take before it is cut; what runs in the background is not meant."""
+    broken: Literal["refuse", "allow"] = "refuse"
+    """Of a server: what becomes of a push to a protected branch when its rule cannot be checked."""
+
+
 SECTIONS: Mapping[str, type[BaseModel]] = {
     "": HostSettings,
     "budget": Budget,
     "measure": Measure,
     "gateway": GatewaySettings,
+    "hooks": HooksSettings,
 }
 """The models that hold the settings, by the first part of their keys."""
 
@@ -354,7 +373,8 @@ def _unread(environment: Mapping[str, str], git: Sequence[GitValue]) -> Iterator
     """Tell of keys and variables that are meant for us and that nobody reads: a misspelt limit is no limit."""
     known = {_as_git_prints(name): name for key in keys() for name in git_keys(key)}
     for one in git:
-        if one.key.startswith("hmopt.") and one.key not in known and one.key.rpartition(".")[2] not in OWN_GIT_KEYS:
+        own = one.key.startswith(RULE_KEYS) or one.key.rpartition(".")[2] in OWN_GIT_KEYS
+        if one.key.startswith("hmopt.") and one.key not in known and not own:
             near = difflib.get_close_matches(one.key, known, n=1)
             hint = f"; did you mean {known[near[0]]}?" if near else ""
             yield printable(f"{one.where}: {one.key} is no setting of git hmopt{hint}")

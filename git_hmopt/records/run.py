@@ -301,6 +301,23 @@ class RetractionRecord(Record):
     reason: str
 
 
+class CarriedRecord(Record):
+    """A commit that took another's place, in a rebase or an amend, and makes the change that was measured there.
+
+    Its tree says whether the numbers count for it: where `how` is `same change` they do not, since the code around
+    the change is other code.
+    """
+
+    v: Literal[1] = 1
+    how: Literal["same tree", "same change"]
+    commit: str = Field(description="that was measured")
+    tree: str
+    patch_id: str | None
+    iteration: int
+    workload: str
+    verdict: Verdict
+
+
 class CutoffRecord(Record):
     """A run that is expired: what was recorded of it up to a time is to be forgotten by every reader."""
 

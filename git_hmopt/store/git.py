@@ -94,9 +94,10 @@ class GitOutput:
 
 @dataclass(frozen=True)
 class Git:
-    """Git, run in one directory."""
+    """Git, run in one directory; `extra` are variables that all its processes get."""
 
     cwd: Path
+    extra: tuple[tuple[str, str], ...] = ()
 
     def run(
         self,
@@ -116,7 +117,7 @@ class Git:
             finished = run(
                 ["git", *settings, *arguments],
                 cwd=self.cwd,
-                environment=git_environment(asks=asks) | dict(environment or {}),
+                environment=git_environment(asks=asks) | dict(self.extra) | dict(environment or {}),
                 limits=Limits(wall_s=wall_s),
                 stdin=stdin,
                 split_errors=True,

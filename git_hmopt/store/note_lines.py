@@ -35,8 +35,11 @@ def standing_lines(repository: Repository, *refs: RefName) -> list[list[str]]:
 
 def _lines(repository: Repository, ref: RefName, commits: Iterable[Oid] | None) -> dict[Oid, list[bytes]]:
     head = repository.read_ref(ref)
-    if head is None:
-        return {}
+    return {} if head is None else lines_at(repository, head, commits)
+
+
+def lines_at(repository: Repository, head: Oid, commits: Iterable[Oid] | None = None) -> dict[Oid, list[bytes]]:
+    """Return the lines of the notes on `commits` (default: on all) in a commit of a notes ref."""
     blobs: dict[Oid, list[Oid]] = defaultdict(list)
     wanted = None if commits is None else set(commits)
     width = len(head)

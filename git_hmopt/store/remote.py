@@ -21,6 +21,8 @@ from git_hmopt.store.repository import Repository
 
 Say = Callable[[str], None]
 
+PUSHING = "HMOPT_PUSHING"
+"""Tells our pre-push hook that the push is one of ours."""
 BATCH = 20
 """Refs a push moves together; with `--atomic` all of them or none."""
 DATA = "refs/heads/hmopt-data/"
@@ -187,6 +189,8 @@ class Remote:
         answer = self.repository.git.run(
             *("push", *_PUSH, *together, *leases, "--end-of-options", self.name, *specs),
             settings=("-c", "push.gpgSign=if-asked"),
+            # Ours would offer to push what this pushes.
+            environment={PUSHING: "1"},
             ok=range(256),
             wall_s=3600,
             asks=True,
@@ -212,10 +216,12 @@ class Remote:
     def try_ref(self, ref: RefName, commit: Oid) -> bool:
         """Push one new ref as it is called and remove it again; say whether the server took it."""
         options = ("push", "--quiet", *_PUSH, "--end-of-options", self.name)
-        taken = self.repository.git.run(*options, f"{commit}:{ref}", ok=range(256), wall_s=600, asks=True)
-        if taken.returncode != 0:
-            return False
-        self.repository.git.run(*options, f":{ref}", ok=range(256), wall_s=600, asks=True)
+        for spec in (f"{commit}:{ref}", f":{ref}"):
+            done = self.repository.git.run(
+                *options, spec, environment={PUSHING: "1"}, ok=range(256), wall_s=600, asks=True
+            )
+            if done.returncode != 0 and spec[0] != ":":
+                return False
         return True
 
 

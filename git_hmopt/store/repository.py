@@ -49,6 +49,10 @@ DIFF_OPTIONS = (
 )
 _APPLY_SETTINGS = ("-c", "apply.whitespace=nowarn", "-c", "apply.ignoreWhitespace=no", "-c", "core.hooksPath=/dev/null")
 
+_QUESTIONS = (
+    *("--git-dir", "--git-common-dir", "--show-object-format", "--is-bare-repository", "--is-shallow-repository"),
+    *("--is-inside-work-tree", "--show-toplevel"),
+)
 _REF = re.compile(r"refs/[^\x00-\x20\x7f~^:?*\[\\]+")
 
 
@@ -93,19 +97,23 @@ class Repository:
     _config: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: Path) -> Repository:
-        """Return the repository that `path` is in; RepositoryError says why there is none."""
+    def open(cls, path: Path, *, extra: Mapping[str, str] | None = None) -> Repository:
+        """Return the repository that `path` is in; RepositoryError says why there is none.
+
+        `extra` are variables for all its git processes, as of a push that is not taken yet (`store.incoming`).
+        """
         if not path.is_dir():
             raise RepositoryError(f"'{path}' is not a directory")
-        answer = Git(path).run(
-            *("rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir", "--show-object-format"),
-            *("--is-bare-repository", "--is-shallow-repository", "--is-inside-work-tree", "--show-toplevel"),
-            ok=(0, 128),
-        )
+        given = tuple((extra or {}).items())
+        answer = Git(path, given).run("rev-parse", "--path-format=absolute", *_QUESTIONS, ok=(0, 128))
         lines = answer.text.split("\n")
+        if len(lines) > len(_QUESTIONS):
+            # A path with a line's end in it, which nothing quotes here: one question a process.
+            each = [Git(path, given).run("rev-parse", "--path-format=absolute", one, ok=(0, 128)) for one in _QUESTIONS]
+            lines = [one.text for one in each if one.returncode == 0]
         # A bare repository, or a directory inside .git, answers all but the last question, and then complains.
         if answer.returncode != 0 and not (len(lines) == 6 and "work tree" in answer.complaint):
-            Git(path).run("rev-parse", "--git-dir")
+            Git(path, given).run("rev-parse", "--git-dir")
             raise RepositoryError(f"git cannot read the repository at '{path}': {answer.complaint}")
         if len(lines) not in (6, 7) or not lines[0].startswith("/"):
             raise RepositoryError(f"git answered {lines[0]!r} about '{path}'", next_step="git 2.31 or later is needed")
@@ -118,7 +126,7 @@ class Repository:
             ) from error
         worktree = Path(lines[6]) if len(lines) == 7 and lines[5] == "true" else None
         return cls(
-            git=Git(worktree or Path(lines[0])),
+            git=Git(worktree or Path(lines[0]), given),
             git_dir=Path(lines[0]),
             common_dir=Path(lines[1]),
             worktree=worktree,
@@ -144,7 +152,8 @@ class Repository:
     @cached_property
     def objects(self) -> ObjectStore:
         """Return the way to this repository's objects: in this process where libgit2 can, else by git processes."""
-        if self.object_format != "sha1" or self.is_partial:
+        # libgit2 takes no variables, and with them not what they show.
+        if self.object_format != "sha1" or self.git.extra or self.is_partial:
             from git_hmopt.store.objects_git import CommandObjects
 
             return CommandObjects(self.git, self.object_format)

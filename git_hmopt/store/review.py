@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from git_hmopt.records.run import RetractionRecord
+from collections.abc import Iterable
+
+from git_hmopt.records.run import CarriedRecord, RetractionRecord
 from git_hmopt.records.words import NOTES_VERDICTS, Oid, RunId, utc_now
 from git_hmopt.store.journal import Journal, OpDraft
-from git_hmopt.store.notes import NoteDraft
+from git_hmopt.store.notes import NoteDraft, Notes
 from git_hmopt.store.repository import Repository
 
 _NODE = "review"
@@ -22,3 +24,14 @@ def retract(repository: Repository, run: RunId, iteration: int | None, reason: s
     noted = {"retract": {"run": run, "iteration": iteration, "reason": reason}, "run": run}
     notes = {NOTES_VERDICTS: [NoteDraft(Oid(commit), utc_now(), noted)]} if commit else None
     journal.append(run, [draft], notes=notes)
+
+
+def carry(repository: Repository, carried: Iterable[tuple[Oid, RunId, CarriedRecord]]) -> None:
+    """Note on commits that took the place of others where the evidence for their change is, and of which run."""
+    at = utc_now()
+    Notes(repository, NOTES_VERDICTS).append(
+        [
+            NoteDraft(commit, at, {"v": 1, "run": run, "carried": record.model_dump(mode="json")})
+            for commit, run, record in carried
+        ]
+    )

@@ -42,6 +42,7 @@ WRITING = {
     "ingest": ["ingest", "repo"],
     "ingest artifacts": ["ingest", "artifacts", "--run", RUN, "../stacks.folded"],
 }
+HOOKS = {"hooks status": ["hooks", "status"], "hooks install": ["hooks", "install"]}
 IN_A_TREE = {
     "init": ["init", "--profile", "make"],
     "trust": ["trust"],
@@ -56,7 +57,7 @@ OF_FILES = {
     "flamegraph": ["flamegraph", "../stacks.folded"],
     "compare": ["compare", "../stacks.folded", "../stacks.folded"],
 }
-OF_A_REPOSITORY = {**READING, **WRITING, **IN_A_TREE}
+OF_A_REPOSITORY = {**READING, **WRITING, **HOOKS, **IN_A_TREE}
 COMMANDS = {**OF_A_REPOSITORY, **OF_FILES}
 # What a command says where it does not work; a command that is not named works.
 # What init wrote is trusted, and wants to be filled in.
@@ -74,7 +75,7 @@ REFUSALS: dict[str, dict[str, str]] = {
     "read-only": {
         "cache rebuild": "writable", "retract": "permission", "fetch": "writable", "push": "writable",
         "sync": "writable", "ingest": "", "ingest artifacts": "", "init": "permission", "trust": "",
-        "optimize": "", "check": "", "graph": "cannot be written",
+        "optimize": "", "check": "", "graph": "cannot be written", "hooks install": "make its directory writable",
     },
 }  # fmt: skip
 

@@ -81,6 +81,7 @@ def test_the_wheel_holds_all_that_runs_and_nothing_else(wheel: Path, tmp_path: P
         "git_hmopt/cli/main.py", "git_hmopt/store/schema.sql", "git_hmopt/config/hmopt.schema.json",
         "git_hmopt/demo/tree/.hmopt.yaml", "git_hmopt/demo/tree/lib/crc64.c", "hmopt_adapters/qemu_plugin.c",
         "hmopt_adapters/profiles/linux.yaml", "git_hmopt-0.1.0.data/data/share/man/man1/git-hmopt.1",
+        "hmopt_hooks/shell/head.sh",
         "git_hmopt-0.1.0.dist-info/licenses/LICENSES/GPL-2.0-only.txt",
     } <= found  # fmt: skip
     tops = {name.partition("/")[0] for name in found}

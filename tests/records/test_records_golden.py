@@ -16,6 +16,7 @@ from git_hmopt.records.operation import Operation
 from git_hmopt.records.run import (
     AgentMessage,
     ArtifactRecord,
+    CarriedRecord,
     CutoffRecord,
     EvaluationRecord,
     GraphRecord,
@@ -45,6 +46,7 @@ KINDS: dict[str, type[Record]] = {
     "operation": Operation,
     "evidence-pack": EvidencePack,
     "retraction": RetractionRecord,
+    "carried": CarriedRecord,
     "cutoff": CutoffRecord,
     "kpis": KpisRecord,
     "trace-windows": TraceWindows,
