@@ -6,8 +6,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from git_hmopt.cli.story import named_run, shown, told
+from git_hmopt.cli.story import named_run, shown
 from git_hmopt.errors import ExitCode
+from git_hmopt.loop.standing import told
 from git_hmopt.store.repository import Repository
 
 

@@ -183,10 +183,19 @@ class Queue:
         """Put a job and say whether it is new; it survives a power cut when this returns."""
         return self.put_all([draft])[0]
 
-    def put_all(self, drafts: Sequence[Draft]) -> list[bool]:
-        """Put jobs with one write to the disk, all or none, and say of each whether it is new."""
+    def put_all(
+        self, drafts: Sequence[Draft], *, replays: Sequence[tuple[str, float] | None] | None = None
+    ) -> list[bool]:
+        """Put jobs with one write to the disk, all or none, and say of each whether it is new.
+
+        `replays`: beside each job a key that `seen` must not know, and for how many seconds it is remembered; a job
+        whose key was seen is not new.
+        """
         with self._writing() as now:
-            return [self._put(draft, now) for draft in drafts]
+            return [
+                not (replay is not None and self._seen(replay[0], now, replay[1])) and self._put(draft, now)
+                for draft, replay in zip(drafts, replays or [None] * len(drafts), strict=True)
+            ]
 
     def seen(self, key: str, *, for_s: float) -> bool:
         """Say whether `key` was asked for in the last `for_s` seconds of an earlier call, and remember it.

@@ -327,6 +327,13 @@ def test_a_replay_is_known_until_it_expires(queue: Queue, clock: Clock) -> None:
     assert not queue.seen("hook 1, 12:00", for_s=300)
 
 
+def test_a_job_with_a_key_that_was_shown_before_is_none(queue: Queue, clock: Clock) -> None:
+    shown = ("hook 1, 12:00", 300.0)
+    assert queue.put_all([draft("a"), draft("b")], replays=[shown, shown]) == [True, False]
+    clock.now += 301
+    assert queue.put_all([draft("c"), draft("d")], replays=[shown, None]) == [True, True]
+
+
 # -- many processes -------------------------------------------------------------------------------------------------
 
 Work = Callable[[Path, int], None]
