@@ -27,6 +27,7 @@ _MEANINGS = {
     421: "The server answers to names of this machine alone.",
     422: "A part of it is not as it must be.",
     429: "Too many requests; Retry-After says when.",
+    431: "The head is too large.",
     503: "Not now; Retry-After says when.",
 }
 
@@ -39,7 +40,7 @@ def PROBLEMS(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": _MEANINGS[status],
             "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}},
         }
-        for status in sorted({*statuses, 400, 408, 413, 421, 422, 429, 503})
+        for status in sorted({*statuses, 400, 408, 413, 421, 422, 429, 431, 503})
     }
 
 

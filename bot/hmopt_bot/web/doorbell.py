@@ -105,7 +105,7 @@ def doorbells(path: Path) -> dict[str, Doorbell]:
         name, secret = words
         if len(secret) < _SHORTEST:
             raise ConfigError(
-                f"{where}: the secret is shorter than {_SHORTEST} characters",
+                f"{where}: the secret has fewer than {_SHORTEST} characters",
                 next_step="make one: openssl rand -hex 32",
             )
         if name in found:

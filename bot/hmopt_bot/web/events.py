@@ -39,6 +39,11 @@ _STATUS_S = 2.0
 _BEAT_S = 15.0
 """How often a client is told that nothing happened: proxies close what is silent."""
 _CHUNK = 1 << 18
+_EVENT = {
+    "type": "object",
+    "description": "one event; its data is a JSON object",
+    "properties": {"id": {"type": "string"}, "event": {"enum": ["progress", "end"]}, "data": {"type": "string"}},
+}
 _OVER = ("succeeded", "failed", "stopped", INTERRUPTED)
 
 
@@ -94,7 +99,7 @@ class Log:
     responses={
         200: {
             "description": "`progress` events with lines of the run's log, then one `end` with its status.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": _EVENT}},
         },
         204: {"description": "The run is over, and all of it was sent: do not come back."},
         **PROBLEMS(401, 403, 404),

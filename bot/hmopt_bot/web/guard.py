@@ -8,6 +8,7 @@ it comes, not when it is there.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import re
 from dataclasses import dataclass, field
@@ -17,9 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from git_hmopt.errors import HmoptError
 from hmopt_bot.web.limits import Buckets, Limits
-from hmopt_bot.web.problems import Refusal, refusal_for
+from hmopt_bot.web.problems import Refusal
 from hmopt_bot.web.tokens import Caller, Tokens
 
+_LOG = logging.getLogger("hmopt.web")
 WEBHOOKS = "/webhooks/"
 OPEN = frozenset({"/health", "/openapi.json"})
 """What everybody may ask."""
@@ -62,8 +64,9 @@ class Guard:
             await refusal.response()(scope, receive, _with_headers(send))
             return
         except HmoptError as error:
-            # The file of tokens cannot be read any more: nobody is let in.
-            await refusal_for(error).response()(scope, receive, _with_headers(send))
+            _LOG.error("%s", error)
+            closed = Refusal(503, "the server cannot read who may ask; its log says why", headers={"Retry-After": "30"})
+            await closed.response()(scope, receive, _with_headers(send))
             return
         try:
             await self.app(scope, _replayed(body, receive), _with_headers(send))
@@ -73,6 +76,10 @@ class Guard:
     def _admit(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         path: str = scope["path"]
+        # h11 bounds a head only while it is not there whole.
+        head = len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(n) + len(v) for n, v in scope["headers"])
+        if head > self.limits.header_bytes:
+            raise Refusal(431, f"the head is larger than {self.limits.header_bytes} bytes")
         # A page of the web can make a browser on this machine ask us under its own name (DNS rebinding).
         if self.only_loopback and not _LOOPBACK.fullmatch(headers.get("host", "")):
             raise Refusal(421, "this server answers to names of this machine alone")

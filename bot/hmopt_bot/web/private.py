@@ -32,19 +32,25 @@ def private_lines(path: Path, setting: str) -> Iterator[tuple[int, list[str]]]:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise ConfigError(f"{setting}: '{path}' cannot be read: {error.strerror}") from error
-    with os.fdopen(handle, "rb") as stream:
+    try:
         # Of what was opened, not of what stands under its name now.
-        found = os.fstat(stream.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise ConfigError(f"{setting}: '{path}' is no file")
-        if stat.S_IMODE(found.st_mode) & 0o077:
-            raise ConfigError(f"{setting}: others can read '{path}'", next_step=f"run: chmod 600 {path}")
-        if found.st_uid not in (os.geteuid(), 0):
-            raise ConfigError(f"{setting}: '{path}' belongs to another user")
-        data = stream.read(_MOST_BYTES + 1)
+        _refuse_open(path, setting, os.fstat(handle))
+        with os.fdopen(os.dup(handle), "rb") as stream:
+            data = stream.read(_MOST_BYTES + 1)
+    finally:
+        os.close(handle)
     if len(data) > _MOST_BYTES:
         raise ConfigError(f"{setting}: '{path}' is larger than {_MOST_BYTES} bytes")
     for number, line in enumerate(data.decode("utf-8", "replace").split("\n"), start=1):
         words = line.split()
         if words and not words[0].startswith("#"):
             yield number, words
+
+
+def _refuse_open(path: Path, setting: str, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigError(f"{setting}: '{path}' is no file")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise ConfigError(f"{setting}: others can read '{path}'", next_step=f"run: chmod 600 {path}")
+    if found.st_uid not in (os.geteuid(), 0):
+        raise ConfigError(f"{setting}: '{path}' belongs to another user")

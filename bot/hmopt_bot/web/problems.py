@@ -22,8 +22,9 @@ from git_hmopt.store.queue import QueueFullError
 
 MEDIA_TYPE = "application/problem+json"
 _LONGEST = 500
-# In quotes a path may have blanks. A web address is none: nothing stands before the slash of a path.
-_PATHS = re.compile(r"'/[^']*'|(?<![\w:/.<-])/[\w.@+~%-]+(?:/[\w.@+~%-]*)*")
+# In quotes a path may have blanks. A web address is none: nothing but a compiler's `-I` stands before
+# the slash of a path.
+_PATHS = re.compile(r"'/[^']*'|(?:(?<![\w:/.<-])|(?<=-[A-Za-z]))/[\w.@+~%-]+(?:/[\w.@+~%-]*)*")
 _LOG = logging.getLogger("hmopt.web")
 
 

@@ -44,7 +44,9 @@ def listening(address: str, *, has_tokens: bool) -> socket.socket:
         return socket.create_server((str(host), int(found["port"])), family=family, backlog=1024)
     except OSError as error:
         raise StoreError(
-            f"cannot listen on {address}: {error.strerror}", next_step="see what listens there: ss -ltnp"
+            # Python's own text has the address once more.
+            f"cannot listen on {address}: {os.strerror(error.errno or 0)}",
+            next_step="see what listens there: ss -ltnp",
         ) from error
 
 

@@ -43,7 +43,7 @@ class Worker:
     queue: Queue
     handlers: Mapping[str, Handler]
     """By the kinds of jobs."""
-    lease_s: float = 15.0
+    lease_s: float = 9.0
     poll_s: float = 0.5
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
     ending: threading.Event = field(default_factory=threading.Event)
