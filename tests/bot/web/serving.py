@@ -29,7 +29,7 @@ from hmopt_bot.web.site import Site
 from hmopt_bot.web.tokens import Tokens
 from tests.loop.project import Project
 
-SECRET = b"a secret of the webhook's own"
+SECRET = b"a-secret-of-the-webhooks-own"
 READER, WRITER = "the-readers-token", "the-writers-token"
 _ADDRESS = re.compile(r"listening on (http://127\.0\.0\.1:\d+)\n")
 
