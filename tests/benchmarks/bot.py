@@ -3,9 +3,9 @@
 
 `python tests/benchmarks/bot.py [--quick] [--json]`; exits 1 when a budget is missed. A delivery is sent at its time
 whether or not the one before was answered, and its latency counts from that time: a server that falls behind does not
-slow down who measures it (coordinated omission). Every delivery is signed and as large as a pull request's. The
-server is killed (kill -9) after the last answer, and all of them must be in the queue. What a plain write with fsync took in the
-same seconds is told beside it: the disk's own part.
+slow down who measures it (coordinated omission). Every delivery is signed and as large as a pull request's. The server
+is killed (kill -9) after the last answer, and all of them must be in the queue. What a plain write with fsync took just
+before is told beside it: the disk's own part.
 """
 
 from __future__ import annotations
