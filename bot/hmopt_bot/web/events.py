@@ -184,5 +184,5 @@ def _standing(site: Site, repository: Repository, run: RunId) -> tuple[str, str 
         if not job.state.ended:
             return "running", None
         if status == "created":
-            return str(job.state), job.reason
+            return str(job.state), None if job.reason is None else told(job.reason)
     return status, None

@@ -87,7 +87,9 @@ def begun(site: SiteOf, asked: NewRun) -> JSONResponse:
             errors=[FieldProblem(where=["body", "workload"], what=what)],
         )
     run = new_run_id(asked.workload)
-    return _queued(site, run, RunJob(run=run, **asked.model_dump()))
+    # What HEAD is now: it may have moved when the run begins, and another worktree has another.
+    base = repository.resolve("HEAD")
+    return _queued(site, run, RunJob(run=run, base=base, **asked.model_dump()))
 
 
 @router.get(
@@ -262,6 +264,7 @@ def _resumed(site: Site, story: RunStory) -> JSONResponse:
 def _job_answer(run: str, job: Job | None) -> JSONResponse:
     if job is None:  # dropped between two looks; it was over, then
         raise Refusal(404, f"no run is called '{told(run)}'")
-    answer = JobAnswer(run=run, state=job.state, attempts=job.attempts, reason=job.reason)
+    reason = None if job.reason is None else told(job.reason)
+    answer = JobAnswer(run=run, state=job.state, attempts=job.attempts, reason=reason)
     headers = {"Location": f"/runs/{run}", "Retry-After": "1"}
     return JSONResponse(answer.model_dump(mode="json"), 202, headers)

@@ -23,7 +23,7 @@ class RunJob(BaseModel):
     run: str
     workload: str
     base: str | None = None
-    """A commit or a branch of runs; None is HEAD."""
+    """A commit or a branch of runs; None for a run that is gone on with."""
     baseline: str | None = None
     """A run whose profile and noise floor are taken over."""
     iterations: int | None = None

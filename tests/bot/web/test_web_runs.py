@@ -19,6 +19,7 @@ import pytest
 from git_hmopt.records.words import is_run_id
 from git_hmopt.store.queue import Queue
 from hmopt_bot.web.app import application, described
+from hmopt_bot.work.job import KIND, RunJob
 from tests.bot.web.serving import Command, Served, command, served
 from tests.loop.project import Project, make_project
 from tests.loop.recorded import run_names
@@ -160,6 +161,25 @@ def test_a_run_that_waits_is_told_as_such(site: Served) -> None:
         assert (answer.status_code, answer.headers["Retry-After"]) == (202, "1")
         assert answer.json() == {"v": 1, "run": run, "state": "waiting", "attempts": 0, "reason": None}
         assert client.get(f"/runs/{run}/metrics").status_code == 404
+
+
+def test_a_run_begins_where_head_was_when_it_was_asked_for(site: Served) -> None:
+    with site.client() as client:
+        run = client.post("/runs", json=GOOD).json()["run"]
+    job = site.site.queue.find(KIND, run)
+    head = site.site.repository().resolve("HEAD")
+    assert job is not None and RunJob.from_bytes(job.payload) == RunJob(run=run, workload="scan-blocks", base=head)
+
+
+def test_why_a_run_was_refused_tells_no_path(site: Served) -> None:
+    with site.client() as client:
+        run = client.post("/runs", json=GOOD).json()["run"]
+        job = site.site.queue.take("w", lease_s=9, kinds=[KIND])
+        assert job is not None
+        site.site.queue.failed(job, f"'{site.site.place}/a b' is gone\x1b[1m; look into /etc/secret", retry_at=None)
+        assert client.get(f"/runs/{run}").json()["reason"] == "<path> is gone [1m; look into <path>"
+        end = list(events(client, run))[-1]
+        assert end.data == {"run": run, "status": "dead", "reason": "<path> is gone [1m; look into <path>"}
 
 
 def test_clients_that_follow_are_bounded_and_told_that_it_ends(untouched: Project, queue: Queue) -> None:
