@@ -35,7 +35,8 @@ from hmopt_bot.web.tokens import Tokens
 _LOG = logging.getLogger("hmopt.serve")
 _FOREVER_S = 10 * 365 * 86_400.0
 _SHORT_S = 10.0
-"""A worker that lives for less is started again only after a while."""
+"""Workers that live for less, one after the other, are started again after longer and longer pauses."""
+_LONGEST_PAUSE_S = 60.0
 _END_S = 20.0
 
 
@@ -60,6 +61,7 @@ class Workers:
             self._end(threads)
 
     def _watch(self) -> None:
+        pause = 0.5
         while not self.ending.is_set():
             began = time.monotonic()
             try:
@@ -75,8 +77,8 @@ class Workers:
             if self.ending.is_set():
                 return
             _LOG.error("a worker ended (%s); another is started", ended)
-            if time.monotonic() - began < _SHORT_S:
-                self.ending.wait(_SHORT_S)
+            pause = min(2 * pause, _LONGEST_PAUSE_S) if time.monotonic() - began < _SHORT_S else 0.5
+            self.ending.wait(pause)
 
     def _end(self, threads: list[threading.Thread]) -> None:
         deadline = time.monotonic() + _END_S

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from git_hmopt.store.queue import Queue
+from hmopt_bot.web.limits import Limits
 from tests.bot.web.serving import Served, served
 from tests.loop.project import Project, make_project
 
@@ -34,8 +35,18 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
         yield found
 
 
-@pytest.fixture
-def site(untouched: Project, queue: Queue) -> Iterator[Served]:
-    """Serve the untouched project without tokens and without workers."""
-    with served(untouched.root, queue) as found:
+@pytest.fixture(scope="session")
+def shared(untouched: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Serve the untouched project without tokens, without workers, to whoever asks however often."""
+    often = Limits(requests_a_minute=10_000_000, forged_a_minute=10_000_000)
+    with Queue(tmp_path_factory.mktemp("shared")) as queue, served(untouched.root, queue, limits=often) as found:
         yield found
+
+
+@pytest.fixture
+def site(shared: Served) -> Served:
+    """Return the shared server with nothing in its queue: to start one for each of a hundred tests takes a minute."""
+    with shared.site.queue._writing():
+        for table in ("jobs", "seen"):
+            shared.site.queue._database.execute(f"DELETE FROM {table}")
+    return shared

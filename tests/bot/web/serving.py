@@ -16,7 +16,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -52,6 +51,11 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
+def _client(url: str) -> httpx.Client:
+    # There is no TLS, and to load the certificates of the world takes longer than a test.
+    return httpx.Client(base_url=url, timeout=60, verify=False)
+
+
 @dataclass(frozen=True)
 class Served:
     """A site that is being served."""
@@ -59,9 +63,9 @@ class Served:
     site: Site
     url: str
 
-    def client(self, **more: Any) -> httpx.Client:
+    def client(self) -> httpx.Client:
         """Return a client of it."""
-        return httpx.Client(base_url=self.url, timeout=30, **more)
+        return _client(self.url)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -126,9 +130,9 @@ class Command:
     process: subprocess.Popen[str]
     url: str
 
-    def client(self, **more: Any) -> httpx.Client:
+    def client(self) -> httpx.Client:
         """Return a client of it."""
-        return httpx.Client(base_url=self.url, timeout=60, **more)
+        return _client(self.url)
 
     def ended(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """End it with a signal; return its exit code and what it said to standard error."""
