@@ -15,11 +15,12 @@ from pathlib import Path
 
 from git_hmopt.cli.number import count, positive
 from git_hmopt.cli.optimize import drive
-from git_hmopt.cli.story import named_run, told
+from git_hmopt.cli.story import named_run
 from git_hmopt.config.document import parse_document
 from git_hmopt.demo.tree import make_repository, tree_root
 from git_hmopt.errors import ExitCode, UsageError
 from git_hmopt.loop.configuration import CONFIG_FILE, ready, settle_trust
+from git_hmopt.loop.standing import told
 from git_hmopt.report.markdown import run_report
 from git_hmopt.store.artifacts import ArtifactStore
 

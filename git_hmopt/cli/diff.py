@@ -12,8 +12,9 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from git_hmopt.cli.story import named_run, told
+from git_hmopt.cli.story import named_run
 from git_hmopt.errors import ExitCode, UsageError
+from git_hmopt.loop.standing import told
 from git_hmopt.records.words import RunId
 from git_hmopt.report.two_runs import compare_runs, two_runs_screen
 from git_hmopt.store.cache import Cache

@@ -12,9 +12,10 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from git_hmopt.cli.story import named_run, told
+from git_hmopt.cli.story import named_run
 from git_hmopt.dataset.export import VERSION, export_lines
 from git_hmopt.errors import ExitCode, UsageError
+from git_hmopt.loop.standing import told
 from git_hmopt.records.words import RunId
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.cache import Cache

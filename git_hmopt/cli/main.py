@@ -45,6 +45,7 @@ COMMANDS = {
     "fetch": "take in the runs that a remote repository has",
     "sync": "fetch, then push",
     "check": "say whether HEAD is slower than a base (for git bisect run, too)",
+    "serve": "serve this repository's runs over HTTP, and hear webhooks",
     "ingest": "keep a snapshot of a repository's source here, or captures in a run",
     "hotspots": "rank the functions of captures, or of a run, and say where they are defined",
     "kpis": "say how the system ran during a trace: frames, scheduling, interrupts, power, reclaim",

@@ -20,7 +20,7 @@ from git_hmopt.config.settings import with_settings
 from git_hmopt.errors import ExitCode
 from git_hmopt.loop.configuration import Configuration, ready
 from git_hmopt.loop.drive import Request, start
-from git_hmopt.records.words import Without
+from git_hmopt.records.words import RunId, Without, is_run_id
 from git_hmopt.store.repository import Repository
 
 
@@ -65,9 +65,18 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=count, metavar="N", help="seed of layouts and data (default: random, and recorded)"
     )
+    parser.add_argument(
+        "--name", type=_run_name, metavar="NAME", help="how the run is called: <yyyymmdd>-<word>-<6 hex digits>"
+    )
     add_host_arguments(parser)
     parser.add_argument("--allow-dirty", action="store_true", help="start although tracked files have changes")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+
+
+def _run_name(text: str) -> RunId:
+    if not is_run_id(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no name of a run, such as 20260131-sort-0a1b2c")
+    return RunId(text)
 
 
 def run(options: argparse.Namespace) -> ExitCode:
@@ -93,6 +102,7 @@ def drive(repository: Repository, prepared: Configuration, options: argparse.Nam
         without=tuple(one for one in get_args(Without) if vars(options)[f"no_{one}"]),
         baseline=named_run(repository, options.baseline) if options.baseline else None,
         asking=asking(repository, settings, options),
+        run=options.name,
     )
     budget = with_settings(prepared.loaded.config, request.settings).budget
     with Progress(color=host.color, iterations=budget.iterations, wall_s=budget.wall_s) as progress:

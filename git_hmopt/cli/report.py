@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from git_hmopt.cli.story import named_run, shown, told
+from git_hmopt.cli.story import named_run, shown
 from git_hmopt.errors import ExitCode, UsageError
+from git_hmopt.loop.standing import told
 from git_hmopt.records.words import RunId
 from git_hmopt.report.markdown import run_report
 from git_hmopt.report.story import RunStory

@@ -11,8 +11,9 @@ import argparse
 from pathlib import Path
 
 from git_hmopt.cli.number import count
-from git_hmopt.cli.story import named_run, told
+from git_hmopt.cli.story import named_run
 from git_hmopt.errors import ExitCode, UsageError
+from git_hmopt.loop.standing import told
 from git_hmopt.store.repository import Repository
 from git_hmopt.store.review import retract
 

@@ -24,6 +24,8 @@ _FLAGS: Mapping[str, tuple[str, str]] = {
     "sandbox": ("sandbox", "--sandbox"),
     "budget.iterations": ("iterations", "--iterations"),
     "budget.wall_s": ("time", "--time"),
+    "serve.listen": ("listen", "--listen"),
+    "serve.workers": ("workers", "--workers"),
 }
 
 

@@ -15,8 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from git_hmopt.cli.number import count
-from git_hmopt.cli.story import named_run, shown, told
+from git_hmopt.cli.story import named_run, shown
 from git_hmopt.errors import ExitCode, UsageError
+from git_hmopt.loop.standing import told
 from git_hmopt.report.story import RunStory
 from git_hmopt.report.wording import skipped_line
 from git_hmopt.store.repository import Repository

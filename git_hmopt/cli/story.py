@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several commands do with a run: find it by a part of its name, read its story, print it."""
+"""What several commands do with a run: find it by a part of its name, print its story."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 import sys
-from dataclasses import replace
 
 from git_hmopt.errors import ExitCode
-from git_hmopt.loop.lock import INTERRUPTED, interrupted
 from git_hmopt.records.words import RunId
 from git_hmopt.report.screen import COLUMNS, one_screen
-from git_hmopt.report.story import RunStory, story_of
+from git_hmopt.report.story import RunStory
 from git_hmopt.store.cache import Cache
-from git_hmopt.store.journal import Journal
 from git_hmopt.store.queries import find_run
 from git_hmopt.store.repository import Repository
 
@@ -23,13 +20,6 @@ def named_run(repository: Repository, text: str | None) -> RunId:
     """Return the run that `text` abbreviates; the latest without a text."""
     with Cache(repository).reading() as database:
         return find_run(database, text)
-
-
-def told(repository: Repository, run: RunId) -> RunStory:
-    """Return a run's story from its journals; INTERRUPTED is its status when it is open and nobody works on it."""
-    story = story_of(Journal(repository).read(run))
-    gone = interrupted(repository, {run: story.status})
-    return replace(story, status=INTERRUPTED) if gone else story
 
 
 def shown(story: RunStory, *, as_json: bool) -> str:

@@ -105,12 +105,29 @@ class HooksSettings(BaseModel):
     """Of a server: what becomes of a push to a protected branch when its rule cannot be checked."""
 
 
+class ServeSettings(BaseModel):
+    """What `git hmopt serve` offers on this host. A repository has no say here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    listen: str = Field(default="127.0.0.1:8642", min_length=1)
+    """The address and port; beyond this machine only with tokens. Port 0 is any that is free."""
+    workers: int = Field(default=1, ge=0, le=64)
+    """Processes that drive runs and handle deliveries; with 0, others must."""
+    tokens: str | None = Field(default=None, min_length=1)
+    """A file that its owner alone can read, with lines of a name, `read` or `write`, and a sha256; default: none."""
+    secrets: str | None = Field(default=None, min_length=1)
+    """Such a file with lines of a webhook's name and its secret; default: no webhook is heard."""
+    rate: int = Field(default=600, ge=1, le=1_000_000)
+    """Requests a minute that one token, or one address without a token, may make; webhooks are not among them."""
+
+
 SECTIONS: Mapping[str, type[BaseModel]] = {
     "": HostSettings,
     "budget": Budget,
     "measure": Measure,
     "gateway": GatewaySettings,
     "hooks": HooksSettings,
+    "serve": ServeSettings,
 }
 """The models that hold the settings, by the first part of their keys."""
 
@@ -188,6 +205,13 @@ class Settings:
         """Return what a person says of language models."""
         return GatewaySettings.model_validate(
             {field: self.values[f"gateway.{field}"].value for field in GatewaySettings.model_fields}
+        )
+
+    @property
+    def serve(self) -> ServeSettings:
+        """Return what a person says of the server."""
+        return ServeSettings.model_validate(
+            {field: self.values[f"serve.{field}"].value for field in ServeSettings.model_fields}
         )
 
     def texts(self, *sections: str) -> dict[str, str]:

@@ -34,7 +34,17 @@ from git_hmopt.loop.state import CheckpointRecord, RunState
 from git_hmopt.loop.strategies import run_templates
 from git_hmopt.process.runner import kill_live
 from git_hmopt.records.run import RepositoryState, RunRecord
-from git_hmopt.records.words import RESUMED, Oid, RunId, RunStatus, Without, best_ref, new_run_id, utc_now
+from git_hmopt.records.words import (
+    RESUMED,
+    Oid,
+    RunId,
+    RunStatus,
+    Without,
+    best_ref,
+    journals_of,
+    new_run_id,
+    utc_now,
+)  # fmt: skip
 from git_hmopt.report.story import RunStory
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import Journal, OpDraft
@@ -88,6 +98,8 @@ class Request:
     parent: RunId | None = None
     """A run of another clone that this one goes on with."""
     asking: Asking = NO_MODELS
+    run: RunId | None = None
+    """The name of the run, for who must know it before it begins; default: one is made up."""
 
 
 def start(
@@ -105,7 +117,8 @@ def start(
     """
     artifacts = ArtifactStore.of(repository)
     base = repository.resolve(request.base)
-    run = new_run_id(request.workload)
+    run = request.run or new_run_id(request.workload)
+    _refuse_taken(repository, run)
     _refuse_namespace(repository, run)
     stored = artifacts.put_bytes(configuration, kind="configuration", name=".hmopt.yaml", media_type="application/yaml")
     with alone(repository, run):
@@ -276,6 +289,11 @@ def _bench(
 
 def _patches(repository: Repository, run: RunId) -> Path:
     return repository.home / "runs" / run / "patches"
+
+
+def _refuse_taken(repository: Repository, run: RunId) -> None:
+    if repository.list_refs(journals_of(run)):
+        raise StoreError(f"there is a run '{run}' already", next_step=f"go on with it: git hmopt resume {run}")
 
 
 def _refuse_namespace(repository: Repository, run: RunId) -> None:

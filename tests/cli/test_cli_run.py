@@ -223,3 +223,30 @@ def test_a_misspelt_run_is_answered_with_the_nearest(two_runs: TwoRuns, command:
 def test_a_report_as_json_is_the_story(two_runs: TwoRuns) -> None:
     done = two_runs.project.hmopt("report", two_runs.first, "--json")
     assert json.loads(done.stdout) == json.loads(two_runs.project.hmopt("show", two_runs.first, "--json").stdout)
+
+
+# -- optimize --name -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", "sort", "20260131-sort", "20260131-..-0a1b2c", "20260131-a/b-0a1b2c"])
+def test_a_name_that_no_run_can_have_is_refused(untouched: Project, name: str) -> None:
+    refused(
+        untouched, 129,
+        f"optimize: argument --name: '{name}' is no name of a run, such as 20260131-sort-0a1b2c; "
+        "see: git hmopt optimize -h",
+        "optimize", "--workload", "scan-blocks", "--name", name,
+    )  # fmt: skip
+
+
+def test_a_name_that_is_taken_is_refused(ran: tuple[Project, str]) -> None:
+    project, name = ran
+    refused(
+        project, 128, f"there is a run '{name}' already; go on with it: git hmopt resume {name}",
+        "optimize", "--workload", "scan-blocks", "--iterations", "0", "--name", name,
+    )  # fmt: skip
+
+
+def test_a_run_has_the_name_it_is_given(project: Project) -> None:
+    done = project.hmopt("optimize", "--workload", "scan-blocks", "--iterations", "0", "--name", "20260131-mine-0a1b2c")
+    assert done.returncode == 1, done.stderr
+    assert list(run_names(project)) == ["20260131-mine-0a1b2c"]

@@ -67,6 +67,8 @@ BAD = [
         ".git/config: hmopt.budget.noGain: got text 'true', expected a whole number; "
         "see: git config --show-origin --get-all hmopt.budget.noGain",
     ),
+    ({}, {"HMOPT_SERVE_WORKERS": "65"}, [], "HMOPT_SERVE_WORKERS: got the number 65, expected at most 64"),
+    ({"serve.workers": Flag("--workers", 65)}, {}, [], "--workers: got the number 65, expected at most 64"),
     ({"jobs": Flag("--jobs", 0)}, {}, [], "--jobs: got the number 0, expected at least 1"),
     ({"budget.iterations": Flag("--iterations", -1)}, {}, [], "--iterations: got the number -1, expected at least 0"),
 ]  # fmt: skip
@@ -233,3 +235,11 @@ def test_truths_are_gits(text: str, tmp_path: Path) -> None:
     except HmoptError:
         ours = None
     assert ours == git_says("bool", text, tmp_path)
+
+
+def test_what_is_served_is_no_business_of_the_repository() -> None:
+    with pytest.raises(ConfigError):
+        loaded(FILE + b"serve: {listen: '0.0.0.0:80'}\n")
+    said_here = [said("hmopt.serve.tokens", "/etc/tokens"), said("hmopt.serve.rate", "1k")]
+    serve = resolve({"serve.listen": Flag("--listen", "[::1]:1")}, {}, said_here, loaded()).serve
+    assert (serve.listen, serve.tokens, serve.rate, serve.workers) == ("[::1]:1", "/etc/tokens", 1024, 1)

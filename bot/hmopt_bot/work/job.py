@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run that is to be driven, as it stands in the queue."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from git_hmopt.errors import CorruptRecordError
+
+KIND = "run"
+"""What the queue calls such a job."""
+SUBJECT = "build trees"
+"""Runs share the repository's build trees, so that they are driven one after the other."""
+
+
+class RunJob(BaseModel):
+    """What to do. The run has its name from the start: whoever takes the job after a kill knows whether it began."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    v: Literal[1] = 1
+    run: str
+    workload: str
+    base: str | None = None
+    """A commit or a branch of runs; None for a run that is gone on with."""
+    baseline: str | None = None
+    """A run whose profile and noise floor are taken over."""
+    iterations: int | None = None
+    wall_s: int | None = None
+    seed: int | None = None
+
+    def to_bytes(self) -> bytes:
+        """Return the job's payload."""
+        return self.model_dump_json().encode()
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> RunJob:
+        """Read a job's payload; CorruptRecordError when it is none."""
+        try:
+            return cls.model_validate_json(payload)
+        except ValidationError as error:
+            raise CorruptRecordError(
+                f"the job cannot be read: {error.errors()[0]['msg']}", next_step="use the git hmopt that wrote it"
+            ) from error
+
+    def begin(self) -> list[str]:
+        """Return the command that begins the run."""
+        # What the operator has not committed is no part of a run.
+        words = ["optimize", "--name", self.run, "--workload", self.workload, "--allow-dirty"]
+        options = {
+            "--base": self.base,
+            "--baseline": self.baseline,
+            "--iterations": self.iterations,
+            "--time": self.wall_s,
+            "--seed": self.seed,
+        }
+        return words + [word for name, value in options.items() if value is not None for word in (name, str(value))]
+
+    def go_on(self) -> list[str]:
+        """Return the command that goes on with it."""
+        return ["resume", self.run]
