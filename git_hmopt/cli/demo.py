@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=count, metavar="N", help="seed of layouts and data (default: random, and recorded)"
     )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    parser.set_defaults(base="HEAD", proposer=None, baseline=None, jobs=None, sandbox=None)
+    parser.set_defaults(
+        base="HEAD", proposer=None, baseline=None, jobs=None, sandbox=None, no_profile=False, no_graph=False, name=None
+    )
 
 
 def run(options: argparse.Namespace) -> ExitCode:

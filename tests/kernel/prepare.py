@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -26,10 +27,19 @@ FIXED = {
 
 def main(cache: Path) -> None:
     """Unpack, repair .gitignore, commit."""
+    cache.mkdir(parents=True, exist_ok=True)
     if not TARBALL.is_file():
         sys.exit(f"{TARBALL} is missing; install it with: apt-get install linux-source-6.1")
     with TARBALL.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    # CI begins with this beside its tests, and comes here again when they are done.
+    with (cache / "prepare.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        unpack(cache, digest)
+
+
+def unpack(cache: Path, digest: str) -> None:
+    """Do it, unless it is done."""
     stamp = cache / "source.sha256"
     linux = cache / "linux"
     if stamp.is_file() and stamp.read_text().strip() == digest and (linux / ".git").is_dir():

@@ -231,6 +231,7 @@ def test_the_good_one_is_measured_and_kept_in_its_authors_words_without_his_clai
     assert "Signed-off-by" not in message and "300" not in message
 
 
+@pytest.mark.slow
 def test_the_same_answers_replayed_give_the_same_patches_without_a_model(
     kernel: Kernel, asked: Asked, tmp_path: Path
 ) -> None:
