@@ -11,9 +11,8 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from git_hmopt.cli.number import positive
 from git_hmopt.errors import ExitCode
@@ -78,7 +77,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     rows = [replace(row, status=INTERRUPTED) if row.name in gone else row for row in recorded]
     rows = [row for row in rows if options.status in (None, row.status)][: options.n]
     if options.json:
-        print(json.dumps({"v": 1, "runs": [_as_json(row) for row in rows], "skipped": skipped}))
+        print(json.dumps({"v": 1, "runs": [row.as_json() for row in rows], "skipped": skipped}))
         return ExitCode.OK
     print("\n".join(map(_line, rows)) or _nothing(options))
     if skipped:
@@ -92,10 +91,6 @@ def _nothing(options: argparse.Namespace) -> str:
         return "no run is all that; see them all: git hmopt list"
     what = "no runs yet" if options.workload is None else f"no runs of workload '{options.workload}'"
     return f"{what}; start one: git hmopt optimize --workload {options.workload or 'NAME'}"
-
-
-def _as_json(row: RunRow) -> dict[str, Any]:
-    return {**asdict(row), "without": row.without.split(", ") if row.without else []}
 
 
 def _line(row: RunRow) -> str:

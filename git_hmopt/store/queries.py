@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import apsw
 
@@ -34,6 +35,10 @@ class RunRow:
     iterations: int
     """How many candidates got a verdict."""
     accepted: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what lists of runs say of it in JSON."""
+        return {**asdict(self), "without": self.without.split(", ") if self.without else []}
 
 
 ALIVE = "NOT EXISTS (SELECT 1 FROM cutoffs AS c WHERE c.of_run = runs.name AND c.before >= runs.created)"

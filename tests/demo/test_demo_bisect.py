@@ -43,6 +43,7 @@ EDITS: tuple[Edit, ...] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("make") is None or not COMPILERS, reason="needs make and a compiler")
 def test_it_finds_the_commit_that_spoilt_an_algorithm(tmp_path: Path) -> None:
     place = tmp_path / "tree"

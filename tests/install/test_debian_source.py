@@ -87,6 +87,7 @@ def filled_in(profile: str) -> str:
     return profile.replace("&run RUN", "&run |" + COMMAND.rstrip().replace("\n", "\n          "), 1)
 
 
+@pytest.mark.slow
 def test_it_is_optimised_from_yaml_alone(source: Path, tmp_path: Path) -> None:
     environment = newcomer(
         tmp_path / "home", HMOPT_MEASURE_LAYOUTS="6", HMOPT_MEASURE_BOOTS="4", HMOPT_MEASURE_NULL_PATCHES="1",

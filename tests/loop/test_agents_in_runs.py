@@ -182,10 +182,8 @@ def test_a_model_that_holds_no_schema_is_read_all_the_same(tmp_path_factory: pyt
     turns = [
         {**analyst(), **refusal},
         analyst(),
-        {**conductor(), **refusal},
         conductor(answer=f"{thought}{conductor()['answer']}\n```\nThat is my choice."),
         coder(whole("same")),
-        {**conductor(), **refusal},
         ends(),
     ]
     run = asked(replayed_project(tmp_path_factory.mktemp("plain")), turns)

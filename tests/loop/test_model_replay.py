@@ -117,6 +117,7 @@ def test_a_replay_gives_the_same_patches_and_asks_nobody(original: Scripted, aga
     assert f"proposer replay:{original.run.name}, seed 7" in again.said.stdout
 
 
+@pytest.mark.slow
 def test_a_replay_that_is_killed_and_resumed_gives_the_same_patches(original: Scripted, again: Scripted) -> None:
     project, before = original.run.project, set(run_names(original.run.project))
     # It replays a replay, which is a run with a record as any other.

@@ -213,6 +213,7 @@ def nobody() -> int:
         return int(server.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_nobody_listens(tmp_path_factory: pytest.TempPathFactory, nobody: int) -> None:
     project: Project = replayed_project(tmp_path_factory.mktemp("nobody"))
     configure(project, f"http://127.0.0.1:{nobody}/v1")

@@ -87,6 +87,6 @@ def test_a_run_begins_with_them_and_its_pack_shows_them(project: Project) -> Non
     assert done.returncode in (0, 1), done.stderr
     pack = json.loads(project.hmopt("evidence", "--json").stdout)
     held = [one["name"] for one in pack.get("bottlenecks", ())] or ["unknown"]
-    assert (pack["v"], pack["bottleneck"]) == (3, held[0])
+    assert (pack["v"], pack["bottleneck"]) == (4, held[0])
     assert next(one["templates"][0]["name"] for one in pack["hotspots"]).startswith("own-")
     assert "  only if: It is long.\n" in project.hmopt("evidence").stdout

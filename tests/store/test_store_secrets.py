@@ -60,5 +60,7 @@ def test_none_of_sixty_is_in_any_git_object(tmp_path: Path) -> None:
         assert everything.count(b"<redacted:") > 2 * len(in_logs)
         # JSON escapes line ends: what spans lines is looked for by its parts.
         planted = [(name, line) for name, secret in (in_logs | in_sources).items() for line in secret.split("\n")]
-        found = [name for name, line in planted if len(line) > 5 and line.encode() in everything]
+        # The line above a list of devices is none of them.
+        secrets = [(name, line) for name, line in planted if len(line) > 5 and line != "List of devices attached"]
+        found = [name for name, line in secrets if line.encode() in everything]
         assert found == []
