@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from git_hmopt.cli.number import positive
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> ExitCode:
     rows = [replace(row, status=INTERRUPTED) if row.name in gone else row for row in recorded]
     rows = [row for row in rows if options.status in (None, row.status)][: options.n]
     if options.json:
-        print(json.dumps({"v": 1, "runs": [row.as_json() for row in rows], "skipped": skipped}))
+        print(json.dumps({"v": 1, "runs": [asdict(row) for row in rows], "skipped": skipped}))
         return ExitCode.OK
     print("\n".join(map(_line, rows)) or _nothing(options))
     if skipped:
@@ -96,5 +96,5 @@ def _nothing(options: argparse.Namespace) -> str:
 def _line(row: RunRow) -> str:
     accepted = f"{row.accepted} of {row.iterations} accepted" if row.iterations else "no candidate"
     step = f"  (go on with: git hmopt resume {row.name})" if row.status == INTERRUPTED else ""
-    without = f"  without {row.without}" if row.without else ""
+    without = f"  without {', '.join(row.without)}" if row.without else ""
     return f"{row.name}  {row.status:<9}  {row.base_commit[:12]}  {accepted}{without}{step}"

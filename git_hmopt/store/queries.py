@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields
 
 import apsw
 
@@ -30,15 +29,11 @@ class RunRow:
     base_tree: str
     configuration: str
     parent: str | None
-    without: str
-    """What evidence it went without, `, ` between; empty for none."""
+    without: tuple[str, ...]
+    """What evidence it went without."""
     iterations: int
     """How many candidates got a verdict."""
     accepted: int
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what lists of runs say of it in JSON."""
-        return {**asdict(self), "without": self.without.split(", ") if self.without else []}
 
 
 ALIVE = "NOT EXISTS (SELECT 1 FROM cutoffs AS c WHERE c.of_run = runs.name AND c.before >= runs.created)"
@@ -81,7 +76,9 @@ def list_runs(
     asked = {condition: value for condition, value in holds.items() if value is not None}
     statement = f"{_RUNS} WHERE {' AND '.join(asked) or 'true'} ORDER BY created DESC, name DESC LIMIT ?"
     values = (*asked.values(), -1 if limit is None else limit)
-    return [RunRow(*line) for line in database.execute(statement, values)]
+    names = [one.name for one in fields(RunRow)]
+    rows = (dict(zip(names, line, strict=True)) for line in database.execute(statement, values))
+    return [RunRow(**{**row, "without": tuple(filter(None, row["without"].split(", ")))}) for row in rows]
 
 
 def skipped_in_all(database: apsw.Connection) -> dict[str, int]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
@@ -69,7 +69,7 @@ def listed(
     gone = interrupted(repository, {row.name: row.status for row in found})
     rows = [replace(row, status=INTERRUPTED) if row.name in gone else row for row in found]
     rows = [row for row in rows if status in (None, row.status)][:limit]
-    return JSONResponse({"v": 1, "runs": [row.as_json() for row in rows], "skipped": skipped})
+    return JSONResponse({"v": 1, "runs": [asdict(row) for row in rows], "skipped": skipped})
 
 
 @router.post(
