@@ -119,6 +119,7 @@ def test_it_ends_cleanly_with_all_it_started(project: Project) -> None:
     assert list(run_names(project)) == [run]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["hmopt_bot.work.worker", "git-hmopt serve"])
 def test_kill_9_loses_no_run(project: Project, victim: str) -> None:
     """What runs ends with what was killed, and the run is gone on with when the lease ended."""

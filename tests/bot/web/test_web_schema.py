@@ -46,6 +46,7 @@ def with_run(tmp_path_factory: pytest.TempPathFactory) -> Project:
 NAME = "20260131-scan-blocks-0a1b2c"
 
 
+@pytest.mark.slow
 @schema.parametrize()
 @settings(
     max_examples=15,
