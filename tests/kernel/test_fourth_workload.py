@@ -16,7 +16,7 @@ import pytest
 from tests.kernel import fourth
 from tests.kernel.conftest import Kernel, tree_root
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 FOLDER = ".hmopt-drawn"
 TOP = Path(__file__).parents[2]
 
