@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import SecretStr
+
 from git_hmopt.errors import ConfigError
+from hmopt_bot.forges import signature
+from hmopt_bot.forges.errors import MalformedError
+from hmopt_bot.forges.payload import document
 from hmopt_bot.web.private import private_lines
 
 SETTING = "hmopt.serve.secrets"
@@ -20,14 +22,6 @@ _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _EVENT = re.compile(r"[A-Za-z0-9 ._-]{1,64}")
 _HOOK = re.compile(r"[a-z0-9-]{1,32}")
 _SHORTEST = 16
-
-
-class ForgedError(Exception):
-    """A delivery that is not from whom it says, or too old to be believed."""
-
-
-class MalformedError(Exception):
-    """A delivery that is from whom it says, and not what the forge's documents describe."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +39,13 @@ class Ring:
 
 
 class Doorbell(Protocol):
-    """A forge's deliveries. Both errors of this module are its answers; it starts nothing and asks nobody."""
+    """A forge's deliveries; it starts nothing and asks nobody."""
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: float) -> Ring:
-        """Return what rang. `headers` have names in lower case; `now` is in seconds since the epoch."""
+        """Return what rang. `headers` have names in lower case; `now` is in seconds since the epoch.
+
+        Raises ForgedError or MalformedError.
+        """
         ...
 
 
@@ -60,26 +57,14 @@ class HmacDoorbell:
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: float) -> Ring:
         """Return what rang; the signature is compared in constant time, before anything is parsed."""
-        expected = "sha256=" + hmac.new(self.secret, body, hashlib.sha256).hexdigest()
-        given = headers.get("x-hub-signature-256", "")
-        if not hmac.compare_digest(expected.encode(), given.encode("utf-8", "surrogateescape")):
-            raise ForgedError
+        given = headers.get("x-hub-signature-256")
+        signature.body_signed(
+            "webhook's", given, body, (SecretStr(self.secret.decode()),), header="X-Hub-Signature-256"
+        )
         delivery, event = headers.get("x-github-delivery", ""), headers.get("x-github-event", "")
         if not _ID.fullmatch(delivery) or not _EVENT.fullmatch(event):
             raise MalformedError("X-GitHub-Delivery and X-GitHub-Event say what this is")
-        return Ring(delivery, event, _subject(json_object(body)))
-
-
-def json_object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object that a body is; MalformedError when it is none."""
-    try:
-        found = json.loads(body)
-    # A body of brackets alone is nested deeper than Python recurses.
-    except (ValueError, RecursionError):
-        raise MalformedError("the body is no JSON") from None
-    if not isinstance(found, dict):
-        raise MalformedError("the body is no JSON object")
-    return found
+        return Ring(delivery, event, _subject(document(body, event)))
 
 
 def _subject(payload: Mapping[str, Any]) -> str | None:

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
 
 from git_hmopt.store.queue import Draft
+from hmopt_bot.forges.errors import ForgedError, MalformedError
 from hmopt_bot.web.answers import PROBLEMS, Acknowledged
 from hmopt_bot.web.delivery import KIND, Delivery
-from hmopt_bot.web.doorbell import ForgedError, MalformedError
 from hmopt_bot.web.guard import address_of, too_many
 from hmopt_bot.web.problems import Refusal
 from hmopt_bot.web.site import SiteOf
