@@ -32,7 +32,7 @@ from git_hmopt.gateway.errors import (
     ContextTooLongError,
     GatewayError,
     PolicyError,
-)  # fmt: skip
+)
 from git_hmopt.gateway.ledger import Ledger, Usage, most_tokens_in
 from git_hmopt.gateway.message import Answer, Message
 from git_hmopt.gateway.outbound import Outbound

@@ -44,7 +44,7 @@ from git_hmopt.records.words import (
     journals_of,
     new_run_id,
     utc_now,
-)  # fmt: skip
+)
 from git_hmopt.report.story import RunStory
 from git_hmopt.store.artifacts import ArtifactStore
 from git_hmopt.store.journal import Journal, OpDraft
@@ -98,6 +98,7 @@ class Request:
     parent: RunId | None = None
     """A run of another clone that this one goes on with."""
     asking: Asking = NO_MODELS
+    """What a person says about models."""
     run: RunId | None = None
     """The name of the run, for who must know it before it begins; default: one is made up."""
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from git_hmopt.agents.answer_format import parse_answer
 from git_hmopt.agents.llm.analyst import AnalystReply, analyse, facts_of
-from git_hmopt.agents.llm.chooser import OWN_IDEA, SAME, ConductorReply, choose_by_model, offer
 from git_hmopt.agents.llm.coder import proposal_of, sort_out, write
+from git_hmopt.agents.llm.conductor import OWN_IDEA, SAME, ConductorReply, choose_by_model, offer
 from git_hmopt.agents.llm.desk import Habits, Spare, Written
 from git_hmopt.agents.llm.proposer import SILENT, ModelProposer
 from git_hmopt.agents.llm.safety import ReviewReply

@@ -11,7 +11,7 @@ from git_hmopt.agents.answer_format import Answer, Candidate, parse_answer
 from git_hmopt.agents.complaints import Complaint, Complaints
 from git_hmopt.agents.edits import Edits, edits_of
 from git_hmopt.agents.llm.analyst import objective_text
-from git_hmopt.agents.llm.chooser import attempts_text
+from git_hmopt.agents.llm.conductor import attempts_text
 from git_hmopt.agents.llm.desk import Desk, Written
 from git_hmopt.agents.llm.fencing import fenced
 from git_hmopt.agents.llm.prompting import Conversation, Prompt, focused, prompt

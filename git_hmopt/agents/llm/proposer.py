@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from git_hmopt.agents.llm.analyst import Analysis, analyse
-from git_hmopt.agents.llm.chooser import choose_by_model
 from git_hmopt.agents.llm.coder import again, spare_numbers, write
+from git_hmopt.agents.llm.conductor import choose_by_model
 from git_hmopt.agents.llm.desk import Desk
 from git_hmopt.agents.proposer import Attempt, Decision, End, Proposal, Refusal, Source
 from git_hmopt.records.evidence import EvidencePack
