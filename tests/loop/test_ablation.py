@@ -21,7 +21,7 @@ from tests.loop.patches import CANDIDATES, write_patches
 from tests.loop.project import Project, configuration, files, make_project
 from tests.loop.recorded import Recorded, recorded_run, run_names
 from tests.loop.scripted import CONDUCTOR, analyst, asked, coder, conductor, ends
-from tests.loop.test_kill import killed
+from tests.loop.test_kill import killed, resumed_elsewhere
 
 BLOCKS = ("optimize", "--workload", "scan-blocks", "--seed", SEED)
 NO_PROFILE, NO_GRAPH = (*BLOCKS, "--no-profile"), (*BLOCKS, "--no-graph")
@@ -354,17 +354,7 @@ def test_a_run_that_is_resumed_goes_without_it_still(
 def test_a_child_in_another_clone_goes_without_it_too(project: Project, tmp_path: Path) -> None:
     killed(project, "start", "generate_report", *NO_PROFILE, "--iterations", "1")
     parent = recorded_run(project)
-    forge = tmp_path / "forge.git"
-    project.git("init", "-q", "--bare", str(forge))
-    project.git("push", "-q", str(forge), "main")
-    assert project.hmopt("push", str(forge)).returncode == 0
-    clone = Project(tmp_path / "clone", project.home)
-    project.git("clone", "-q", "-b", "main", str(forge), str(clone.root))
-    assert clone.hmopt("fetch").returncode == 0
-    assert clone.hmopt("trust").returncode == 0
-    done = clone.hmopt("resume", parent.name, "--json")
-    assert done.returncode in (0, 1), done.stderr
-    story = json.loads(done.stdout)["story"]
+    _, story = resumed_elsewhere(project, parent.name, tmp_path / "forge.git")
     assert story["run"]["parent"] == parent.name
     assert story["run"]["environment"]["without"] == "profile"
     assert {one["score"] for one in story["hotspots"]} == {None}

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +141,21 @@ def wait_for_line(project: Project, text: str, child: subprocess.Popen[bytes], *
     raise AssertionError(f"no '{text}' in the log of the run (exit code {child.poll()})")
 
 
+def resumed_elsewhere(project: Project, run: str, forge: Path) -> tuple[Project, dict[str, Any]]:
+    """Push a run to a bare repository that is made for it, resume it in a clone; return the clone and the story."""
+    project.git("init", "-q", "--bare", str(forge))
+    project.git("push", "-q", str(forge), "main")
+    assert project.hmopt("push", str(forge)).returncode == 0
+    clone = Project(forge.with_name("clone"), project.home)
+    project.git("clone", "-q", "-b", "main", str(forge), str(clone.root))
+    assert clone.hmopt("fetch").returncode == 0
+    assert clone.hmopt("trust").returncode == 0
+    done = clone.hmopt("resume", run, "--json")
+    assert done.returncode in (0, 1), done.stderr
+    story: dict[str, Any] = json.loads(done.stdout)["story"]
+    return clone, story
+
+
 def test_in_another_clone_a_child_goes_on_with_it(project: Project, tmp_path: Path) -> None:
     """With what was accepted as its base, without trying again what was tried, and with what is left of the budget."""
     killed(project, "end", "stop_or_continue", "optimize", "--workload", "scan", "--seed", "7", "--iterations", "2")
@@ -147,16 +163,7 @@ def test_in_another_clone_a_child_goes_on_with_it(project: Project, tmp_path: Pa
     (judged,) = parent.named("patch.judged")
     best = judged["evaluation"]["commit"] if judged["evaluation"]["accepted"] else project.git("rev-parse", "HEAD")
     forge = tmp_path / "forge.git"
-    project.git("init", "-q", "--bare", str(forge))
-    project.git("push", "-q", str(forge), "main")
-    assert project.hmopt("push", str(forge)).returncode == 0
-    clone = Project(tmp_path / "clone", project.home)
-    project.git("clone", "-q", "-b", "main", str(forge), str(clone.root))
-    assert clone.hmopt("fetch").returncode == 0
-    assert clone.hmopt("trust").returncode == 0
-    done = clone.hmopt("resume", parent.name, "--json")
-    assert done.returncode in (0, 1), done.stderr
-    story = json.loads(done.stdout)["story"]
+    clone, story = resumed_elsewhere(project, parent.name, forge)
     assert story["run"]["parent"] == parent.name != story["run"]["name"]
     assert story["run"]["base_commit"] == best
     assert story["run"]["seed"] == 7
