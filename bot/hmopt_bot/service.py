@@ -28,9 +28,10 @@ from hmopt_bot.web.limits import Limits
 from hmopt_bot.web.private import private_path
 from hmopt_bot.web.server import is_loopback, listening, notify, server_of, url_of
 from hmopt_bot.web.server import serve as serve_http
-from hmopt_bot.web.site import Site, queue_directory
+from hmopt_bot.web.site import Site
 from hmopt_bot.web.tokens import SETTING as TOKENS
 from hmopt_bot.web.tokens import Tokens
+from hmopt_bot.work.job import queue_directory
 
 _LOG = logging.getLogger("hmopt.serve")
 _FOREVER_S = 10 * 365 * 86_400.0

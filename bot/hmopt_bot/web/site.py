@@ -53,8 +53,3 @@ def _site(request: Request) -> Site:
 
 
 SiteOf = Annotated[Site, Depends(_site)]
-
-
-def queue_directory(repository: Repository) -> Path:
-    """Return where a repository's queue lies."""
-    return repository.home / "serve"

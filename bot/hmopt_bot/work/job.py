@@ -3,16 +3,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from git_hmopt.errors import CorruptRecordError
+from git_hmopt.store.repository import Repository
 
 KIND = "run"
 """What the queue calls such a job."""
 SUBJECT = "build trees"
 """Runs share the repository's build trees, so that they are driven one after the other."""
+
+
+def queue_directory(repository: Repository) -> Path:
+    """Return where a repository's queue lies, and the logs of what was driven from it."""
+    return repository.home / "serve"
 
 
 class RunJob(BaseModel):

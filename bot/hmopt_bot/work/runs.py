@@ -16,7 +16,7 @@ from git_hmopt.process.runner import Finished, Limits, run
 from git_hmopt.records.words import RunId, RunStatus, journals_of
 from git_hmopt.store.queue import Job
 from git_hmopt.store.repository import Repository
-from hmopt_bot.work.job import RunJob
+from hmopt_bot.work.job import RunJob, queue_directory
 from hmopt_bot.work.outcome import Again, Dead, Done, Later, Outcome
 
 BUSY_S = 10.0
@@ -43,7 +43,7 @@ class Driver:
             return Done(f"the run is closed: {status}")
         if (holder := at_work(repository)) is not None:
             return Later(time.time() + BUSY_S, f"{holder} is using the build trees")
-        ended = self._driven(asked.go_on() if began else asked.begin(), repository.home / "serve" / f"{name}.log")
+        ended = self._driven(asked.go_on() if began else asked.begin(), queue_directory(repository) / f"{name}.log")
         return self._judged(repository, name, ended)
 
     def _driven(self, words: list[str], log: Path) -> Finished:

@@ -23,7 +23,7 @@ from git_hmopt.errors import HmoptError, StoreError
 from git_hmopt.process.runner import kill_live, live_children
 from git_hmopt.store.queue import Job, LeaseLostError, Queue, State
 from git_hmopt.store.repository import Repository
-from hmopt_bot.work.job import KIND
+from hmopt_bot.work.job import KIND, queue_directory
 from hmopt_bot.work.outcome import Again, Dead, Done, Later, Outcome
 from hmopt_bot.work.parent import end_with
 from hmopt_bot.work.runs import Driver
@@ -156,7 +156,7 @@ def main(words: list[str]) -> int:
     parent, place = int(words[0]), Path(words[1])
     logging.basicConfig(stream=sys.stderr, format="git hmopt: worker: %(message)s", level=logging.INFO)
     repository = Repository.open(place)
-    with Queue(repository.home / "serve") as queue:
+    with Queue(queue_directory(repository)) as queue:
         worker = Worker(queue, {KIND: Driver(place)})
         signal.signal(signal.SIGTERM, lambda *_: worker.end())
         # A terminal's Ctrl-C reaches the server too, which ends us.
