@@ -187,10 +187,12 @@ def leaked(sent: Iterable[bytes], secrets: Mapping[str, str]) -> list[str]:
     haystack = "\0".join(texts).lower()
     # Split by a line break and what decorates lines: a comment's star, a diff's sign, a string's quotes.
     squeezed = re.sub(r"[\s\"']+(?:\*|//|[+-])?[\s\"']*", "", haystack)
+    # A key may go on with what looks like a sign.
+    joined = re.sub(r"[\s\"']+", "", haystack)
     return [
         name
         for name, secret in secrets.items()
-        if any(form.lower() in haystack or form.lower() in squeezed for form in forms(secret))
+        if any(form.lower() in text for form in forms(secret) for text in (haystack, squeezed, joined))
     ]
 
 
