@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT)]
 
 from git_hmopt.store.queue import Queue, State  # noqa: E402 - the path above makes it importable
 from git_hmopt.store.repository import Repository  # noqa: E402
-from hmopt_bot.web.site import queue_directory  # noqa: E402
+from hmopt_bot.work.job import queue_directory  # noqa: E402
 from tests.benchmarks.table import Row, benchmark_parser, told  # noqa: E402
 from tests.bot.web.serving import SECRET, command, signed  # noqa: E402
 from tests.loop.project import Project, make_project  # noqa: E402

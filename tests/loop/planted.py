@@ -186,9 +186,9 @@ def leaked(sent: Iterable[bytes], secrets: Mapping[str, str]) -> list[str]:
         texts += [raw, said, said.replace("\\n", ""), urllib.parse.unquote(said)]
     haystack = "\0".join(texts).lower()
     # Split by a line break and what decorates lines: a comment's star, a diff's sign, a string's quotes.
-    squeezed = re.sub(r"[\s\"']+(?:\*|//|[+-])?[\s\"']*", "", haystack)
-    # A key may go on with what looks like a sign.
-    joined = re.sub(r"[\s\"']+", "", haystack)
+    squeezed = re.sub(r"[\s\"']*\n[\s\"']*(?:\*|//|[+-])?", "", haystack)
+    # A key may begin or go on with what looks like a sign.
+    squeezed, joined = (re.sub(r"[\s\"']+", "", text) for text in (squeezed, haystack))
     return [
         name
         for name, secret in secrets.items()
