@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import socketserver
@@ -30,10 +31,14 @@ class _Quiet(WSGIRequestHandler):
 
 
 @contextlib.contextmanager
-def http_server(root: Path) -> Iterator[str]:
-    """Serve the repositories below `root` by `git http-backend`, and give the address."""
+def http_server(root: Path, login: tuple[str, str] | None = None) -> Iterator[str]:
+    """Serve the repositories below `root` by `git http-backend`, to whoever has the login, and give the address."""
+    asked = f"Basic {base64.b64encode(':'.join(login).encode()).decode()}" if login else None
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if asked is not None and environ.get("HTTP_AUTHORIZATION") != asked:
+            start_response("401 Unauthorized", [("WWW-Authenticate", 'Basic realm="git"')])
+            return [b""]
         given = {name: environ[name] for name in _PASSED if environ.get(name)}
         given |= {"GIT_PROJECT_ROOT": str(root), "GIT_HTTP_EXPORT_ALL": "1", "PATH": os.environ["PATH"]}
         given |= {"HOME": os.environ["HOME"], "GIT_CONFIG_NOSYSTEM": "1", "REMOTE_USER": "somebody"}
@@ -45,6 +50,13 @@ def http_server(root: Path) -> Iterator[str]:
         start_response(status, [pair for pair in headers if pair[0] != "Status"])
         return [answer]
 
+    with wsgi_server(application) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def wsgi_server(application: Callable[..., Any]) -> Iterator[str]:
+    """Serve a WSGI application on loopback, and give the address."""
     server = make_server("127.0.0.1", 0, application, _Threading, _Quiet)
     with _served(server):
         yield f"http://127.0.0.1:{server.server_port}"
