@@ -6,6 +6,8 @@ regression; 1: a workload regressed; 125: HEAD cannot be built or measured, or t
 codes of `git bisect run`: `git bisect start BAD GOOD && git bisect run git hmopt check` finds the commit that made a
 workload slower.
 
+`--head REV` asks about another commit than the one that is checked out.
+
 Without BASE, HEAD is held against the good commit of the bisection that is going on, else against its first parent.
 The configuration is the one that `git hmopt trust` saw last, for both commits, even where theirs differs. Nothing is
 written into the working tree.
@@ -37,6 +39,7 @@ _TOUCHES = 5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("base", nargs="?", metavar="BASE", help="the commit that HEAD is held against")
+    parser.add_argument("--head", metavar="REV", help="the commit that is asked about (default: HEAD)")
     parser.add_argument(
         "--workload",
         action="append",
@@ -57,10 +60,12 @@ def run(options: argparse.Namespace) -> ExitCode:
     """Check HEAD, print the answer and return its exit code."""
     repository = Repository.open(Path())
     root = repository.require_worktree()
-    head = repository.resolve("HEAD")
-    bisect = bisect_of(repository)
-    base = repository.resolve(_base(options.base, bisect, has_parent=bool(repository.read_commit(head).parents)))
-    refuse_dirty(repository, allow_dirty=options.allow_dirty)
+    head = repository.resolve(options.head or "HEAD")
+    bisect = bisect_of(repository) if options.head is None else None
+    has_parent = bool(repository.read_commit(head).parents)
+    base = repository.resolve(_base(options.base, bisect, options.head or "HEAD", has_parent=has_parent))
+    # What is not committed says nothing about a commit that was named.
+    refuse_dirty(repository, allow_dirty=options.allow_dirty or options.head is not None)
     configuration = trusted(repository, file=options.config)
     settings = gathered(root, configuration.loaded, options)
     warn(settings)
@@ -79,12 +84,12 @@ def run(options: argparse.Namespace) -> ExitCode:
     return found.answer
 
 
-def _base(text: str | None, bisect: Bisect | None, *, has_parent: bool) -> str:
+def _base(text: str | None, bisect: Bisect | None, head: str, *, has_parent: bool) -> str:
     """Return the revision to hold HEAD against."""
     if bisect is None:
         if text is None and not has_parent:
-            raise UsageError("HEAD has no parent here that it could be held against", next_step="name a BASE")
-        return text or "HEAD^"
+            raise UsageError(f"{head} has no parent here that it could be held against", next_step="name a BASE")
+        return text or f"{head}^"
     if text is None:
         if bisect.good is None:
             raise UsageError("this bisection has no good commit yet", next_step="name one: git bisect good COMMIT")

@@ -46,6 +46,7 @@ _KINDS: Mapping[str, str] = {
     "directory": "directories",
     "event": "nothing",
     "files": "files",
+    "head": "commits",
     "hotspot": "nothing",
     "iteration": "nothing",
     "iterations": "nothing",

@@ -97,6 +97,9 @@ def _wrong_references(loaded: LoadedConfig) -> Iterator[tuple[KeyPath, str]]:
     yield from _unknown_builds(config, ("tests",), config.tests)
     if config.defaults.workload is not None and config.defaults.workload not in config.workloads:
         yield _missing(("defaults", "workload"), config.defaults.workload, config.workloads, "workload")
+    for number, name in enumerate(config.review.workloads):
+        if name not in config.workloads:
+            yield _missing(("review", "workloads", number), name, config.workloads, "workload")
     yield from repeated_strategies(config.strategies, loaded.lines)
     for name, workload in config.workloads.items():
         at: KeyPath = ("workloads", name)

@@ -187,6 +187,17 @@ class StrategySection(_Section):
     """Where it is described: a paper, a file of the kernel's Documentation."""
 
 
+class Review(_Section):
+    """When the bot speaks about a pull request unasked; with neither `label` nor `paths` it never does."""
+
+    label: Line | None = None
+    """Pull requests that have this label."""
+    paths: tuple[str, ...] = Field(default=(), max_length=64)
+    """Glob patterns: pull requests that touch such a path."""
+    workloads: tuple[Name, ...] = Field(default=(), max_length=16)
+    """What is measured of them, beside saying what they touch; never of a fork's, which only a person can ask for."""
+
+
 class Defaults(_Section):
     """What `git hmopt optimize` takes when neither its flags nor the person's own settings say otherwise."""
 
@@ -217,6 +228,8 @@ class Config(_Section):
     """Hard limits of one run; a person's own settings stand above it."""
     defaults: Defaults = Defaults()
     """What a command takes that does not say otherwise."""
+    review: Review = Review()
+    """When the bot speaks about a pull request unasked."""
     strategies: tuple[StrategySection, ...] = Field(default=(), max_length=64)
     """What to try by class of bottleneck, beside what is shipped."""
     strategy_files: tuple[str, ...] = Field(default=(), max_length=16)

@@ -137,7 +137,7 @@ UPDATE jobs SET overtaken = 1,
     payload = iif(state = 'waiting', x'', payload),
     ended = iif(state = 'waiting', :now, NULL),
     state = iif(state = 'waiting', 'superseded', state)
-WHERE subject = :subject AND kind = :kind AND state IN ('waiting', 'taken')
+WHERE kind = :kind AND state IN ('waiting', 'taken') AND id IN (SELECT id FROM jobs WHERE {which})
 """
 _MINE = "WHERE id = :id AND state = 'taken' AND takes = :takes"
 
@@ -215,7 +215,7 @@ class Queue:
         if isinstance(waiting, int) and waiting >= self.bounds.waiting:
             raise QueueFullError(f"{waiting} jobs wait already", next_step="see that workers run")
         if draft.supersedes and draft.subject is not None:
-            self._database.execute(_OVERTAKE, {"subject": draft.subject, "kind": draft.kind, "now": now})
+            self._overtake(now, "subject = :subject", kind=draft.kind, subject=draft.subject)
         self._database.execute(
             "INSERT INTO jobs (kind, key, subject, payload, state, due, created) VALUES (?, ?, ?, ?, 'waiting', ?, ?)",
             (draft.kind, draft.key, draft.subject, draft.payload, max(draft.due, 0.0), now),
@@ -248,6 +248,19 @@ class Queue:
             "DELETE FROM seen WHERE key IN (SELECT key FROM seen ORDER BY until DESC LIMIT -1 OFFSET ?)",
             (self.bounds.remembered,),
         )
+
+    def overtake(self, kind: str, prefix: str) -> int:
+        """Make jobs pointless whose keys begin with `prefix`, as a newer one of their subject would; return how many.
+
+        Those that run end when their worker renews their lease.
+        """
+        with self._writing() as now:
+            where = "substr(key, 1, length(:prefix)) = :prefix"
+            return self._overtake(now, where, kind=kind, prefix=prefix)
+
+    def _overtake(self, now: float, where: str, **values: str) -> int:
+        self._database.execute(_OVERTAKE.format(which=where), {**values, "now": now})
+        return self._database.changes()
 
     # -- taking and ending ------------------------------------------------------------------------------------------
 

@@ -113,6 +113,21 @@ def test_in_a_bisection_the_first_good_commit_is_the_base(fresh: History) -> Non
     )
 
 
+def test_another_commit_than_the_one_checked_out(history: History) -> None:
+    project = history.project
+    project.git("checkout", "-q", "--detach", history.commits[0])
+    project.write("README", "not committed\n")
+    before = users_side(project)
+    done = project.hmopt("check", history.commits[PLANTED - 1], "--head", history.commits[PLANTED], "--json")
+    assert done.returncode == 1, done.stderr
+    told = json.loads(done.stdout)["check"]
+    assert (told["base"], told["head"]) == (history.commits[PLANTED - 1], history.commits[PLANTED])
+    assert users_side(project) == before
+    project.git("checkout", "-q", ".")
+    done = project.hmopt("check", "--head", "v9")
+    assert (done.returncode, done.stdout) == (128, "")
+
+
 def test_a_regression_is_told_with_its_numbers(history: History) -> None:
     done = history.check(PLANTED)
     assert done.returncode == 1, (done.stdout, done.stderr)

@@ -161,6 +161,12 @@ def test_colour_hears_what_git_and_others_hear(
     assert (setting.value, setting.where) == (value, where)
 
 
+def test_what_a_review_measures_is_configured() -> None:
+    with pytest.raises(ConfigError, match=r"review\.workloads\[0\]: unknown workload 'sun', expected 'sum'"):
+        loaded(FILE + b"review: {workloads: [sun]}\n")
+    assert loaded(FILE + b"review: {workloads: [sum]}\n").config.review.workloads == ("sum",)
+
+
 def test_the_file_has_no_say_about_the_host() -> None:
     with pytest.raises(ConfigError, match=r"defaults\.sandbox: unknown key 'sandbox'"):
         loaded(FILE + b"defaults: {sandbox: false}\n")

@@ -281,6 +281,15 @@ def test_a_newer_head_supersedes_what_waits_and_tells_what_is_at_work(queue: Que
     assert taken(queue).key == "new"
 
 
+def test_jobs_are_overtaken_by_what_their_keys_begin_with(queue: Queue) -> None:
+    queue.put_all([draft("pr/1/a", "tree"), draft("pr/1/b", "tree"), draft("pr/12/a", "tree"), draft("%r/1/a", "tree")])
+    at_work = taken(queue)
+    assert queue.overtake(KIND, "pr/1/") == 2 and queue.overtake("another", "pr/1/") == 0
+    assert not queue.extend(at_work, lease_s=10) and state(queue, "pr/1/b") is State.SUPERSEDED
+    assert queue.counts()[State.WAITING] == 2
+    assert queue.failed(at_work, "cut", retry_at=0.0) is State.SUPERSEDED
+
+
 @pytest.mark.parametrize("how", ["release", "expiry"])
 def test_an_overtaken_job_is_not_done_again(queue: Queue, clock: Clock, how: str) -> None:
     queue.put(draft("old", "pr/1"))
