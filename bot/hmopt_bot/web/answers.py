@@ -143,9 +143,11 @@ class _Asked(BaseModel):
 
 
 class NewRun(_Asked):
-    """A run of a workload that the repository configures, on its HEAD. Nothing else can be named."""
+    """A run of a workload that the repository configures, on a commit that is in it. Nothing else can be named."""
 
     workload: str = Field(min_length=1, max_length=200)
+    base: str | None = Field(default=None, min_length=1, max_length=255)
+    """A branch, a tag or a commit id, as it stands when it is asked for; default: HEAD."""
 
 
 class FurtherRun(_Asked):
