@@ -24,6 +24,7 @@ _MEANINGS = {
     408: "The body took too long.",
     409: "The repository is not ready for it.",
     413: "The body is too large.",
+    415: "The body is of another type.",
     421: "The server answers to names of this machine alone.",
     422: "A part of it is not as it must be.",
     429: "Too many requests; Retry-After says when.",
@@ -61,10 +62,13 @@ class Health(_Answer):
 
 
 class Acknowledged(_Answer):
-    """A delivery is kept."""
+    """A delivery is believed."""
 
     delivery: str
     new: bool
+    """Whether it is kept, and will be acted on."""
+    reason: str | None = None
+    """Why nothing follows from it."""
 
 
 class Runs(_Answer):
