@@ -22,10 +22,9 @@ from git_hmopt.process.runner import Limits as ProcessLimits
 from git_hmopt.process.runner import kill_live, live_children, run
 from git_hmopt.store.queue import Queue
 from git_hmopt.store.repository import Repository
-from hmopt_bot.web.doorbell import SETTING as SECRETS
-from hmopt_bot.web.doorbell import Doorbell, doorbells
+from hmopt_bot.private import private_path
+from hmopt_bot.registration import registered
 from hmopt_bot.web.limits import Limits
-from hmopt_bot.web.private import private_path
 from hmopt_bot.web.server import is_loopback, listening, notify, server_of, url_of
 from hmopt_bot.web.server import serve as serve_http
 from hmopt_bot.web.site import Site
@@ -99,15 +98,13 @@ def serve(place: Path, settings: ServeSettings) -> None:
     logging.basicConfig(stream=sys.stderr, format="git hmopt: %(message)s", level=logging.WARNING)
     repository = Repository.open(place)
     tokens = Tokens(private_path(settings.tokens, TOKENS, repository)) if settings.tokens else None
-    bells: dict[str, Doorbell] = (
-        doorbells(private_path(settings.secrets, SECRETS, repository)) if settings.secrets else {}
-    )
+    webhooks = registered(Path(settings.forges), repository) if settings.forges else {}
     with (
         listening(settings.listen, has_tokens=tokens is not None) as listener,
         Queue(queue_directory(repository)) as queue,
     ):
         site = Site(
-            place, queue, tokens, bells,
+            place, queue, tokens, webhooks,
             limits=Limits(requests_a_minute=settings.rate),
             # With tokens, a browser that was tricked has none to send.
             only_loopback=is_loopback(listener) and tokens is None,

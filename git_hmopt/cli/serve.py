@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> ExitCode:
 
 
 def _new_token(repository: Repository, settings: ServeSettings, options: argparse.Namespace) -> str:
-    from hmopt_bot.web.private import private_path
+    from hmopt_bot.private import private_path
     from hmopt_bot.web.tokens import SETTING, Scope, new_token
 
     if settings.tokens is None:

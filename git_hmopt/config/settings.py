@@ -115,8 +115,8 @@ class ServeSettings(BaseModel):
     """Processes that drive runs and handle deliveries; with 0, others must."""
     tokens: str | None = Field(default=None, min_length=1)
     """A file that its owner alone can read, with lines of a name, `read` or `write`, and a sha256; default: none."""
-    secrets: str | None = Field(default=None, min_length=1)
-    """Such a file with lines of a webhook's name and its secret; default: no webhook is heard."""
+    forges: str | None = Field(default=None, min_length=1)
+    """Such a file in TOML with a table for each webhook: forge, repository, secrets, token; default: none is heard."""
     rate: int = Field(default=600, ge=1, le=1_000_000)
     """Requests a minute that one token, or one address without a token, may make; webhooks are not among them."""
 

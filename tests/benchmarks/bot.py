@@ -11,7 +11,6 @@ before is told beside it: the disk's own part.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import statistics
@@ -28,7 +27,8 @@ from git_hmopt.store.queue import Queue, State  # noqa: E402 - the path above ma
 from git_hmopt.store.repository import Repository  # noqa: E402
 from hmopt_bot.work.job import queue_directory  # noqa: E402
 from tests.benchmarks.table import Row, benchmark_parser, told  # noqa: E402
-from tests.bot.web.serving import SECRET, command, signed  # noqa: E402
+from tests.bot.forges.deliveries import GITHUB_PULL, changed, sent  # noqa: E402
+from tests.bot.web.serving import command, forges_file  # noqa: E402
 from tests.loop.project import Project, make_project  # noqa: E402
 
 NAME = "bot"
@@ -39,7 +39,7 @@ PAYLOAD_BYTES = 24_000
 
 
 @dataclass(frozen=True)
-class Sent:
+class Came:
     """What came of the deliveries."""
 
     latencies_ms: list[float]
@@ -48,11 +48,16 @@ class Sent:
 
 def request(number: int, host: str) -> bytes:
     """Return a delivery as it goes over the wire."""
-    about = {"repository": {"full_name": "kernel/linux"}, "pull_request": {"number": 1 + number % 300}}
-    body = json.dumps({**about, "pad": "x" * PAYLOAD_BYTES}).encode()
-    headers = {"Host": host, "Content-Length": str(len(body)), **signed(body, f"delivery-{number}")}
+    body = changed(changed(GITHUB_PULL, "number", 1 + number % 300), "pull_request.id", number)
+    # A real one describes two repositories in a hundred fields each.
+    body["pull_request"]["head"]["repo"].update(
+        {f"{key}_url": "https://forge.example/" + "x" * 70 for key in range(240)}
+    )
+    delivery = sent("github", "pull_request", body, id=f"delivery-{number}")
+    assert len(delivery.body) >= PAYLOAD_BYTES
+    headers = {"Host": host, "Content-Length": str(len(delivery.body)), **delivery.headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"POST /webhooks/github HTTP/1.1\r\n{head}\r\n".encode() + body
+    return f"POST /webhooks/github HTTP/1.1\r\n{head}\r\n".encode() + delivery.body
 
 
 async def answered(reader: asyncio.StreamReader) -> int:
@@ -63,13 +68,13 @@ async def answered(reader: asyncio.StreamReader) -> int:
     return int(head[9:12])
 
 
-async def send(host: str, port: int, requests: list[bytes]) -> Sent:
+async def send_all(host: str, port: int, requests: list[bytes]) -> Came:
     """Send each delivery at its time over kept connections; return the times from then to its answer."""
     connections = [await asyncio.open_connection(host, port) for _ in range(CONNECTIONS)]
     free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
     for one in connections:
         free.put_nowait(one)
-    sent = Sent([], [])
+    came = Came([], [])
     began = time.perf_counter() + 0.2
 
     async def one_delivery(number: int, data: bytes) -> None:
@@ -78,14 +83,14 @@ async def send(host: str, port: int, requests: list[bytes]) -> Sent:
         reader, writer = await free.get()
         writer.write(data)
         status = await answered(reader)
-        sent.latencies_ms.append((time.perf_counter() - due) * 1e3)
-        sent.statuses.append(status)
+        came.latencies_ms.append((time.perf_counter() - due) * 1e3)
+        came.statuses.append(status)
         free.put_nowait((reader, writer))
 
     await asyncio.gather(*(one_delivery(number, data) for number, data in enumerate(requests)))
     for _, writer in connections:
         writer.close()
-    return sent
+    return came
 
 
 def write_ms(directory: Path) -> float:
@@ -113,25 +118,22 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         project = make_project(directory)
-        secrets = directory / "secrets"
-        secrets.write_text(f"github {SECRET.decode()}\n")
-        secrets.chmod(0o600)
-        project.git("config", "hmopt.serve.secrets", str(secrets))
+        project.git("config", "hmopt.serve.forges", str(forges_file(directory)))
         with command(project, "--workers", "0") as server:
             host, _, port = server.url.removeprefix("http://").rpartition(":")
             requests = [request(number, f"{host}:{port}") for number in range(count)]
             disk = write_ms(directory)
-            sent = asyncio.run(send(host, int(port), requests))
+            came = asyncio.run(send_all(host, int(port), requests))
             # What is not in the file by now was acknowledged too early.
             server.process.send_signal(signal.SIGKILL)
             server.process.communicate()
         lost = count - kept(project)
-    latencies = sorted(sent.latencies_ms)
+    latencies = sorted(came.latencies_ms)
     rows = [
         Row("acknowledged, 95 of 100", round(latencies[int(0.95 * len(latencies)) - 1], 2), "ms"),
         Row("acknowledged, median", round(statistics.median(latencies), 2), "ms"),
         Row("acknowledged, the slowest", round(latencies[-1], 2), "ms"),
-        Row("not acknowledged", count - sent.statuses.count(202), ""),
+        Row("not acknowledged", count - came.statuses.count(202), ""),
         Row("lost", lost, ""),
         Row("deliveries", count, ""),
         Row("a write of the disk, median", round(disk, 3), "ms"),

@@ -81,6 +81,7 @@ class ApiV5:
     """Such a forge: its webhook's secrets, and the token of the bot's account."""
 
     name: ClassVar[str]
+    replay_s: ClassVar[float]
 
     secrets: tuple[SecretStr, ...]
     token: SecretStr | None = None

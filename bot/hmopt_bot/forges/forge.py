@@ -34,6 +34,10 @@ class Forge(Protocol):
     def name(self) -> str:
         """Return the forge's name: `github`, `gitee`, `gitcode`."""
 
+    @property
+    def replay_s(self) -> float:
+        """Return for how many seconds a delivery's `replay_key` must be remembered; later its time is no good."""
+
     def verify(self, headers: Mapping[str, str], body: bytes, now: float) -> Delivery:
         """Return a delivery that is signed, and in time at `now` (epoch seconds). Raises DeliveryError.
 

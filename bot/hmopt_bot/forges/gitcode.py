@@ -25,7 +25,7 @@ from hmopt_bot.forges.events import (
     PullRequestEvent,
     PushEvent,
 )
-from hmopt_bot.forges.message import lowered
+from hmopt_bot.forges.message import UNTIMED_REPLAY_S, lowered
 from hmopt_bot.forges.payload import MovedField, OidField, Payload, RepositoryField, Text
 from hmopt_bot.forges.values import GHOST
 
@@ -94,6 +94,7 @@ class GitCode(ApiV5):
     """GitCode; `plain` says that its webhook sends the secret itself (X-GitCode-Token) instead of a signature."""
 
     name: ClassVar[str] = "gitcode"
+    replay_s: ClassVar[float] = UNTIMED_REPLAY_S
 
     api: str = "https://api.gitcode.com/api/v5"
     plain: bool = False

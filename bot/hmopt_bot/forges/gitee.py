@@ -34,7 +34,7 @@ from hmopt_bot.forges.payload import MovedField, Payload, RepositoryField, Text
 from hmopt_bot.forges.values import GHOST
 
 WINDOW = 300
-"""Seconds that a delivery's time may be off, either way."""
+"""Seconds that a delivery's time may be off, either way: one from ahead of our clock is in time for twice as long."""
 _TOKEN = "X-Gitee-Token"
 _SECRET_FIELDS = ("password", "sign")
 _PULL_ACTIONS = {
@@ -98,6 +98,8 @@ class Gitee(ApiV5):
     """Gitee; `password` says that its webhook sends the secret itself instead of a signature."""
 
     name: ClassVar[str] = "gitee"
+    # Twice the window, and a minute for a clock that is set back meanwhile.
+    replay_s: ClassVar[float] = 2 * WINDOW + 60.0
 
     api: str = "https://gitee.com/api/v5"
     password: bool = False

@@ -16,7 +16,7 @@ from hmopt_bot.forges import checks, github_events, limits, payload, signature
 from hmopt_bot.forges.errors import MalformedError, UnsupportedError, said
 from hmopt_bot.forges.events import Delivery, Event
 from hmopt_bot.forges.github_answers import REQUESTER, deciphered, headers, paged
-from hmopt_bot.forges.message import Call, Page, Request, Response, as_json, lowered, otherwise
+from hmopt_bot.forges.message import UNTIMED_REPLAY_S, Call, Page, Request, Response, as_json, lowered, otherwise
 from hmopt_bot.forges.payload import Payload, Text
 from hmopt_bot.forges.values import (
     ChangedFile,
@@ -70,6 +70,7 @@ class GitHub:
     """GitHub, or an Enterprise server at `api`; `token` is an installation's or a person's."""
 
     name: ClassVar[str] = "github"
+    replay_s: ClassVar[float] = UNTIMED_REPLAY_S
 
     secrets: tuple[SecretStr, ...]
     token: SecretStr | None = None

@@ -16,6 +16,10 @@ MAX_DELIVERY = 25 * 1024 * 1024
 """GitHub caps payloads at 25 MB (docs.github.com/webhooks/webhook-events-and-payloads); the others send less."""
 
 
+UNTIMED_REPLAY_S = 30 * 86_400.0
+"""Where a forge signs no time, a delivery is remembered for so long; GitHub itself redelivers for three days."""
+
+
 @dataclass(frozen=True)
 class Request:
     """One HTTP request; header names are lower-case. Headers and body may hold secrets and are not shown."""

@@ -24,6 +24,7 @@ _MEANINGS = {
     408: "The body took too long.",
     409: "The repository is not ready for it.",
     413: "The body is too large.",
+    415: "The body is of another type.",
     421: "The server answers to names of this machine alone.",
     422: "A part of it is not as it must be.",
     429: "Too many requests; Retry-After says when.",
@@ -61,10 +62,13 @@ class Health(_Answer):
 
 
 class Acknowledged(_Answer):
-    """A delivery is kept."""
+    """A delivery is believed."""
 
     delivery: str
     new: bool
+    """Whether it is kept, and will be acted on."""
+    reason: str | None = None
+    """Why nothing follows from it."""
 
 
 class Runs(_Answer):
@@ -143,9 +147,11 @@ class _Asked(BaseModel):
 
 
 class NewRun(_Asked):
-    """A run of a workload that the repository configures, on its HEAD. Nothing else can be named."""
+    """A run of a workload that the repository configures, on a commit that is in it. Nothing else can be named."""
 
     workload: str = Field(min_length=1, max_length=200)
+    base: str | None = Field(default=None, min_length=1, max_length=255)
+    """A branch, a tag or a commit id, as it stands when it is asked for; default: HEAD."""
 
 
 class FurtherRun(_Asked):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import asdict, replace
 from typing import Annotated, Literal
@@ -11,13 +12,13 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse, Response
 
 from git_hmopt.config.explain import unknown
-from git_hmopt.errors import UsageError
+from git_hmopt.errors import RepositoryError, UsageError
 from git_hmopt.loop.configuration import ready
 from git_hmopt.loop.lock import INTERRUPTED, interrupted
 from git_hmopt.loop.packs import pack_before
 from git_hmopt.loop.standing import told as story_now
 from git_hmopt.records.evidence import EvidencePack
-from git_hmopt.records.words import RunId, best_ref, new_run_id
+from git_hmopt.records.words import Oid, RunId, best_ref, new_run_id
 from git_hmopt.report.markdown import run_report
 from git_hmopt.report.story import Iteration, RunStory
 from git_hmopt.report.story_json import as_json
@@ -48,6 +49,8 @@ from hmopt_bot.work.job import KIND, SUBJECT, RunJob
 router = APIRouter(tags=["runs"], prefix="/runs")
 
 Named = Annotated[str, Path(alias="id", description="a run's name, or a part of it", min_length=1, max_length=200)]
+_NO_COMMIT = "the repository has no such commit"
+_NOT_IN_NAMES = re.compile(r"[ ~^:?*\[\\]|\.\.|@\{|//")
 _PAGE_POLICY = "frame-ancestors 'none'; sandbox allow-scripts"
 """Beside the policy that a report has in itself."""
 # A page's charts are drawn with pyplot's global state.
@@ -77,20 +80,17 @@ def listed(
     summary="Begin a run",
 )  # fmt: skip
 def begun(site: SiteOf, asked: NewRun) -> JSONResponse:
-    """Have a configured workload optimised from HEAD; its commands must have been trusted in this clone."""
+    """Have a workload optimised that the base configures; its commands must have been trusted in this clone."""
     repository = site.repository()
-    configured = ready(repository, base="HEAD", allow_dirty=True).loaded.config.workloads
+    # Where it is now: it may have moved when the run begins, and another worktree has another HEAD.
+    base = "HEAD" if asked.base is None else _commit(repository, asked.base)
+    configured = ready(repository, base=base, allow_dirty=True).loaded.config.workloads
     if asked.workload not in configured:
-        what = told(unknown(asked.workload, configured, what="workload"))
-        raise Refusal(
-            422,
-            "the repository configures no such workload",
-            errors=[FieldProblem(where=["body", "workload"], what=what)],
-        )
+        what = unknown(asked.workload, configured, what="workload")
+        raise _wrong("workload", "the repository configures no such workload", what)
     run = new_run_id(asked.workload)
-    # What HEAD is now: it may have moved when the run begins, and another worktree has another.
-    base = repository.resolve("HEAD")
-    return _queued(site, run, RunJob(run=run, base=base, **asked.model_dump()))
+    job = RunJob(run=run, **{**asked.model_dump(), "base": repository.resolve(base)})
+    return _queued(site, run, job)
 
 
 @router.get(
@@ -223,6 +223,25 @@ def gone_on(site: SiteOf, name: Named, asked: FurtherRun) -> JSONResponse:
 
 
 # -- what they share ------------------------------------------------------------------------------------------------
+
+
+def _commit(repository: Repository, name: str) -> Oid:
+    """Return the commit that a name means now; what else git takes for a revision can be a search of the history."""
+    if not _is_name(name):
+        raise _wrong("base", _NO_COMMIT, "expected the name of a branch or of a tag, or a commit id")
+    try:
+        return repository.resolve(name)
+    except RepositoryError as error:
+        raise _wrong("base", _NO_COMMIT, str(error)) from None
+
+
+def _is_name(text: str) -> bool:
+    """Say whether git allows a ref of that name (git-check-ref-format(1)); one that could be an option is none."""
+    return text.isprintable() and not text.startswith("-") and not _NOT_IN_NAMES.search(text)
+
+
+def _wrong(field: str, detail: str, what: str) -> Refusal:
+    return Refusal(422, detail, errors=[FieldProblem(where=["body", field], what=told(what))])
 
 
 def _found(repository: Repository, name: str) -> RunId:

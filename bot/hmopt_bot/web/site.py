@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 
 from git_hmopt.store.queue import Queue
 from git_hmopt.store.repository import Repository
-from hmopt_bot.web.doorbell import Doorbell
+from hmopt_bot.registration import Registered
 from hmopt_bot.web.inbox import Inbox
 from hmopt_bot.web.limits import Buckets, Limits
 from hmopt_bot.web.tokens import Tokens
@@ -28,7 +28,7 @@ class Site:
     queue: Queue
     tokens: Tokens | None = None
     """None where whoever reaches the address may do everything."""
-    doorbells: Mapping[str, Doorbell] = field(default_factory=dict)
+    webhooks: Mapping[str, Registered] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     only_loopback: bool = True
     ending: asyncio.Event = field(default_factory=asyncio.Event)

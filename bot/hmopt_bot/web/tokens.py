@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from git_hmopt.errors import ConfigError, StoreError, UsageError
-from hmopt_bot.web.private import private_lines
+from hmopt_bot.private import private_lines
 
 SETTING = "hmopt.serve.tokens"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")

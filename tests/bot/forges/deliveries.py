@@ -62,18 +62,16 @@ def gitee_signature(stamp: str, secret: str = SECRET) -> str:
     return base64.b64encode(made.digest()).decode()
 
 
-def sent(
-    forge: str, name: str, body: Any, *, now: float = NOW, id: str = "72d3162e-cc78-11e3-81ab-4c9367dc0958"
-) -> Sent:
+def sent(forge: str, name: str, body: Any, *, now: float = NOW, id: str = ID, secret: str = SECRET) -> Sent:
     """Return a delivery of that event; a body that is no bytes is JSON."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     if forge == "gitee":
         stamp = str(int(now * 1000))
-        made = {"X-Gitee-Event": name, "X-Gitee-Timestamp": stamp, "X-Gitee-Token": gitee_signature(stamp)}
+        made = {"X-Gitee-Event": name, "X-Gitee-Timestamp": stamp, "X-Gitee-Token": gitee_signature(stamp, secret)}
     elif forge == "gitcode":
-        made = {"X-GitCode-Event": name, "X-GitCode-Delivery": id, "X-GitCode-Signature-256": hexadecimal(data)}
+        made = {"X-GitCode-Event": name, "X-GitCode-Delivery": id, "X-GitCode-Signature-256": hexadecimal(data, secret)}
     else:
-        made = {"X-GitHub-Event": name, "X-GitHub-Delivery": id, "X-Hub-Signature-256": hexadecimal(data)}
+        made = {"X-GitHub-Event": name, "X-GitHub-Delivery": id, "X-Hub-Signature-256": hexadecimal(data, secret)}
     return Sent(forge, {"Content-Type": "application/json", **made}, data)
 
 
@@ -131,9 +129,15 @@ NOTES = {
 }
 
 
-def opened(forge: str, **headers: Any) -> Sent:
+NUMBERS = {"github": ("number", "pull_request.number"), "gitee": ("pull_request.number",)}
+NUMBERS |= {"gitcode": ("object_attributes.iid",)}
+
+
+def opened(forge: str, number: int = 7, **headers: Any) -> Sent:
     """Return the delivery of an opened pull request."""
     name, body = PULLS[forge]
+    for path in NUMBERS[forge]:
+        body = changed(body, path, number)
     return sent(forge, name, body, **headers)
 
 

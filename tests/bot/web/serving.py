@@ -6,29 +6,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import hmac
-import json
 import os
 import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from git_hmopt.store.queue import Queue
-from hmopt_bot.web.doorbell import HmacDoorbell
+from hmopt_bot.registration import Registered
 from hmopt_bot.web.limits import Limits
 from hmopt_bot.web.server import listening, server_of, url_of
 from hmopt_bot.web.server import serve as serve_http
 from hmopt_bot.web.site import Site
 from hmopt_bot.web.tokens import Tokens
+from tests.bot.forges.deliveries import FORGES, KERNEL, SECRET, Sent, opened
 from tests.loop.project import Project
 
-SECRET = b"a-secret-of-the-webhooks-own"
+WEBHOOKS = {
+    name: Registered(name, forge, KERNEL, "hmopt-bot", f"https://forge.example/{KERNEL}.git")
+    for name, forge in FORGES.items()
+}
 READER, WRITER = "the-readers-token", "the-writers-token"
 _ADDRESS = re.compile(r"listening on (http://127\.0\.0\.1:\d+)\n")
 
@@ -41,6 +45,17 @@ def tokens_file(directory: Path) -> Path:
             f"{name} {name} {hashlib.sha256(token.encode()).hexdigest()}\n"
             for name, token in (("read", READER), ("write", WRITER))
         )
+    )
+    path.chmod(0o600)
+    return path
+
+
+def forges_file(directory: Path) -> Path:
+    """Write a file with the webhook `github` of the deliveries that tests make."""
+    path = directory / "forges.toml"
+    path.write_text(
+        f"""[github]\nforge = "github"\nrepository = "{KERNEL}"\nsecrets = ["{SECRET}"]\nlogin = "hmopt-bot"\n"""
+        """token = "a-token-of-the-bots-own"\n"""
     )
     path.chmod(0o600)
     return path
@@ -89,7 +104,7 @@ def served(
             place,
             queue,
             tokens,
-            {"github": HmacDoorbell(SECRET)},
+            WEBHOOKS,
             limits=limits or Limits(),
             only_loopback=only_loopback,
         )
@@ -106,21 +121,15 @@ def served(
             assert not thread.is_alive()
 
 
-def signed(body: bytes, delivery: str, *, event: str = "pull_request", secret: bytes = SECRET) -> dict[str, str]:
-    """Return the headers of a delivery as GitHub sends it."""
-    return {
-        "Content-Type": "application/json",
-        "X-GitHub-Event": event,
-        "X-GitHub-Delivery": delivery,
-        "X-Hub-Signature-256": "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest(),
-    }
+def heard(forge: str = "github", number: int = 7, *, id: str = "one", behind_s: float = 0, **options: Any) -> Sent:
+    """Return the delivery of an opened pull request as a forge sends it now, or some seconds ago."""
+    return opened(forge, number, now=time.time() - behind_s, id=id, **options)
 
 
-def opened(number: int = 3) -> bytes:
-    """Return the part of a pull request's payload that a doorbell reads."""
-    return json.dumps(
-        {"action": "opened", "repository": {"full_name": "kernel/linux"}, "pull_request": {"number": number}}
-    ).encode()
+def post(client: httpx.Client, delivery: Sent, *, name: str | None = None) -> httpx.Response:
+    """Send a delivery to the webhook of its forge's name; its headers go as bytes, since httpx sends ASCII alone."""
+    headers = [(key.encode(), value.encode("latin-1")) for key, value in delivery.headers.items()]
+    return client.post(f"/webhooks/{name or delivery.forge}", content=delivery.body, headers=headers)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bot.web.serving import bearer, command, processes_of, signed, tokens_file
+from tests.bot.web.serving import bearer, command, forges_file, heard, post, processes_of, tokens_file
 from tests.loop.project import Project
 from tests.loop.recorded import run_names
 
@@ -77,21 +77,25 @@ def test_a_port_that_is_taken_is_said(untouched: Project) -> None:
     )
 
 
-def test_tokens_and_secrets_of_the_configuration(project: Project, tmp_path: Path) -> None:
+def test_tokens_and_webhooks_of_the_configuration(project: Project, tmp_path: Path) -> None:
     path = tokens_file(tmp_path)
     project.git("config", "hmopt.serve.tokens", str(path))
     made = project.hmopt("serve", "--new-token", "ci", "--write")
     token = made.stdout.strip()
     assert made.returncode == 0 and len(token) >= 43
-    (tmp_path / "secrets").write_text("github 0123456789abcdef\n")
-    (tmp_path / "secrets").chmod(0o600)
-    project.git("config", "hmopt.serve.secrets", str(tmp_path / "secrets"))
+    forges = forges_file(tmp_path)
+    project.git("config", "hmopt.serve.forges", str(forges))
     with command(project, "--workers", "0") as server, server.client() as client:
         assert client.get("/runs").status_code == 401
         assert client.get("/runs", headers=bearer(token)).status_code == 200
-        headers = signed(b"{}", "one", secret=b"0123456789abcdef")
-        assert client.post("/webhooks/github", content=b"{}", headers=headers).status_code == 202
-        assert client.post("/webhooks/github", content=b"{}", headers=signed(b"{}", "two")).status_code == 401
+        assert post(client, heard()).status_code == 202
+        assert post(client, heard(id="two", secret="another secret of 16")).status_code == 401
+    forges.write_text(forges.read_text().replace("token =", "taken ="))
+    refused = project.hmopt("serve")
+    assert (refused.returncode, refused.stdout) == (129, "")
+    assert refused.stderr.startswith(
+        f"git hmopt: hmopt.serve.forges: {forges}: [github] unknown key 'taken', expected "
+    )
     path.chmod(0o644)
     refused = project.hmopt("serve")
     assert refused.returncode == 129 and "others can read" in refused.stderr

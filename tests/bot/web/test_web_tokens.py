@@ -12,8 +12,7 @@ import pytest
 from git_hmopt.errors import ConfigError, UsageError
 from git_hmopt.store.queue import Queue, State
 from git_hmopt.store.repository import Repository
-from hmopt_bot.web.doorbell import doorbells
-from hmopt_bot.web.private import private_path
+from hmopt_bot.private import private_path
 from hmopt_bot.web.tokens import SETTING, Caller, Scope, Tokens, new_token
 from tests.bot.web.serving import READER, WRITER, bearer, served, tokens_file
 from tests.loop.project import Project
@@ -70,22 +69,6 @@ def test_a_file_in_the_repository_is_refused(project: Project, tmp_path: Path, i
     with pytest.raises(ConfigError, match="is no absolute path"):
         private_path("tokens", SETTING, repository)
     assert private_path(str(tmp_path / "tokens"), SETTING, repository) == tmp_path / "tokens"
-
-
-def test_a_secret_that_is_none_is_said(tmp_path: Path) -> None:
-    for text, message in (
-        ("github", "a line is a name"),
-        ("GitHub 0123456789abcdef", "a line is a name"),
-        ("github short", "fewer than 16 characters; make one: openssl rand -hex 32"),
-        ("github 0123456789abcdef\ngithub 0123456789abcdef", "a second secret"),
-    ):
-        with pytest.raises(ConfigError, match=message) as caught:
-            doorbells(write(tmp_path / "secrets", text))
-        assert "0123456789abcdef" not in str(caught.value) and "short" not in str(caught.value)
-    assert set(doorbells(write(tmp_path / "secrets", "github 0123456789abcdef\ngitee 0123456789abcdefg\n"))) == {
-        "github",
-        "gitee",
-    }
 
 
 def test_a_new_token_is_printed_once_and_kept_as_a_hash(tmp_path: Path) -> None:

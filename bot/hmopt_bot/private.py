@@ -26,8 +26,8 @@ def private_path(text: str, setting: str, repository: Repository) -> Path:
     return path
 
 
-def private_lines(path: Path, setting: str) -> Iterator[tuple[int, list[str]]]:
-    """Give the number and the words of each line that is no comment; ConfigError when others could read the file."""
+def private_bytes(path: Path, setting: str) -> bytes:
+    """Return what a file holds; ConfigError when others could read it."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
@@ -41,6 +41,12 @@ def private_lines(path: Path, setting: str) -> Iterator[tuple[int, list[str]]]:
         os.close(handle)
     if len(data) > _MOST_BYTES:
         raise ConfigError(f"{setting}: '{path}' is larger than {_MOST_BYTES} bytes")
+    return data
+
+
+def private_lines(path: Path, setting: str) -> Iterator[tuple[int, list[str]]]:
+    """Give the number and the words of each line that is no comment; ConfigError when others could read the file."""
+    data = private_bytes(path, setting)
     for number, line in enumerate(data.decode("utf-8", "replace").split("\n"), start=1):
         words = line.split()
         if words and not words[0].startswith("#"):
