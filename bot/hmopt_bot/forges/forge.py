@@ -36,7 +36,7 @@ class Forge(Protocol):
 
     @property
     def replay_s(self) -> float:
-        """Return for how many seconds a delivery's `replay_key` must be remembered; later its time is no good."""
+        """Return for how many seconds a `replay_key` is to be remembered: longer than its delivery is in time."""
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: float) -> Delivery:
         """Return a delivery that is signed, and in time at `now` (epoch seconds). Raises DeliveryError.
@@ -46,7 +46,7 @@ class Forge(Protocol):
         """
 
     def event(self, name: str, body: bytes) -> Event:
-        """Return what a delivery of this event name says. Raises MalformedError."""
+        """Return what a delivery of this event name says. Raises MalformedError or OversizedError."""
 
     def kept(self, body: bytes) -> bytes:
         """Return a delivery's body as it may be stored and logged: without the secrets that some forges repeat."""

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from hmopt_bot.forges import payload, signature
 from hmopt_bot.forges.api_v5 import ApiV5
-from hmopt_bot.forges.errors import MalformedError, StaleError, said
+from hmopt_bot.forges.errors import DeliveryError, MalformedError, StaleError, said
 from hmopt_bot.forges.events import (
     CommentAction,
     CommentEvent,
@@ -143,10 +143,8 @@ class Gitee(ApiV5):
     def kept(self, body: bytes) -> bytes:
         """Return the body without the password and the signature that Gitee repeats in it."""
         try:
-            found = json.loads(body)
-        except (ValueError, RecursionError):
-            return b""
-        if not isinstance(found, dict):
+            found = payload.document(body, self.name)
+        except DeliveryError:
             return b""
         return json.dumps({name: value for name, value in found.items() if name not in _SECRET_FIELDS}).encode()
 
@@ -170,10 +168,9 @@ def _in_time(stamp: str, now: float) -> None:
 
 def _hook_id(body: bytes) -> str:
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
+        hook = payload.document(body, "gitee").get("hook_id")
+    except DeliveryError:
         return "-"
-    hook = found.get("hook_id") if isinstance(found, dict) else None
     return str(hook) if isinstance(hook, int) else "-"
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, Typ
 
 from git_hmopt.errors import UsageError
 from git_hmopt.records.words import Oid
-from hmopt_bot.forges.errors import MalformedError, said
+from hmopt_bot.forges.errors import MalformedError, OversizedError, said
 from hmopt_bot.forges.values import (
     GHOST,
     CheckRef,
@@ -24,6 +24,8 @@ from hmopt_bot.forges.values import (
 )
 
 M = TypeVar("M", bound="Payload")
+_MOST_PARTS = 150_000
+"""A comment of 65,536 brackets, twice in a payload, and then some."""
 
 
 def _repository(value: object) -> RepositoryName:
@@ -208,7 +210,10 @@ def login(user: User | None) -> str:
 
 
 def document(body: bytes, what: str) -> dict[str, Any]:
-    """Return the JSON object of a delivery. Raises MalformedError."""
+    """Return the JSON object of a delivery. Raises MalformedError, or OversizedError for one that is slow to read."""
+    # Four megabytes of empty lists take seconds, mostly of the garbage collector's, in which nobody else is answered.
+    if (parts := body.count(b"[") + body.count(b"{")) > _MOST_PARTS:
+        raise OversizedError(f"the {said(what)} delivery has {parts} opening brackets; at most {_MOST_PARTS} are read")
     try:
         # Not pydantic's parser: who reads an event looks at it more than once.
         found = json.loads(body)

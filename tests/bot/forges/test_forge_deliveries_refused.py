@@ -30,6 +30,7 @@ from tests.bot.forges.deliveries import (
     FORGES,
     GITEE_PULL,
     GITHUB_PULL,
+    NOTES,
     NOW,
     PULLS,
     SECRET,
@@ -282,3 +283,12 @@ def test_a_forged_megabyte_is_refused_at_once(forge: str) -> None:
     with pytest.raises(ForgedError):
         verified(Sent(forge, {**opened(forge).headers, SIGNED[forge]: "wrong"}, body))
     assert time.process_time() - began < 1
+
+
+@forges
+def test_what_is_small_and_slow_to_read_is_oversized(forge: str) -> None:
+    name, body = NOTES[forge]
+    with pytest.raises(OversizedError, match=r"has 1500\d\d opening brackets; at most 150000 are read"):
+        verified(sent(forge, name, {**body, "more": [[]] * 150_000}))
+    # As many brackets as two copies of the longest comment have.
+    assert verified(sent(forge, name, {**body, "more": "[" * (2 * 65_536)})).forge == forge

@@ -186,6 +186,15 @@ def test_one_that_a_forge_may_send_is_not_too_large(site: Served) -> None:
 
 
 @forges
+def test_one_that_is_slow_to_read_is_refused(site: Served, forge: str) -> None:
+    name, body = NOTES[forge]
+    with site.client() as client:
+        answer = post(client, sent(forge, name, {**body, "more": [[]] * 150_000}, now=time.time()))
+    assert answer.status_code == 413 and "opening brackets" in answer.json()["detail"]
+    assert not waiting(site)
+
+
+@forges
 def test_a_delivery_again_is_no_second_job(site: Served, forge: str) -> None:
     delivery = heard(forge)
     with site.client() as client:
