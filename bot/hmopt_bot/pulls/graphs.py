@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from git_hmopt.errors import HmoptError, StoreError
 from git_hmopt.loop.structure import REACH, Changes
@@ -21,6 +22,7 @@ from git_hmopt.psg.queries import Guarded, Structure
 from git_hmopt.records.words import Oid
 from git_hmopt.report.markup import code
 from git_hmopt.report.wording import fit
+from git_hmopt.store.graph import name_of
 from git_hmopt.store.objects import GITLINK, SYMLINK
 from git_hmopt.store.repository import Repository
 
@@ -55,6 +57,7 @@ class GraphState:
 
 @dataclass(frozen=True)
 class _Open:
+    root: Path
     structure: Structure
     state: GraphState
     opened: Mapping[str, str]
@@ -63,9 +66,11 @@ class _Open:
 class Graphs:
     """The graphs that stand nearest to the base: more than one where one tree is built in several ways."""
 
-    def __init__(self, opened: Sequence[_Open]) -> None:
+    def __init__(self, opened: Sequence[_Open], lacking: tuple[str, ...] = ()) -> None:
         self._opened = opened
         self.states = tuple(one.state for one in opened)
+        self.lacking = lacking
+        """Builds of the same tree that have no graph: what they alone compile is not known."""
 
     def __bool__(self) -> bool:
         return bool(self._opened)
@@ -73,6 +78,18 @@ class Graphs:
     def includes(self, path: str) -> bool:
         """Say whether a unit opened a file."""
         return any(path in one.opened for one in self._opened)
+
+    def defined_as(self, symbol: str, path: str) -> str | None:
+        """Return what the graphs call something that a text defines under a symbol; None where they do not have it.
+
+        The function of `SYSCALL_DEFINE3(read, ...)` is `__do_sys_read` (include/linux/syscalls.h); what graphs read as
+        text has `read` as well.
+        """
+        name = name_of(symbol)
+        for one in (f"{path}:__do_sys_{name}", f"{path}:__do_compat_sys_{name}", symbol):
+            if any(opened.structure.places(one) for opened in self._opened):
+                return one
+        return None
 
     def reached(self, symbol: str) -> tuple[tuple[str, int], ...]:
         """Return who reaches a symbol: (function, calls away), nearest first."""
@@ -86,8 +103,8 @@ class Graphs:
         """Return the functions that are defined under a name."""
         return {symbol for one in self._opened for symbol in one.structure.functions_named(name)}
 
-    def left_out(self, symbol: str, path: str) -> bool:
-        """Say whether every build leaves a function out: it stands in the file's text and in no unit's facts."""
+    def only_text(self, symbol: str, path: str) -> bool:
+        """Say whether a function stands in a file's text and in no unit's facts."""
         places = [place for one in self._opened for place in one.structure.places(symbol) if place.file == path]
         return bool(places) and all(place.approximate and place.kind is Kind.FUNCTION for place in places)
 
@@ -109,9 +126,11 @@ def graphs_here(repository: Repository, changes: Changes, base: Oid) -> Iterator
     notes: list[str] = []
     with contextlib.ExitStack() as stack:
         found: list[tuple[Build, Structure]] = []
+        lacking: list[Build] = []
         for build in known_builds(repository.worktree, repository.home):
             graph = build.graph(repository.home)
             if not graph.path.is_file():
+                lacking.append(build)
                 continue
             of = f"the structure graph of {code(fit(build.described, 100))}"
             try:
@@ -127,7 +146,9 @@ def graphs_here(repository: Repository, changes: Changes, base: Oid) -> Iterator
                 notes.append(f"{of} has no unit that was ever parsed; {AGAIN}")
         opened = _compared(repository, changes, base, found)
         least = min((len(one.state.differing) for one in opened), default=0)
-        yield Graphs([one for one in opened if len(one.state.differing) == least]), tuple(notes)
+        nearest = [one for one in opened if len(one.state.differing) == least]
+        roots = {one.root for one in nearest}
+        yield Graphs(nearest, tuple(one.described for one in lacking if one.root in roots)), tuple(notes)
 
 
 def _compared(
@@ -148,7 +169,7 @@ def _compared(
         state = GraphState(
             build.described, sum(states.values()), flawed, len(shared), differing, rest is not None, of_runs
         )
-        made.append(_Open(structure, state, files))
+        made.append(_Open(build.root, structure, state, files))
     return made
 
 

@@ -7,6 +7,7 @@ both sides of the change. What is missing is said, and nothing is guessed in its
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -115,6 +116,8 @@ class StaticImpact:
     """One a configured workload."""
     graphs: tuple[GraphState, ...]
     """Those that were asked; none where there is none."""
+    without_graph: tuple[str, ...] = ()
+    """Builds of the same tree that have none, in words: what they alone compile is not known."""
     not_asked: int = 0
     """Touches whose callers nobody looked for, since there are so many."""
     notes: tuple[str, ...] = ()
@@ -135,7 +138,8 @@ class StaticImpact:
         """Say whether it is certain that no built object can be another for it, `__LINE__` left aside."""
         sure = all(one.why.changes_nothing_built for one in self.aside) and all(one.left_out for one in self.touched)
         rests_on_graph = bool(self.touched) or any(one.why is Aside.UNBUILT for one in self.aside)
-        return sure and (not rests_on_graph or all(one.at_base and not one.flawed for one in self.graphs))
+        whole = not self.without_graph and all(one.at_base and not one.flawed for one in self.graphs)
+        return sure and (whole or not rests_on_graph)
 
 
 def static_impact(repository: Repository, changes: Changes, *, base: Oid, head: Oid) -> StaticImpact:
@@ -181,7 +185,7 @@ class _Asking:
             found = touches(written(one.before_path), one.before, one.after) if why is None else []
             if why is None and not found:
                 why = untouched(one)
-            if why in (None, Aside.COMMENTS, Aside.COMMENTS_AND_LINES, Aside.ORDER) and self._is_unbuilt(one):
+            if why in (None, Aside.COMMENTS, Aside.COMMENTS_AND_LINES, Aside.ORDER) and self._is_unbuilt(one, found):
                 why = Aside.UNBUILT
             if why is None:
                 touched += [(touch, one) for touch in found]
@@ -194,15 +198,19 @@ class _Asking:
             notes = (*notes, f"{what}, and the profile does not say of which file: no share is told")
         return StaticImpact(
             base, head, len(sides), tuple(told), tuple(aside), listed, self._graphs.states,
-            max(0, len(touched) - MOST_ASKED) if self._graphs else 0, notes,
+            self._graphs.lacking, max(0, len(touched) - MOST_ASKED) if self._graphs else 0, notes,
         )  # fmt: skip
 
     # -- files ------------------------------------------------------------------------------------------------------
 
-    def _is_unbuilt(self, one: Sides) -> bool:
-        """Say whether a file was there and no unit opened it; of a new one the graph cannot know."""
+    def _is_unbuilt(self, one: Sides, found: Sequence[Touch]) -> bool:
+        """Say whether a file was there and no unit opened it; of a new one the graph cannot know.
+
+        What a profile names was built, by a build that has no graph.
+        """
         new = one.is_renamed or one.before is None
-        return bool(self._graphs) and not new and not self._graphs.includes(written(one.before_path))
+        known = bool(self._graphs) and not new and not self._graphs.includes(written(one.before_path))
+        return known and not any(self._heat_of_touch(touch, {}) for touch in found)
 
     def _aside(self, one: Sides, why: Aside, found: int) -> FileAside:
         before = written(one.before_path) if one.is_renamed else ""
@@ -233,7 +241,7 @@ class _Asking:
         if touch.kind is not Kind.FUNCTION or (touch.how == "added" and name not in removed):
             return ()
         was = removed[name] if touch.how == "added" else touch
-        return self._heat(was.symbol, was.file)
+        return self._heat(self._graphs.defined_as(was.symbol, was.file) or was.symbol, was.file)
 
     def _heat(self, symbol: str, file: str) -> tuple[Heat, ...]:
         name = name_of(symbol)
@@ -243,9 +251,11 @@ class _Asking:
         return self._heats.of(name, file, alone=alone)
 
     def _told(self, one: _Found, file: _File, *, asked: bool) -> Touched:
-        touch, known = one.touch, bool(self._graphs) and asked
-        reaching = self._graphs.reached(touch.symbol) if known else ()
-        text = one.sides.before if touch.how == "removed" else one.sides.after
+        touch = one.touch
+        symbol = self._graphs.defined_as(touch.symbol, touch.file) if asked else None
+        reaching = self._graphs.reached(symbol) if symbol is not None else ()
+        text = (one.sides.before if touch.how == "removed" else one.sides.after) or b""
+        around = tuple(self._knobs_around(file.guards(text), touch))
         return Touched(
             symbol=touch.symbol,
             kind=touch.kind,
@@ -255,11 +265,20 @@ class _Asking:
             last_line=touch.last_line,
             line=file.first_new(touch) if touch.how != "removed" else touch.first_line,
             heat=one.heat,
-            callers=self._callers(reaching) if known else None,
+            callers=self._callers(reaching) if symbol is not None else None,
             callers_all=len(reaching),
-            knobs=(*self._knobs_around(file.guards(text or b""), touch), *file.knobs),
-            left_out=known and touch.how != "added" and self._graphs.left_out(touch.symbol, touch.file),
+            knobs=(*around, *file.knobs),
+            left_out=symbol is not None and self._is_left_out(symbol, touch, around, file.line(text, touch.first_line)),
         )
+
+    def _is_left_out(self, symbol: str, touch: Touch, around: Iterable[Knob], head: bytes) -> bool:
+        """Say whether the builds leave a function out: only its text is known, and a knob around it speaks against it.
+
+        What a macro defines, `BPF_CALL_1(name, ...)`, units know under a name of the macro's making.
+        """
+        against = any(knob.is_set is not None and (knob.sense == "if") != knob.is_set for knob in around)
+        made = re.match(rb"\s*\w+\s*\(\s*" + re.escape(name_of(touch.symbol).encode()) + rb"\s*[,)]", head)
+        return touch.how != "added" and against and not made and self._graphs.only_text(symbol, touch.file)
 
     def _callers(self, reaching: Iterable[tuple[str, int]]) -> tuple[Caller, ...]:
         """Return the nearest hot ones, then the nearest."""
@@ -300,6 +319,12 @@ class _File:
         lines = range(touch.first_line, min(touch.last_line, len(self._after)) + 1)
         new = (line for line in lines if self._after[line - 1] not in self._before)
         return min(next(new, touch.first_line), len(self._after))
+
+    @staticmethod
+    def line(text: bytes, number: int) -> bytes:
+        """Return a line of a side."""
+        lines = text.split(b"\n", number)
+        return lines[number - 1] if number <= len(lines) else b""
 
     def guards(self, text: bytes) -> tuple[Guard, ...]:
         """Return the guards of one side."""

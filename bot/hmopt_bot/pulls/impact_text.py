@@ -129,6 +129,10 @@ def _warnings(impact: StaticImpact) -> Iterator[str]:
         )
     for state in impact.graphs[:_NAMED]:
         yield from _graph_warnings(state)
+    if impact.without_graph:
+        lacking = [code(_cut(one, _PATH)) for one in impact.without_graph[:_NAMED]]
+        more = f" and {len(impact.without_graph) - _NAMED} more" if len(impact.without_graph) > _NAMED else ""
+        yield f"There is no structure graph of {', '.join(lacking)}{more}: what is built there alone is not known."
     missing = [code(_cut_workload(one.workload)) for one in impact.profiles if not one.run]
     if missing:
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
@@ -192,12 +196,12 @@ def _share(one: Touched, impact: StaticImpact) -> str:
 
 
 def _reached(one: Touched) -> str:
-    if one.callers is None:
-        return "unknown"
-    if one.left_out:
+    if one.left_out or one.kind is Kind.FILE:
         return "–"
+    if one.callers is None:
+        return "new: unknown" if one.how == "added" else "unknown"
     if not one.callers_all:
-        return "new: unknown" if one.how == "added" else "nobody within three calls"
+        return "nobody within three calls"
     shown = [_caller(caller) for caller in one.callers[:_CALLERS]]
     more = one.callers_all - len(shown)
     return ", ".join(shown) + (f" and {more:,} more" if more > 0 else "")
@@ -264,15 +268,15 @@ def _aside(one: FileAside) -> str:
     touches = f"; {_several(one.touches, 'symbol')} touched in it" if one.touches else ""
     was = f" (was {code(_cut_end(one.before_path, _PATH))})" if one.before_path else ""
     off = list(dict.fromkeys(code(_cut(knob.name, _NAME)) for knob in one.knobs if knob.is_set is False))
-    hangs = f"; it hangs on {', '.join(off[:_NAMED])}, which is not set in this build" if off else ""
+    hangs = f"; not set in this build: {', '.join(off[:_NAMED])}, on which it hangs" if off else ""
     return f"{code(_cut_end(one.path, _PATH))}{was}: {one.why.value}{touches}{hangs}"
 
 
 def _method(impact: StaticImpact) -> Iterator[str]:
     if impact.measured:
         yield (
-            f"Hot is what has at least {HOT:.0%} of a profile: twice as slow, a function below that costs its workload"
-            " less than an objective's default margin."
+            f"Hot is what has at least {100 * HOT:g} % of a profile: twice as slow, a function below that costs its"
+            " workload less than an objective's default margin."
         )
         most = max(one.names for one in impact.profiles)
         yield f"A profile names its {_several(most, 'hottest function')} at most; – says that none names this one."

@@ -12,6 +12,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from git_hmopt.loop.profiled import latest_profile
 from git_hmopt.records.words import Oid
 from git_hmopt.store.repository import Repository
 from hmopt_bot.pulls.heat import Heat
@@ -159,7 +160,38 @@ def test_documentation_comments_and_what_no_unit_includes_are_said_in_the_first_
         "1 file: documentation" in text.splitlines()[0] and "no unit of the graph includes it" in text.splitlines()[0]
     )
     assert "`__LINE__`" in text
-    assert "`drivers/off.c`: no unit of the graph includes it; 1 symbol touched in it; it hangs on `CONFIG_OFF`" in text
+    assert (
+        "`drivers/off.c`: no unit of the graph includes it; 1 symbol touched in it; not set in this build: `CONFIG_OFF`"
+        in text
+    )
+
+
+def test_a_build_without_a_graph_may_have_what_the_others_have_not(site: Site) -> None:
+    [tree] = (site.repository.home / "trees/base/src").glob("build-count")
+    other = tree.with_name("build-other")
+    other.mkdir()
+    try:
+        shutil.copyfile(tree / "compile_commands.json", other / "compile_commands.json")
+        impact = site.impact_of({"drivers/off.c": OFF.replace("return", "return 1 +")})
+    finally:
+        shutil.rmtree(other)
+    assert asides(impact) == {"drivers/off.c": Aside.UNBUILT} and not impact.changes_nothing_built
+    text = impact_markdown(impact)
+    assert "There is no structure graph of `the base tree of the last run, build-other`" in text
+    assert text.startswith("**No function, type or macro is touched** that is known to be built: 1 file: no unit")
+
+
+def test_what_a_profile_names_was_built_whatever_the_graph_has(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    profiled = latest_profile(site.repository, "scan-blocks")
+    assert profiled is not None
+    spot = {**profiled.hotspots[0], "symbol": "off", "file": "drivers/off.c", "score": "0.4"}
+    seen = dataclasses.replace(profiled, hotspots=(spot,))
+    monkeypatch.setattr("hmopt_bot.pulls.heat.latest_profile", lambda repository, name: seen)
+    impact = site.impact_of({"drivers/off.c": OFF.replace("return", "return 1 +")})
+    assert [(one.symbol, one.share) for one in impact.hot] == [("off", 0.4)] and impact.aside == ()
+    assert "| `off` | `drivers/off.c:2` | 40.0 % of `scan`, 40.0 % of `scan-blocks` | unknown |" in impact_markdown(
+        impact
+    )
 
 
 def test_where_no_line_moves_nothing_is_said_of_line_numbers(site: Site) -> None:

@@ -57,7 +57,8 @@ states = st.builds(
 impacts = st.builds(
     StaticImpact, st.just(Oid("a" * 40)), st.just(Oid("b" * 40)), st.integers(0, 30),
     st.lists(touched, max_size=4).map(tuple), st.lists(asides, max_size=3).map(tuple),
-    st.lists(profiles, max_size=3).map(tuple), st.lists(states, max_size=2).map(tuple), st.integers(0, 9), st.just(()),
+    st.lists(profiles, max_size=3).map(tuple), st.lists(states, max_size=2).map(tuple),
+    st.lists(names, max_size=4).map(tuple), st.integers(0, 9), st.just(()),
 )  # fmt: skip
 PLAIN = Touched("do_swap", Kind.FUNCTION, "changed", "lib/sort.c", 139, 150, 141, (Heat("sort", 0.123),), (), 0)
 EMPTY = StaticImpact(
@@ -144,7 +145,9 @@ def test_each_evil_name_in_each_place(evil: str, place: str) -> None:
         "aside": replace(
             EMPTY, aside=(FileAside(evil, Aside.RENAMED, evil, 1, (Knob(evil, "object", is_set=False),)),)
         ),
-        "graph": replace(EMPTY, graphs=(GraphState(evil, 1, 1, 1, (evil,), compared=False, of_runs=False),)),
+        "graph": replace(
+            EMPTY, graphs=(GraphState(evil, 1, 1, 1, (evil,), compared=False, of_runs=False),), without_graph=(evil,)
+        ),
     }[place]  # fmt: skip
     assert is_harmless(impact_markdown(impact))
     impact_title(impact).encode()
@@ -168,7 +171,8 @@ def test_thousands_of_everything_fit_and_what_is_left_out_is_counted() -> None:
     impact = StaticImpact(
         Oid("a" * 40), Oid("b" * 40), 9000, many + cold,
         tuple(FileAside(f"{n}{long}", Aside.UNBUILT, long, 3) for n in range(3000)),
-        tuple(Profile(f"{n}{long}", long if n % 2 else "", long) for n in range(400)), (state,) * 20, 5, (),
+        tuple(Profile(f"{n}{long}", long if n % 2 else "", long) for n in range(400)), (state,) * 20,
+        (long,) * 9, 5, (),
     )  # fmt: skip
     text = impact_markdown(impact)
     assert is_harmless(text)
