@@ -29,7 +29,6 @@ from git_hmopt.errors import (
     UsageError,
 )
 from git_hmopt.loop.bench import Arm, Bench
-from git_hmopt.loop.book import Book
 from git_hmopt.loop.configuration import CONFIG_FILE, Configuration, other_than_trusted
 from git_hmopt.loop.floor import base_floor
 from git_hmopt.loop.lock import alone
@@ -37,6 +36,7 @@ from git_hmopt.loop.log import Listener, RunLog
 from git_hmopt.loop.nodes.judge import deltas_of, verdict_of
 from git_hmopt.loop.nodes.verify import same_images
 from git_hmopt.loop.plan import RunPlan
+from git_hmopt.loop.profiled import latest_profile
 from git_hmopt.loop.readings import Measurement, Readings
 from git_hmopt.loop.structure import changes_between, not_built, shares_of, structure_at, touched
 from git_hmopt.measure.floor import Floor
@@ -45,9 +45,6 @@ from git_hmopt.process.runner import kill_live
 from git_hmopt.psg.compile_database import load_database
 from git_hmopt.records.run import Delta, Objective, TouchRecord
 from git_hmopt.records.words import Oid, RunId, Verdict, utc_now
-from git_hmopt.store.cache import Cache
-from git_hmopt.store.journal import Journal
-from git_hmopt.store.queries import list_runs
 from git_hmopt.store.repository import Repository
 
 NAME = RunId("check")
@@ -274,12 +271,9 @@ class _Workload:
                 yield path
         yield from compiled or (path for _, _, path in self.repository.list_tree(question.base))
 
-    def _hotspots(self) -> list[dict[str, Any]]:
-        """Return the hotspots that the latest run of the workload found; none when there was none."""
-        with Cache(self.repository).reading() as database:
-            rows = list_runs(database, workload=self.name, limit=1)
-        ranked = Book(Journal(self.repository), rows[0].name).last("hotspots.ranked") if rows else None
-        return list(ranked["hotspots"]) if ranked else []
+    def _hotspots(self) -> tuple[Mapping[str, Any], ...]:
+        profiled = latest_profile(self.repository, self.name)
+        return profiled.hotspots if profiled is not None else ()
 
     def _hot_files(self) -> list[str]:
         return [one["file"] for one in self._hotspots() if one["file"]]

@@ -17,6 +17,7 @@ from git_hmopt.loop.bench import Bench
 from git_hmopt.psg.ask import Wish, bring_up_to_date
 from git_hmopt.psg.builds import Build
 from git_hmopt.psg.directives import directives
+from git_hmopt.psg.facts import Kind
 from git_hmopt.psg.impact import Impact, all_touches, impact, touches
 from git_hmopt.psg.queries import Structure
 from git_hmopt.records.base import decimal_text
@@ -101,7 +102,8 @@ def touched(structure: Structure | None, changes: Changes, shares: Shares) -> tu
 
 def _record(one: Impact, shares: Shares, *, known: bool) -> TouchRecord:
     callers = sorted(one.reached_by, key=lambda pair: (-shares.get(name_of(pair[0]), 0.0), pair[1], pair[0]))
-    share = shares.get(name_of(one.touch.symbol))
+    # A struct may have the name of a function, which the profile means.
+    share = shares.get(name_of(one.touch.symbol)) if one.touch.kind is Kind.FUNCTION else None
     return TouchRecord(
         symbol=one.touch.symbol,
         kind=one.touch.kind.value,
@@ -114,8 +116,16 @@ def _record(one: Impact, shares: Shares, *, known: bool) -> TouchRecord:
 
 
 def shares_of(ranked: Sequence[Mapping[str, object]]) -> dict[str, float]:
-    """Return the measured shares of recorded hotspots by the names that the source knows."""
-    return {source_name(str(one["symbol"])): float(str(one["score"])) for one in ranked if one.get("score") is not None}
+    """Return the measured shares of recorded hotspots by the names that the source knows.
+
+    Of a function and the copies that the compiler made of it the largest counts: FuncRank's scores do not add up.
+    """
+    found: dict[str, float] = {}
+    for one in ranked:
+        if one.get("score") is not None:
+            name = source_name(str(one["symbol"]))
+            found[name] = max(found.get(name, 0.0), float(str(one["score"])))
+    return found
 
 
 def not_built(structure: Structure | None, changes: Changes) -> str:

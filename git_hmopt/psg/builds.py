@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,23 +53,25 @@ def named_build(where: Path, root: Path) -> Build:
 
 
 def found_build(root: Path, home: Path) -> Build | None:
-    """Return the build to ask about when none was named; None when there is none.
+    """Return the build to ask about when none was named, the first of `known_builds`; None when there is none."""
+    return next(known_builds(root, home), None)
+
+
+def known_builds(root: Path | None, home: Path) -> Iterator[Build]:
+    """Yield the builds that are here; `root` is None where there is no working tree.
 
     In this order: a compile database at the top of the tree or in a folder right below it, kbuild's own records there,
-    the base tree that the last run built.
+    those of the base tree that the last run built.
     """
-    places = [root, *sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))]
     tests: tuple[Callable[[Path], Path | None], ...] = (_with_database, _with_records)
-    for test in tests:
-        for place in places:
-            origin = test(place)
-            if origin is not None:
-                return Build(root, origin, str(origin.relative_to(root)) if origin != root else "this tree")
+    if root is not None:
+        folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        for test in tests:
+            for origin in (found for place in (root, *folders) if (found := test(place)) is not None):
+                yield Build(root, origin, str(origin.relative_to(root)) if origin != root else "this tree")
     tree = home / "trees" / "base" / "src"
-    built = sorted(tree.glob(f"build-*/{_DATABASE}"))
-    if built:
-        return Build(tree, built[0], f"the base tree of the last run, {built[0].parent.name}")
-    return None
+    for built in sorted(tree.glob(f"build-*/{_DATABASE}")):
+        yield Build(tree, built, f"the base tree of the last run, {built.parent.name}")
 
 
 def _with_database(place: Path) -> Path | None:

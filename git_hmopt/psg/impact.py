@@ -25,6 +25,8 @@ _KINDS = {
 _STATIC = re.compile(r"(?:\w+(?:\s*\([^()]*\))?\s+)*?static\b")
 _STRING_OR_SPACE = re.compile(r"""("(?:\\.|[^"\\\n])*+"?|'(?:\\.|[^'\\\n])*+'?)|(?:\s|\\\r?\n)+""", re.DOTALL)
 
+_SPLICE = re.compile(r"\\[ \t]*\r?\n")
+
 
 @dataclass(frozen=True)
 class Touch:
@@ -76,6 +78,33 @@ def all_touches(changes: Mapping[str, tuple[bytes | None, bytes | None]]) -> lis
     """Return what changed C files touch; `changes` has both sides of each file, None for one that is not there."""
     among = (path for path in sorted(changes) if path.endswith((".c", ".h")))
     return [touch for path in among for touch in touches(path, *changes[path])]
+
+
+def same_code(before: bytes, after: bytes) -> bool:
+    """Say whether two texts differ in comments and spacing alone: the same tokens in the same order.
+
+    A directive ends with its line, so it is compared as one. `touches` finds nothing in definitions that only changed
+    places; this does.
+    """
+    return _code(before) == _code(after)
+
+
+def same_lines(before: bytes, after: bytes) -> bool:
+    """Say whether every token stands on the line that it stood on, so that `__LINE__` is what it was."""
+    old, new = (without_comments(text).decode("utf-8", "replace").rstrip().split("\n") for text in (before, after))
+    return len(old) == len(new) and all(_plain(one) == _plain(other) for one, other in zip(old, new, strict=True))
+
+
+def _code(source: bytes) -> list[str]:
+    """Return a text's directives, and the code between them, each without comments and spacing."""
+    text = _SPLICE.sub("", without_comments(source).decode("utf-8", "replace"))
+    found = [""]
+    for line in text.split("\n"):
+        if line.lstrip().startswith("#"):
+            found += [line, ""]
+        else:
+            found[-1] += f"{line}\n"
+    return [plain for one in found if (plain := _plain(one))]
 
 
 def impact(structure: Structure, touched: Iterable[Touch], *, reach: int = 3, most: int = 50) -> list[Impact]:

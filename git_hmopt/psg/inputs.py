@@ -40,6 +40,11 @@ class Stamp:
     knobs: tuple[str, ...]
 
 
+def content_digest(data: bytes) -> str:
+    """Return what stands for a file's bytes, in stamps and in a graph's tables."""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
 class Sources:
     """The files of a tree as they are now, each read once; `remembered` saves reading what did not change."""
 
@@ -78,7 +83,7 @@ class Sources:
         except OSError:
             return None
         knobs = tuple(sorted({name.decode() for name in _CONFIG.findall(data)}))
-        return Stamp(seen.st_size, seen.st_mtime_ns, hashlib.sha256(data).hexdigest()[:32], knobs)
+        return Stamp(seen.st_size, seen.st_mtime_ns, content_digest(data), knobs)
 
     def read(self, path: str) -> bytes:
         """Return a file's bytes; none when it cannot be read."""

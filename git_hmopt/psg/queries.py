@@ -464,6 +464,20 @@ class Structure:
         )
         return [symbol for (symbol,) in self._tables.rows(statement, (file,))]
 
+    def opened_files(self) -> dict[str, str]:
+        """Return the files that units opened, outside of the tree as well, with the digest of what each had in it."""
+        statement = "SELECT path, digest FROM files WHERE id IN (SELECT file FROM unit_files) AND digest != ''"
+        return dict(self._tables.rows(statement))
+
+    def units_by_state(self) -> dict[str, int]:
+        """Return how many units there are by their state: ok, errors, failed or stale; none that was never parsed."""
+        # The name of a precompiled header's unit begins so.
+        statement = (
+            "SELECT state, count(*) FROM units WHERE substr(path, 1, 1) != '<' AND (key != '' OR state = 'failed')"
+            " GROUP BY state"
+        )
+        return dict(self._tables.rows(statement))
+
     # -- numbers ----------------------------------------------------------------------------------------------------
 
     def statistics(self) -> dict[str, int]:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from git_hmopt.records.redaction import redact
 from git_hmopt.report.facts import DeltaFacts, EvaluationFacts, MessageFacts, PatchFacts
+from git_hmopt.report.markup import code as _code
+from git_hmopt.report.markup import literal as _md
+from git_hmopt.report.markup import table as _rows
 from git_hmopt.report.models import (
     AGENT_HEADS,
     ITERATION_HEADS,
@@ -33,7 +34,6 @@ from git_hmopt.report.wording import (
     outcome,
     percent,
     place,
-    plain,
     skipped_line,
     text_size,
     time_head,
@@ -46,7 +46,6 @@ from git_hmopt.report.wording import (
 _MOST_SLOW_TIMES = 12
 _NAME = 160
 _LONGEST = 300
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
 
 
 def run_report(story: RunStory, read: Read) -> str:
@@ -69,23 +68,6 @@ def run_report(story: RunStory, read: Read) -> str:
         _next(story),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _md(text: str) -> str:
-    """Return untrusted text as markdown that shows it literally."""
-    # Before anything is escaped: `ghp\_...` has the form of no token.
-    return _MARKUP.sub(r"\\\1", redact(plain(text)).text)
-
-
-def _code(text: str) -> str:
-    """Return untrusted text as a code span; a backtick inside would end it."""
-    shown = plain(text).replace("`", "'").replace("|", "¦")
-    return f"`{shown}`" if shown else UNKNOWN
-
-
-def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _head(story: RunStory) -> str:

@@ -13,11 +13,13 @@ from git_hmopt.report.story import Iteration, Retraction, RunStory
 UNKNOWN = "unknown"
 
 # Escape sequences in a symbol or a commit message must not reach a terminal.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
+_CONTROL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff\U000e0000-\U000e007f]+"
+)
 
 
 def plain(text: str) -> str:
-    """Return `text` on one line, without control characters or marks that reorder what is shown."""
+    """Return `text` on one line, without control characters, half characters, or marks that reorder what is shown."""
     return _CONTROL.sub(" ", text).strip()
 
 

@@ -81,6 +81,16 @@ def list_runs(
     return [RunRow(**{**row, "without": tuple(filter(None, row["without"].split(", ")))}) for row in rows]
 
 
+def latest_profiled(database: apsw.Connection, workload: str) -> RunId | None:
+    """Return the newest run of a workload that measured what is hot; None when none did, or all were retracted."""
+    statement = f"""SELECT name FROM runs WHERE {ALIVE} AND workload = ?
+        AND EXISTS (SELECT 1 FROM hotspots AS h WHERE h.run = runs.name AND h.score IS NOT NULL)
+        AND NOT EXISTS (SELECT 1 FROM retractions AS r WHERE r.run = runs.name AND r.of_iteration IS NULL)
+        ORDER BY created DESC, name DESC LIMIT 1"""
+    found = database.execute(statement, (workload,)).get
+    return None if found is None else RunId(str(found))
+
+
 def skipped_in_all(database: apsw.Connection) -> dict[str, int]:
     """Return what was not understood in any journal, by reason."""
     return dict(database.execute("SELECT reason, sum(count) FROM skipped GROUP BY reason ORDER BY reason"))

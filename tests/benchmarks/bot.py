@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast webhooks are acknowledged: 200 a second for 10 s, on loopback, by a server in a process of its own.
+"""How fast webhooks are acknowledged (200 a second for 10 s, on loopback, by a server in a process of its own), and how
+long the static impact of a pull request to a kernel takes.
 
-`python tests/benchmarks/bot.py [--quick] [--json]`; exits 1 when a budget is missed. A delivery is sent at its time
-whether or not the one before was answered, and its latency counts from that time: a server that falls behind does not
-slow down who measures it (coordinated omission). Every delivery is signed and as large as a pull request's. The server
-is killed (kill -9) after the last answer, and all of them must be in the queue. What a plain write with fsync took just
-before is told beside it: the disk's own part.
+`python tests/benchmarks/bot.py [--tree T] [--quick] [--json]`; exits 1 when a budget is missed. T is a checkout of
+Linux 6.1 in which runs left their graph and profiles (`tests/kernel/run` makes it, and gives its place by
+HMOPT_KERNEL_CACHE, which is the default); without one the impact is skipped. It is only read. A delivery is sent at
+its time whether or not the one before was answered, and its latency counts from that time: a server that falls behind
+does not slow down who measures it (coordinated omission). Every delivery is signed and as large as a pull request's.
+The server is killed (kill -9) after the last answer, and all of them must be in the queue. What a plain write with
+fsync took just before is told beside it: the disk's own part.
 """
 
 from __future__ import annotations
@@ -23,15 +26,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
-from git_hmopt.store.queue import Queue, State  # noqa: E402 - the path above makes it importable
+from git_hmopt.records.words import Oid  # noqa: E402 - the path above makes it importable
+from git_hmopt.store.queue import Queue, State  # noqa: E402
 from git_hmopt.store.repository import Repository  # noqa: E402
+from hmopt_bot.pulls.impact import static_impact  # noqa: E402
+from hmopt_bot.pulls.impact_text import impact_markdown  # noqa: E402
 from hmopt_bot.work.job import queue_directory  # noqa: E402
 from tests.benchmarks.table import Row, benchmark_parser, told  # noqa: E402
 from tests.bot.forges.deliveries import GITHUB_PULL, changed, sent  # noqa: E402
 from tests.bot.web.serving import command, forges_file  # noqa: E402
+from tests.kernel.twenty_files import HEAD, twenty_files  # noqa: E402
 from tests.loop.project import Project, make_project  # noqa: E402
 
 NAME = "bot"
+IMPACT = "static impact of 20 files of a kernel"
 A_SECOND = 200
 SECONDS, QUICK_S = 10, 3
 CONNECTIONS = 32
@@ -111,9 +119,37 @@ def kept(project: Project) -> int:
         return queue.counts()[State.WAITING]
 
 
+def kernel_tree(named: Path | None) -> Path | None:
+    """Return the kernel that was named, else that of the kernel tests; None where there is none."""
+    cache = os.environ.get("HMOPT_KERNEL_CACHE")
+    found = named or (Path(cache) / "linux" if cache else None)
+    return found if found is not None and (found / ".git/hmopt/structure").is_dir() else None
+
+
+def impact_rows(tree: Path) -> list[Row]:
+    """Measure the static impact of twenty files and its Markdown, with the graph as runs left it."""
+    repository = Repository.open(tree)
+    base = repository.resolve("HEAD")
+    changes = twenty_files(repository, base)
+    began = time.perf_counter()
+    impact = static_impact(repository, changes, base=base, head=Oid(HEAD))
+    text = impact_markdown(impact)
+    took = time.perf_counter() - began
+    if not impact.graphs or not impact.measured:
+        raise SystemExit(f"'{tree}' has no graph, or no profile: run tests/kernel/run first")
+    return [
+        Row(IMPACT, round(took, 2), "s"),
+        Row("symbols it touches", len(impact.touched), ""),
+        Row("the comment, size", round(len(text.encode()) / 1000, 1), "kB"),
+    ]
+
+
 def main() -> int:
     """Measure, print, and return 1 when a budget is missed."""
-    options = benchmark_parser(__doc__).parse_args()
+    parser = benchmark_parser(__doc__)
+    parser.add_argument("--tree", type=Path, metavar="T", help="a checkout of Linux 6.1 with runs and their graph")
+    options = parser.parse_args()
+    tree = kernel_tree(options.tree)
     count = A_SECOND * (QUICK_S if options.quick else SECONDS)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -137,8 +173,10 @@ def main() -> int:
         Row("lost", lost, ""),
         Row("deliveries", count, ""),
         Row("a write of the disk, median", round(disk, 3), "ms"),
+        *(impact_rows(tree) if tree is not None else ()),
     ]
-    return told(NAME, rows, as_json=options.json)
+    skipped = {} if tree is not None else {IMPACT: "no kernel with runs here: --tree, or HMOPT_KERNEL_CACHE"}
+    return told(NAME, rows, as_json=options.json, skipped=skipped)
 
 
 if __name__ == "__main__":

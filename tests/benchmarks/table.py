@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +31,14 @@ def benchmark_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def told(name: str, rows: Sequence[Row], *, as_json: bool) -> int:
-    """Print the rows and return 1 when a budget is missed; a budget that no row has is an error."""
+def told(name: str, rows: Sequence[Row], *, as_json: bool, skipped: Mapping[str, str] | None = None) -> int:
+    """Print the rows and return 1 when a budget is missed; a budget that no row has is an error.
+
+    `skipped` are the rows that cannot be measured here, with the reason, which is told in their place.
+    """
+    skipped = skipped or {}
     budgets: dict[str, float] = json.loads(BUDGETS.read_text())[name]
-    unmeasured = budgets.keys() - {row.what for row in rows}
+    unmeasured = budgets.keys() - {row.what for row in rows} - skipped.keys()
     if unmeasured:
         raise SystemExit(f"{BUDGETS.name} has budgets that '{name}' does not measure: {', '.join(sorted(unmeasured))}")
     kept = {row.what: row.value <= budgets.get(row.what, row.value) for row in rows}
@@ -44,6 +48,7 @@ def told(name: str, rows: Sequence[Row], *, as_json: bool) -> int:
              "ok": kept[row.what]}
             for row in rows
         ]  # fmt: skip
+        listed += [{"what": what, "skipped": reason} for what, reason in skipped.items()]
         print(json.dumps({"v": 1, "name": name, "rows": listed, "environment": _environment()}))
     else:
         for row in rows:
@@ -51,6 +56,8 @@ def told(name: str, rows: Sequence[Row], *, as_json: bool) -> int:
             missed = "" if kept[row.what] else ": MISSED"
             bound = "" if budget is None else f"  budget {budget:g} {row.unit}{missed}"
             print(f"{row.what:<48} {row.value:>10.2f} {row.unit:<3}{bound}")
+        for what, reason in skipped.items():
+            print(f"{what:<48} {'skipped':>10}    {reason}")
     return 0 if all(kept.values()) else 1
 
 

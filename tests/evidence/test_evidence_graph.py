@@ -13,7 +13,7 @@ from git_hmopt.loop.structure import not_built, shares_of, touched
 from git_hmopt.psg.compile_database import load_database
 from git_hmopt.psg.queries import Structure
 from git_hmopt.psg.unit import parse_unit
-from tests.psg.structure_tree import Tree, tree_in
+from tests.psg.structure_tree import FILES, Tree, tree_in
 
 
 @pytest.fixture
@@ -64,6 +64,20 @@ def test_what_a_change_touches_names_the_hot_callers_first(tree: Tree, structure
     assert (one.symbol, one.how, one.share, one.reached_by) == ("go", "changed", "0.5", ("kernel/go.c:start", "caller"))
     [blind] = touched(None, {"kernel/go.c": (before, after)}, {})
     assert (blind.symbol, blind.share, blind.reached_by, blind.reached_by_all) == ("go", None, None, None)
+
+
+def test_the_hottest_of_a_functions_copies_counts_and_a_struct_is_no_function(structure: Structure) -> None:
+    ranked: list[dict[str, object]] = [
+        {"symbol": "box", "score": "0.5"},
+        {"symbol": "box.part.0", "score": "0.1"},
+        {"symbol": "x", "score": None},
+    ]
+    assert shares_of(ranked) == {"box": 0.5}
+    header = FILES["include/linux/box.h"].encode()
+    [one] = touched(
+        structure, {"include/linux/box.h": (header, header.replace(b"int weight", b"long weight"))}, {"box": 0.5}
+    )
+    assert (one.symbol, one.share) == ("struct box", None)
 
 
 def test_a_change_below_a_knob_that_is_not_set_says_so(tree: Tree, structure: Structure) -> None:
