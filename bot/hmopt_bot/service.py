@@ -46,6 +46,8 @@ class Workers:
 
     place: Path
     count: int
+    forges: Path | None = None
+    """The file of the webhooks that they handle."""
     ending: threading.Event = field(default_factory=threading.Event)
 
     @contextlib.contextmanager
@@ -66,7 +68,7 @@ class Workers:
             began = time.monotonic()
             try:
                 ended = run(
-                    [sys.executable, "-m", "hmopt_bot.work.worker", str(os.getpid()), str(self.place)],
+                    self._command(),
                     environment=dict(os.environ),
                     limits=ProcessLimits(wall_s=_FOREVER_S, output_bytes=1 << 62),
                     keep_output=False,
@@ -79,6 +81,10 @@ class Workers:
             _LOG.error("a worker ended (%s); another is started", ended)
             pause = min(2 * pause, _LONGEST_PAUSE_S) if time.monotonic() - began < _SHORT_S else 0.5
             self.ending.wait(pause)
+
+    def _command(self) -> list[str]:
+        words = [sys.executable, "-m", "hmopt_bot.worker", str(os.getpid()), str(self.place)]
+        return words if self.forges is None else [*words, str(self.forges)]
 
     def _end(self, threads: list[threading.Thread]) -> None:
         deadline = time.monotonic() + _END_S
@@ -98,7 +104,8 @@ def serve(place: Path, settings: ServeSettings) -> None:
     logging.basicConfig(stream=sys.stderr, format="git hmopt: %(message)s", level=logging.WARNING)
     repository = Repository.open(place)
     tokens = Tokens(private_path(settings.tokens, TOKENS, repository)) if settings.tokens else None
-    webhooks = registered(Path(settings.forges), repository) if settings.forges else {}
+    forges = Path(settings.forges) if settings.forges else None
+    webhooks = registered(forges, repository) if forges else {}
     with (
         listening(settings.listen, has_tokens=tokens is not None) as listener,
         Queue(queue_directory(repository)) as queue,
@@ -120,7 +127,7 @@ def serve(place: Path, settings: ServeSettings) -> None:
 
         before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            with Workers(place, settings.workers).running():
+            with Workers(place, settings.workers, forges).running():
                 asyncio.run(serve_http(server, listener, ready))
                 notify("STOPPING=1")
         finally:

@@ -308,7 +308,7 @@ def _refuse_namespace(repository: Repository, run: RunId) -> None:
 
 
 def _record(bench: Bench) -> RunRecord:
-    from git_hmopt.loop.nodes.setup import host_name
+    from git_hmopt.process.host import host_name
 
     plan, repository = bench.plan, bench.repository
     return RunRecord(

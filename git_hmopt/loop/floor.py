@@ -16,10 +16,10 @@ from git_hmopt.adapters import BuildResult
 from git_hmopt.errors import CorruptRecordError, MeasurementError
 from git_hmopt.loop.bench import Bench, Meter
 from git_hmopt.loop.book import Book
-from git_hmopt.loop.nodes.setup import host_name
 from git_hmopt.loop.state import RunState
 from git_hmopt.measure.compare import compare, compare_same, measured_case
 from git_hmopt.measure.floor import Floor, FloorSource, floor_of, floor_source, read_floor
+from git_hmopt.process.host import host_name
 from git_hmopt.records.words import Oid
 from git_hmopt.store.journal import OpDraft
 

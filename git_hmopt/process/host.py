@@ -7,6 +7,7 @@ Nothing here changes the host or reaches beyond it.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -221,3 +222,14 @@ def _read(root: Path, path: str) -> str:
         return (root / path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
+
+
+def host_name() -> str:
+    """Return what makes numbers of two machines incomparable, without naming the machine: its CPU and kernel."""
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
+            model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    except OSError:
+        pass
+    return f"{platform.system()} {platform.release()} on {model}"

@@ -89,7 +89,7 @@ def path_server(root: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _served(server: socketserver.BaseServer) -> Iterator[None]:
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
         yield

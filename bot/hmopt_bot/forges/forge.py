@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the bot asks of a forge: GitHub, Gitee and GitCode are three of them, and a fourth fits by having this.
 
-Every method but `verify`, `event` and `kept` returns a Call: what to send, and what reads the answer (a value, or an
-ApiError). None where the forge has no such thing.
+Every method but `verify`, `event`, `kept` and `head_ref` returns a Call: what to send, and what reads the answer (a
+value, or an ApiError). None where the forge has no such thing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
+
+from pydantic import SecretStr
 
 from git_hmopt.records.words import Oid
 from hmopt_bot.forges.events import Delivery, Event
@@ -37,6 +39,13 @@ class Forge(Protocol):
     @property
     def replay_s(self) -> float:
         """Return for how many seconds a `replay_key` is to be remembered: longer than its delivery is in time."""
+
+    @property
+    def token(self) -> SecretStr | None:
+        """Return the token that calls are made with."""
+
+    def head_ref(self, number: int) -> str:
+        """Return the ref under which the repository itself keeps a pull request's head, whosever fork it is of."""
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: float) -> Delivery:
         """Return a delivery that is signed, and in time at `now` (epoch seconds). Raises DeliveryError.

@@ -116,6 +116,10 @@ class GitCode(ApiV5):
         # As with GitHub, the id is not signed.
         return Delivery(self.name, delivery, name, digest, f"gitcode:{digest}", self.event(name, body))
 
+    def head_ref(self, number: int) -> str:
+        """Return the ref under which the repository itself keeps a pull request's head."""
+        return f"refs/merge-requests/{number}/head"
+
     def event(self, name: str, body: bytes) -> Event:
         """Return which pull request or comment to read again."""
         readers = {"merge request hook": _pull, "note hook": _note, "push hook": _push, "tag push hook": _push}

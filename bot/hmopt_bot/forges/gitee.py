@@ -127,6 +127,10 @@ class Gitee(ApiV5):
         key = f"gitee:{_hook_id(body)}:{stamp}:{digest}"
         return Delivery(self.name, key, name, digest, key, event)
 
+    def head_ref(self, number: int) -> str:
+        """Return the ref under which the repository itself keeps a pull request's head."""
+        return f"refs/pull/{number}/head"
+
     def event(self, name: str, body: bytes) -> Event:
         """Return which pull request or comment to read again."""
         kind = name.lower().replace("_hooks", " hook").replace("_", " ")

@@ -103,6 +103,10 @@ class GitHub:
         # others. Two bodies that are the same, to the second of their times and the ids in them, say the same.
         return Delivery(self.name, delivery, name, digest, f"github:{digest}", self.event(name, body))
 
+    def head_ref(self, number: int) -> str:
+        """Return the ref under which the repository itself keeps a pull request's head."""
+        return f"refs/pull/{number}/head"
+
     def event(self, name: str, body: bytes) -> Event:
         """Return what happened."""
         return github_events.event(name, body)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said about a pull request: values from what is known here, and their texts.
+"""What the bot does about a pull request: says what it touches, measures it when somebody may ask, answers commands.
 
-May import `psg`, `loop`, `store`, `records`, `report`'s wording and `forges`. Both sides of a change come in, read by
-the caller; what comes out is Markdown, annotations and titles. Nothing here talks to a forge, builds or runs anything.
+Deliveries, measurements and their outcomes are jobs of the queue, done at least once; so each effect can be found
+again: a comment by its marker, a check run by its external id, a proposal by its branch.
 """

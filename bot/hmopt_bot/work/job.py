@@ -36,6 +36,8 @@ class RunJob(BaseModel):
     iterations: int | None = None
     wall_s: int | None = None
     seed: int | None = None
+    confined: bool = False
+    """Whether nothing may run outside of a sandbox, whatever this host's settings say."""
 
     def to_bytes(self) -> bytes:
         """Return the job's payload."""
@@ -62,6 +64,7 @@ class RunJob(BaseModel):
             "--time": self.wall_s,
             "--seed": self.seed,
         }
+        words += ["--sandbox"] if self.confined else []
         return words + [word for name, value in options.items() if value is not None for word in (name, str(value))]
 
     def go_on(self) -> list[str]:

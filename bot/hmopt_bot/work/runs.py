@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,10 @@ class Driver:
 
     def __call__(self, job: Job) -> Outcome:
         """Do the job and say how it went."""
-        asked = RunJob.from_bytes(job.payload)
+        return self.drive(RunJob.from_bytes(job.payload))
+
+    def drive(self, asked: RunJob) -> Outcome:
+        """Begin a run, or go on with it, and say how it went."""
         name = RunId(asked.run)
         repository = Repository.open(self.place)
         began = bool(repository.list_refs(journals_of(name)))
@@ -43,19 +47,9 @@ class Driver:
             return Done(f"the run is closed: {status}")
         if (holder := at_work(repository)) is not None:
             return Later(time.time() + BUSY_S, f"{holder} is using the build trees")
-        ended = self._driven(asked.go_on() if began else asked.begin(), queue_directory(repository) / f"{name}.log")
+        words = asked.go_on() if began else asked.begin()
+        ended = driven(self.place, words, log=queue_directory(repository) / f"{name}.log")
         return self._judged(repository, name, ended)
-
-    def _driven(self, words: list[str], log: Path) -> Finished:
-        # Our own command, as its operator would call it: it builds the environment of what it starts itself.
-        return run(
-            [sys.executable, "-m", "hmopt_bot.work.driven", str(os.getpid()), *words],
-            cwd=self.place,
-            environment=dict(os.environ),
-            limits=Limits(wall_s=_MOST_S),
-            log=log,
-            keep_output=False,
-        )
 
     def _judged(self, repository: Repository, name: RunId, ended: Finished) -> Outcome:
         """Say what the end of the command means, by what the journals tell: exit codes know less."""
@@ -70,3 +64,20 @@ class Driver:
         if ended.returncode in (ExitCode.USAGE, ExitCode.CANNOT_TEST):
             return Dead(last)
         return Again(time.time() + RETRY_S, f"{ended.ending}: {last}" if ended.returncode > 0 else ended.ending)
+
+
+def driven(place: Path, words: Sequence[str], *, log: Path | None = None) -> Finished:
+    """Run our own command in `place`, as its operator would call it, and return how it ended; it ends when we do.
+
+    Without a log its output is kept, apart from what it says to standard error.
+    """
+    return run(
+        [sys.executable, "-m", "hmopt_bot.work.driven", str(os.getpid()), *words],
+        cwd=place,
+        # It builds the environment of what it starts itself.
+        environment=dict(os.environ),
+        limits=Limits(wall_s=_MOST_S),
+        log=log,
+        keep_output=log is None,
+        split_errors=log is None,
+    )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m hmopt_bot.work.worker PARENT DIRECTORY`: take jobs of a repository's queue and do them, until told to end.
+"""Take jobs of a repository's queue and do them, until told to end.
 
 A job is kept by a lease that a thread renews; who is killed renews nothing, and the next worker has the job. SIGTERM
 ends what runs as a closed terminal would, gives the job back, and ends the worker.
@@ -12,21 +12,15 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from git_hmopt.errors import HmoptError, StoreError
 from git_hmopt.process.runner import kill_live, live_children
 from git_hmopt.store.queue import Job, LeaseLostError, Queue, State
-from git_hmopt.store.repository import Repository
-from hmopt_bot.work.job import KIND, queue_directory
 from hmopt_bot.work.outcome import Again, Dead, Done, Later, Outcome
-from hmopt_bot.work.parent import end_with
-from hmopt_bot.work.runs import Driver
 
 Handler = Callable[[Job], Outcome]
 _LOG = logging.getLogger("hmopt.work")
@@ -149,22 +143,3 @@ def hang_up(until: threading.Event) -> None:
             until.wait(0.2)
 
     threading.Thread(target=end, name="hang up", daemon=True).start()
-
-
-def main(words: list[str]) -> int:
-    """Work for the server `PARENT` in `DIRECTORY`."""
-    parent, place = int(words[0]), Path(words[1])
-    logging.basicConfig(stream=sys.stderr, format="git hmopt: worker: %(message)s", level=logging.INFO)
-    repository = Repository.open(place)
-    with Queue(queue_directory(repository)) as queue:
-        worker = Worker(queue, {KIND: Driver(place)})
-        signal.signal(signal.SIGTERM, lambda *_: worker.end())
-        # A terminal's Ctrl-C reaches the server too, which ends us.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        end_with(parent, signal.SIGTERM)
-        worker.work()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from git_hmopt.loop.outcome import Outcome
 from git_hmopt.loop.source import source_of
 from git_hmopt.loop.state import RunState
 from git_hmopt.loop.structure import structure_at
+from git_hmopt.process.host import host_name
 from git_hmopt.psg.unit import Unit
 from git_hmopt.records.base import canonical_json
 from git_hmopt.records.words import Oid, RunStatus, best_ref
@@ -41,17 +41,6 @@ def init_run(bench: Bench, state: RunState) -> Outcome:
         bench.log.say(note, event="note")
     data: dict[str, Any] = {"status": RunStatus.RUNNING.value, "notes": notes, "host": host_name()}
     return Outcome(state, [OpDraft("run.started", "init_run", data=data)])
-
-
-def host_name() -> str:
-    """Return what makes numbers of two machines incomparable, without naming the machine: its CPU and kernel."""
-    model = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
-            model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    except OSError:
-        pass
-    return f"{platform.system()} {platform.release()} on {model}"
 
 
 def snapshot_repo(bench: Bench, state: RunState) -> Outcome:

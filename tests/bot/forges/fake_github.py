@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -28,6 +29,41 @@ _BEYOND = re.compile(
 )
 
 
+GITHUB = "https://api.github.com"
+DESCRIPTION = "github-openapi-subset.json"
+
+
+def description() -> Json:
+    """Return the part of GitHub's OpenAPI description that lies beside this checkout."""
+    found: Json = json.loads(contract(DESCRIPTION).read_text(encoding="utf-8"))
+    # A running check's conclusion is null, which the description allows in words only (nullable, not in the enum).
+    found["components"]["schemas"]["check-run"]["properties"]["conclusion"]["enum"].append(None)
+    return found
+
+
+def description_of() -> OpenAPI:
+    """Return the same, ready to judge requests."""
+    return OpenAPI.from_dict(description())
+
+
+def refusal(
+    api: OpenAPI, method: str, url: str, args: dict[str, str], headers: Mapping[str, str], body: bytes
+) -> str | None:
+    """Return why GitHub would refuse a request; None when it would not."""
+    if not _BEYOND.fullmatch(urlsplit(url).path):
+        try:
+            api.validate_request(_mocked(method, url, args, headers, body))
+        except OpenAPIError as error:
+            return f"{error}: {error.__cause__}"
+    said = json.loads(body) if body else {}
+    return "body is too long" if len(said.get("body") or "") > BODY.most else None
+
+
+def _mocked(method: str, url: str, args: dict[str, str], headers: Mapping[str, str], body: bytes) -> MockRequest:
+    path = urlsplit(url).path
+    return MockRequest(GITHUB, method.lower(), path, args=args, headers=dict(headers), data=body or None)
+
+
 @dataclass
 class FakeGitHub:
     """A repository with one pull request; what is posted is kept and answered. `refused` says what was not valid."""
@@ -41,36 +77,26 @@ class FakeGitHub:
     per_page: int = 100
 
     def __post_init__(self) -> None:
-        self._description = json.loads(contract("github-openapi-subset.json").read_text(encoding="utf-8"))
-        # A running check's conclusion is null, which the description allows in words only (nullable, not in the enum).
-        conclusion = self._description["components"]["schemas"]["check-run"]["properties"]["conclusion"]
-        conclusion["enum"].append(None)
+        self._description = description()
         self._api = OpenAPI.from_dict(self._description)
 
     def __call__(self, request: Request) -> Response:
         """Answer a request as GitHub would."""
         self.requests.append(request)
         place = urlsplit(request.url)
-        assert f"{place.scheme}://{place.netloc}" == "https://api.github.com"
+        assert f"{place.scheme}://{place.netloc}" == GITHUB
         if not request.headers.get("authorization"):
             return self._answer(401, {"message": "Requires authentication"})
-        asked = MockRequest(
-            "https://api.github.com", request.method.lower(), place.path,
-            args=dict(parse_qsl(place.query)), headers=dict(request.headers), data=request.body or None,
-        )  # fmt: skip
+        args = dict(parse_qsl(place.query))
         beyond = _BEYOND.fullmatch(place.path)
-        if not beyond:
-            try:
-                self._api.validate_request(asked)
-            except OpenAPIError as error:
-                self.refused.append(f"{error}: {error.__cause__}")
-                return self._answer(422, {"message": "Validation Failed", "errors": [str(error.__cause__)]})
+        why = refusal(self._api, request.method, GITHUB + place.path, args, request.headers, request.body)
+        if why:
+            self.refused.append(why)
+            return self._answer(422, {"message": "Validation Failed", "errors": [why]})
         body = json.loads(request.body) if request.body else {}
-        if len(body.get("body") or "") > BODY.most:
-            self.refused.append("body is too long")
-            return self._answer(422, {"message": "Validation Failed", "errors": ["body is too long"]})
         response = self._routed(request.method, unquote(place.path), dict(parse_qsl(place.query)), body)
         if not beyond and response.status < 300 and response.status != 204:
+            asked = _mocked(request.method, GITHUB + place.path, args, request.headers, request.body)
             answered = MockResponse(response.body, response.status, dict(response.headers), "application/json")
             self._api.validate_response(asked, answered)
         return response

@@ -103,7 +103,7 @@ def test_tokens_and_webhooks_of_the_configuration(project: Project, tmp_path: Pa
 
 def test_ctrl_c_ends_it(untouched: Project) -> None:
     with command(untouched) as server:
-        until(lambda: any(str(untouched.root) in line for line in processes_of("hmopt_bot.work.worker").values()))
+        until(lambda: any(str(untouched.root) in line for line in processes_of("hmopt_bot.worker").values()))
         assert server.ended(signal.SIGINT) == (0, "")
     assert not processes_of(str(untouched.root))
 
@@ -124,13 +124,13 @@ def test_it_ends_cleanly_with_all_it_started(project: Project) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["hmopt_bot.work.worker", "git-hmopt serve"])
+@pytest.mark.parametrize("victim", ["hmopt_bot.worker", "git-hmopt serve"])
 def test_kill_9_loses_no_run(project: Project, victim: str) -> None:
     """What runs ends with what was killed, and the run is gone on with when the lease ended."""
     with command(project) as server, server.client() as client:
         run = client.post("/runs", json=RUN).json()["run"]
         until(lambda: run in set(run_names(project)))
-        workers = [pid for pid, line in processes_of("hmopt_bot.work.worker").items() if str(project.root) in line]
+        workers = [pid for pid, line in processes_of("hmopt_bot.worker").items() if str(project.root) in line]
         assert len(workers) == 1
         os.kill(workers[0] if "worker" in victim else server.process.pid, signal.SIGKILL)
         until(lambda: not any("driven" in line for line in processes_of(run).values()), seconds=10)

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where one webhook's pull requests are dealt with: what is known of them, and what is said."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from git_hmopt.config.schema import Config
+from git_hmopt.loop.configuration import Configuration, trusted
+from git_hmopt.loop.structure import changes_between
+from git_hmopt.store.forge_remote import ForgeRemote
+from git_hmopt.store.queue import Draft, Queue
+from git_hmopt.store.repository import Repository
+from hmopt_bot.forges.events import PullRequestEvent
+from hmopt_bot.forges.forge import Forge
+from hmopt_bot.forges.values import CheckRun, PullRequest, PullState
+from hmopt_bot.pulls import wording
+from hmopt_bot.pulls.fetching import Sides, brought, fetched
+from hmopt_bot.pulls.impact import StaticImpact, static_impact
+from hmopt_bot.pulls.impact_text import impact_annotations, impact_markdown, impact_title
+from hmopt_bot.pulls.job import MEASURE, MeasureJob
+from hmopt_bot.pulls.ledger import Ask, Ledger, Ledgers
+from hmopt_bot.pulls.posts import Posts
+from hmopt_bot.pulls.speaking import Speaker
+from hmopt_bot.registration import Registered
+from hmopt_bot.work.job import SUBJECT
+
+CHECK = "hmopt"
+STICKY = "pull"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One webhook's pull requests, with everything that it takes to deal with them."""
+
+    repository: Repository
+    queue: Queue
+    registered: Registered
+    forge: Forge
+    remote: ForgeRemote
+    speaker: Speaker
+
+    @property
+    def name(self) -> str:
+        """Return the webhook's name."""
+        return self.registered.name
+
+    @property
+    def ledgers(self) -> Ledgers:
+        """Return what is known of its pull requests."""
+        return Ledgers(self.repository.home / "serve" / "pulls" / self.name)
+
+    @property
+    def posts(self) -> Posts:
+        """Return the way to write."""
+        return Posts(self.forge, self.registered.repository, self.registered.login, self.speaker)
+
+    def configuration(self) -> Configuration:
+        """Return the configuration that was trusted here: no pull request's has a say."""
+        return trusted(self.repository)
+
+    def config(self) -> Config:
+        """Return what it says."""
+        return self.configuration().loaded.config
+
+    # -- what is known ------------------------------------------------------------------------------------------------
+
+    def pull(self, number: int) -> PullRequest:
+        """Read a pull request as it is now: deliveries come late, doubled and in any order."""
+        return self.speaker.ask(self.forge.read_pull(self.registered.repository, number))
+
+    def seen(self, ledger: Ledger, pull: PullRequest, at: float) -> Ledger:
+        """Return a ledger that knows the pull request's head, first seen `at`; what waited for another one is moot."""
+        if pull.state is not PullState.OPEN:
+            return self.ended(ledger, "outdated")
+        if ledger.head == pull.head.sha:
+            return ledger
+        moved = self.ended(ledger, "outdated")
+        return moved.model_copy(update={"head": pull.head.sha, "head_since": at})
+
+    def ended(self, ledger: Ledger, how: str) -> Ledger:
+        """End whatever waits or runs for a pull request."""
+        if any(one.status == "waiting" for one in ledger.asks):
+            self.queue.overtake(MEASURE, f"{self.name}/{ledger.number}/")
+        return ledger.ending("stopped" if how == "stopped" else "outdated")
+
+    # -- what is said -------------------------------------------------------------------------------------------------
+
+    def say(self, pull: PullRequest, ledger: Ledger, impact: StaticImpact | None = None) -> None:
+        """Write the comment and the check run as the ledger has it."""
+        body = wording.sticky(ledger, self.ledgers.taken_back())
+        self.posts.comment(pull.number, STICKY, body)
+        if ledger.head is None:
+            return
+        conclusion, title = wording.conclusion(ledger)
+        annotations = impact_annotations(impact) if impact is not None else ()
+        self.posts.check(
+            pull.number,
+            CheckRun(
+                CHECK, ledger.head, f"hmopt:{pull.number}:{ledger.head}", title, body, conclusion, "", annotations
+            ),
+        )
+
+    def answer(self, ledger: Ledger, comment: int) -> None:
+        """Write, or edit, the answer below a comment with commands."""
+        reply = ledger.reply(comment)
+        if reply is None:
+            return
+        parts = []
+        for part in reply.parts:
+            one = ledger.ask(part.removeprefix("ask:")) if part.startswith("ask:") else None
+            parts.append(wording.progress(one) if one is not None else part.removeprefix("ask:"))
+        self.posts.comment(ledger.number, f"answer-{comment}", "\n\n".join(parts))
+
+    # -- what is done -------------------------------------------------------------------------------------------------
+
+    def sides(self, pull: PullRequest) -> Sides:
+        """Fetch both sides into the mirror."""
+        return fetched(self.repository, self.remote, self.name, pull, head_ref=self.forge.head_ref(pull.number))
+
+    def impact(self, sides: Sides) -> StaticImpact:
+        """Return what the change touches."""
+        changes = changes_between(sides.mirror, sides.base, sides.head)
+        return static_impact(self.repository, changes, base=sides.base, head=sides.head)
+
+    def measure(self, ledger: Ledger, asks: Sequence[Ask], sides: Sides) -> Ledger:
+        """Have things measured: their code is brought to where it can be built, and they wait for their turn."""
+        brought(self.repository, sides, self.name, ledger.number)
+        for one in asks:
+            if ledger.ask(one.id) is None:
+                ledger = ledger.with_ask(one)
+        # A kill between the two leaves what waits for nothing; this job is done again and puts it.
+        self.ledgers.write(ledger)
+        for one in asks:
+            job = MeasureJob(webhook=self.name, number=ledger.number, ask=one)
+            self.queue.put(Draft(MEASURE, job.key, job.to_bytes(), SUBJECT))
+        return ledger
+
+
+# -- what happened ----------------------------------------------------------------------------------------------------
+
+
+def pulled(desk: Desk, event: PullRequestEvent, at: float) -> str:
+    """Deal with a pull request that was opened, pushed to, labelled, closed; return what was done."""
+    pull = desk.pull(event.number)
+    before = desk.ledgers.read(pull.number)
+    ledger = desk.seen(before, pull, at)
+    if ledger != before:
+        desk.ledgers.write(ledger)
+    if pull.state is not PullState.OPEN:
+        return "it is no longer open"
+    if not _wanted(desk, pull):
+        return "nobody asked"
+    if ledger.said_of == pull.head.sha:
+        return "its head was spoken of"
+    sides = desk.sides(pull)
+    if sides.head != pull.head.sha:
+        return "it was pushed to meanwhile"
+    impact = desk.impact(sides)
+    workloads = desk.config().review.workloads
+    if workloads and not pull.is_fork:
+        one = Ask(id=f"gate-{sides.head}", kind="check", by="", base=sides.base, head=sides.head, workloads=workloads)
+        ledger = desk.measure(ledger, [one], sides)
+    ledger = ledger.model_copy(
+        update={"said_of": sides.head, "impact": impact_markdown(impact), "title": impact_title(impact)}
+    )
+    desk.say(pull, ledger, impact)
+    # Last: who is killed before says it again.
+    desk.ledgers.write(ledger)
+    return "said what it touches"
+
+
+def _wanted(desk: Desk, pull: PullRequest) -> bool:
+    """Say whether the configuration has us speak without being asked."""
+    review = desk.config().review
+    if review.label is not None and review.label in pull.labels:
+        return True
+    if not review.paths:
+        return False
+    files = desk.speaker.every(desk.forge.list_files(desk.registered.repository, pull.number))
+    paths = {path for file in files for path in (file.path, file.previous) if path}
+    return any(fnmatch.fnmatchcase(path, pattern) for path in paths for pattern in review.paths)

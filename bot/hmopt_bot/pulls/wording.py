@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the bot says, as Markdown: texts of others are shown and never interpreted, nobody is called who did not ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from git_hmopt.report.facts import DeltaFacts
+from git_hmopt.report.markup import code, literal, table
+from git_hmopt.report.story import RunStory
+from git_hmopt.report.wording import at_confidence, how_measured, outcome, touch_text
+from hmopt_bot.forges.values import Conclusion, PullRequest
+from hmopt_bot.pulls.ledger import Ask, Ledger
+
+TITLE = "### git hmopt"
+_TOUCHES = 10
+_DELTAS = 40
+_WORDS = {0: "no regression", 1: "regressed", 125: "cannot tell"}
+_SHORT = 12
+
+
+def untrusted(text: str) -> str:
+    """Return a text as it may stand in a comment: no markup, no mention, no reference to another issue."""
+    return literal(text).replace("@", "@\u200b").replace("\\#", "\\#\u200b")
+
+
+# -- one measurement --------------------------------------------------------------------------------------------------
+
+
+def check_told(answers: Sequence[Mapping[str, Any]]) -> str:
+    """Return what a comparison came to, a line a workload."""
+    return "\n".join(
+        f"- {code(str(one['workload']))}: **{untrusted(str(one['verdict']))}** "
+        f"({_WORDS.get(one['answer'], 'cannot tell')}). {untrusted(str(one['reason']))}"
+        for one in answers
+    )
+
+
+def check_detail(
+    answers: Sequence[Mapping[str, Any]], notes: Iterable[str], *, command: str, host: str, configuration: str
+) -> str:
+    """Return the evidence for a comparison: the numbers, what was touched, and how to do it again."""
+    told = []
+    for one in answers:
+        deltas = [_facts(delta) for delta in one["deltas"][:_DELTAS]]
+        told.append(f"**{code(str(one['workload']))}**")
+        if deltas:
+            head = ("metric", "change [interval]", "how it was measured", "noise floor")
+            told.append(table(head, [_row(delta) for delta in deltas]))
+        touches = sorted(one["touches"], key=lambda touch: -float(touch.get("share") or 0))
+        for touch in touches[:_TOUCHES]:
+            said = touch_text(
+                touch["symbol"], touch["how"], touch.get("share"), touch.get("reached_by"), touch.get("reached_by_all")
+            )
+            told.append(f"- touches {untrusted(said)}")
+        if len(touches) > _TOUCHES:
+            told.append(f"- and {len(touches) - _TOUCHES} more")
+    told += [f"- note: {untrusted(note)}" for note in notes]
+    told.append(
+        f"Measured on {code(host)} with configuration {code(configuration[:_SHORT])}, base and head in turns "
+        "on one machine. Numbers of another machine are no part of it."
+    )
+    told.append(f"```\n{command}\n```")
+    return _joined(told)
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """Return blocks with an empty line between, but lists together."""
+    text = ""
+    for before, part in zip(["", *parts], parts, strict=False):
+        both = before.startswith("- ") and part.startswith("- ")
+        text += ("" if not text else "\n" if both else "\n\n") + part
+    return text
+
+
+def _facts(delta: Mapping[str, Any]) -> DeltaFacts:
+    def text(name: str) -> str | None:
+        value = delta.get(name)
+        return None if value is None else str(value)
+
+    return DeltaFacts(
+        metric=str(delta["metric"]), kind=str(delta["kind"]), against=str(delta["against"]),
+        estimate=str(delta["estimate"]), low=str(delta["low"]), high=str(delta["high"]), layouts=int(delta["layouts"]),
+        boots=int(delta["boots"]), layout_controlled=bool(delta["layout_controlled"]), floor=text("floor"),
+        layout_sd=text("layout_sd"), boot_sd=text("boot_sd"), samples=None, confidence=text("confidence"),
+    )  # fmt: skip
+
+
+def _row(delta: DeltaFacts) -> tuple[str, ...]:
+    floor = "-" if delta.floor is None else f"{float(delta.floor):.2%}"
+    return code(delta.metric), untrusted(at_confidence(delta)), how_measured(delta), floor
+
+
+def run_told(story: RunStory) -> str:
+    """Return what came of a run; only what was measured afresh is claimed."""
+    return "\n".join(f"- {untrusted(line)}" for line in outcome(story))
+
+
+# -- the comment that is edited in place ------------------------------------------------------------------------------
+
+
+def sticky(ledger: Ledger, taken_back: tuple[int, int]) -> str:
+    """Return the one comment: what the head touches, what was measured of it, and how reliable that was here."""
+    parts = [TITLE, ledger.impact]
+    measured = [one for one in ledger.asks if one.head == ledger.head and one.status in ("done", "failed")]
+    if measured:
+        parts.append("#### Measured\n\n" + "\n\n".join(_measured(one) for one in measured))
+    waiting = [one for one in ledger.asks if one.head == ledger.head and one.status == "waiting"]
+    parts += [f"Being measured: {_asked(one)}." for one in waiting]
+    given, back = taken_back
+    if given:
+        parts.append(
+            f"<sub>Of {given} verdict{'' if given == 1 else 's'} given here, {back} "
+            f"{'was' if back == 1 else 'were'} taken back ({back / given:.0%}). `/hmopt help` lists the commands.</sub>"
+        )
+    return "\n\n".join(part for part in parts if part)
+
+
+def _measured(one: Ask) -> str:
+    heading = f"{_asked(one)}, {_range(one)}:"
+    if one.withdrawn:
+        return (
+            f"{heading} **taken back** by {untrusted(one.withdrawn.by)}: {untrusted(one.withdrawn.reason)}\n\n"
+            f"<details><summary>what had been claimed</summary>\n\n{one.told}\n\n</details>"
+        )
+    detail = f"\n\n<details><summary>evidence</summary>\n\n{one.detail}\n\n</details>" if one.detail else ""
+    return f"{heading}\n{one.told}{detail}"
+
+
+def _asked(one: Ask) -> str:
+    what = "comparison with the base" if one.kind == "check" else f"run {code(one.run or '')}"
+    of = ", ".join(map(code, one.workloads))
+    return f"{what} on {of}"
+
+
+def _range(one: Ask) -> str:
+    return f"`{one.base[:_SHORT]}..{one.head[:_SHORT]}`"
+
+
+# -- answers to commands ----------------------------------------------------------------------------------------------
+
+
+def progress(one: Ask) -> str:
+    """Return how something that was asked for goes, or went."""
+    what = f"{_asked(one)}, {_range(one)}"
+    match one.status:
+        case "waiting":
+            return f"{what}: it waits for its turn on the build trees; this answer will be edited."
+        case "stopped":
+            return f"{what}: stopped."
+        case "outdated":
+            return f"{what}: not done, since the pull request moved on or was closed. Ask again for its new head."
+        case "failed":
+            return f"{what}: it could not be done.\n{one.told}"
+        case "done":
+            return _measured(one)
+
+
+def conclusion(ledger: Ledger) -> tuple[Conclusion, str]:
+    """Return what the check run says of the head: a regression fails it, what is undecided leaves it neutral."""
+    checks = [
+        one for one in ledger.asks
+        if one.kind == "check" and one.head == ledger.head and one.status in ("done", "failed") and not one.withdrawn
+    ]  # fmt: skip
+    if not checks:
+        return Conclusion.NEUTRAL, ledger.title or "nothing was measured"
+    latest: dict[str, Ask] = {",".join(one.workloads): one for one in checks}
+    answers = {one.answer if one.status == "done" else 125 for one in latest.values()}
+    if 1 in answers:
+        return Conclusion.FAILURE, "a workload regressed"
+    if answers == {0}:
+        return Conclusion.SUCCESS, "no regression"
+    return Conclusion.NEUTRAL, "cannot tell"
+
+
+def proposal_title(run: str, pull: PullRequest) -> str:
+    """Return the title of a proposal."""
+    return f"hmopt: what run {run} found for #{pull.number}"
+
+
+def proposal_body(pull: PullRequest, story: RunStory, *, asked_by: str, commands: Sequence[str], report: str) -> str:
+    """Return the text of a proposal: for whom, what was measured, how to see it again."""
+    into = (
+        f"It goes into the branch that #{pull.number} is made of."
+        if not pull.is_fork
+        else f"The branch of #{pull.number} is in a fork, so that this goes into its base, and holds its commits, too."
+    )
+    lines = [
+        f"Proposed at the request of @{untrusted(asked_by)} in #{pull.number}, who decides about it "
+        f"and signs it off. {into}",
+        run_told(story),
+        "To look at the evidence, and to measure it again:",
+        "```\n" + "\n".join(commands) + "\n```",
+        f"<details><summary>the run's report</summary>\n\n{report}\n\n</details>",
+    ]
+    return "\n\n".join(lines)
