@@ -77,13 +77,13 @@ def _md(text: str) -> str:
     return _MARKUP.sub(r"\\\1", redact(plain(text)).text)
 
 
-def _code(text: str) -> str:
+def code_span(text: str) -> str:
     """Return untrusted text as a code span; a backtick inside would end it."""
     shown = plain(text).replace("`", "'").replace("|", "¦")
     return f"`{shown}`" if shown else UNKNOWN
 
 
-def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -111,20 +111,20 @@ def _notes(story: RunStory) -> str:
 def _what(story: RunStory) -> str:
     run = story.run
     rows = [
-        ("workload", _code(run.workload)),
-        ("base commit", _code(run.base_commit)),
-        ("base tree", _code(run.base_tree)),
-        ("repository", f"{_code(run.uri)} at {_code(run.revision)}{' (dirty)' if run.dirty else ''}"),
-        ("device", _code(run.device)),
-        ("proposer", _code(run.proposer)),
+        ("workload", code_span(run.workload)),
+        ("base commit", code_span(run.base_commit)),
+        ("base tree", code_span(run.base_tree)),
+        ("repository", f"{code_span(run.uri)} at {code_span(run.revision)}{' (dirty)' if run.dirty else ''}"),
+        ("device", code_span(run.device)),
+        ("proposer", code_span(run.proposer)),
         ("seed", str(run.seed)),
         ("started, last recorded", f"{_md(run.created)}, {_md(story.last_at) or UNKNOWN}"),
-        ("run id", _code(run.uuid)),
+        ("run id", code_span(run.uuid)),
     ]
-    rows += [("continues", _code(run.parent))] if run.parent else []
-    rows += [(f"toolchain: {_md(name)}", _code(value)) for name, value in run.toolchain.items()]
-    rows += [(f"environment: {_md(name)}", _code(value)) for name, value in run.environment.items()]
-    return "## What was run\n\n" + _rows(("what", "value"), rows)
+    rows += [("continues", code_span(run.parent))] if run.parent else []
+    rows += [(f"toolchain: {_md(name)}", code_span(value)) for name, value in run.toolchain.items()]
+    rows += [(f"environment: {_md(name)}", code_span(value)) for name, value in run.environment.items()]
+    return "## What was run\n\n" + markdown_table(("what", "value"), rows)
 
 
 def _hotspots(story: RunStory) -> str:
@@ -132,11 +132,11 @@ def _hotspots(story: RunStory) -> str:
         return "## Hotspots of the base\n\nUnknown: no profile was recorded."
     first = story.hotspots[0]
     rows = [
-        (str(number), _code(spot.symbol), why_hot(spot), _code(place(spot)), _md(spot.resolved_by))
+        (str(number), code_span(spot.symbol), why_hot(spot), code_span(place(spot)), _md(spot.resolved_by))
         for number, spot in enumerate(story.hotspots, 1)
     ]
     head = ("#", "symbol", _md(hotspots_head(first)), "where", "found by")
-    return "## Hotspots of the base\n\n" + _rows(head, rows)
+    return "## Hotspots of the base\n\n" + markdown_table(head, rows)
 
 
 def _kpis(story: RunStory) -> str:
@@ -144,10 +144,10 @@ def _kpis(story: RunStory) -> str:
     if not story.kpis:
         return ""
     shown = [one for one in story.kpis if one.of == "all"]
-    rows = [(_code(one.capture[:12]), _md(one.name), _md(one.value), _md(one.unit), str(one.n)) for one in shown]
+    rows = [(code_span(one.capture[:12]), _md(one.name), _md(one.value), _md(one.unit), str(one.n)) for one in shown]
     rest = len(story.kpis) - len(shown)
     more = f"\n\n{rest} more are of single processes, threads, CPUs and the like." if rest else ""
-    return "## KPIs of captures\n\n" + _rows(("capture", "name", "value", "unit", "n"), rows) + more
+    return "## KPIs of captures\n\n" + markdown_table(("capture", "name", "value", "unit", "n"), rows) + more
 
 
 def _slow_times(story: RunStory, read: Read) -> str:
@@ -176,7 +176,7 @@ def _table(story: RunStory) -> str:
     if not story.iterations:
         return "## Iterations\n\nNone."
     head = ("#", "strategy", "symbol", time_head(story), "count", "text", "verdict", "on best")
-    return "## Iterations\n\n" + _rows(head, (_row(one) for one in story.iterations))
+    return "## Iterations\n\n" + markdown_table(head, (_row(one) for one in story.iterations))
 
 
 def _row(one: Iteration) -> Sequence[str]:
@@ -185,8 +185,8 @@ def _row(one: Iteration) -> Sequence[str]:
     time, count = delta_of(deltas, ("time", "kpi")), delta_of(deltas, ("count",))
     return (
         str(one.number),
-        _code(patch.strategy if patch else (one.decision or {}).get("strategy", "")),
-        _code((patch.symbol if patch else (one.decision or {}).get("symbol")) or ""),
+        code_span(patch.strategy if patch else (one.decision or {}).get("strategy", "")),
+        code_span((patch.symbol if patch else (one.decision or {}).get("symbol")) or ""),
         _md(interval(time)) if time else UNKNOWN,
         _md(interval(count)) if count else UNKNOWN,
         text_size(judged.text_bytes if judged else None),
@@ -202,7 +202,7 @@ def _said(message: MessageFacts) -> str:
 def _iteration(one: Iteration, run: str) -> str:
     parts = [f"### Iteration {one.number}" + (f": {_md(one.patch.title)}" if one.patch else "")]
     if one.decision:
-        parts.append("Decision: " + "; ".join(f"{_md(key)} {_code(value)}" for key, value in one.decision.items()))
+        parts.append("Decision: " + "; ".join(f"{_md(key)} {code_span(value)}" for key, value in one.decision.items()))
     exchanges, others = summaries(one.messages, run)
     parts += ["\n".join(f"* {_md(line)}" for line in exchanges)] if exchanges else []
     parts.append(_patch(one.patch) if one.patch else "No patch was recorded.")
@@ -218,7 +218,7 @@ def _models(story: RunStory) -> str:
     if found is None:
         return ""
     tables = [
-        _rows(heads, [[_md(cell) for cell in row] for row in rows])
+        markdown_table(heads, [[_md(cell) for cell in row] for row in rows])
         for heads, rows in ((AGENT_HEADS, agent_rows(found)), (ITERATION_HEADS, iteration_rows(found)))
     ]
     lines = "\n".join(f"* {_md(line)}" for line in model_lines(found))
@@ -226,8 +226,8 @@ def _models(story: RunStory) -> str:
 
 
 def _patch(patch: PatchFacts) -> str:
-    where = ", ".join(_code(file) for file in patch.files) or UNKNOWN
-    commit = _code(patch.commit) if patch.commit else "none, the edit did not apply"
+    where = ", ".join(code_span(file) for file in patch.files) or UNKNOWN
+    commit = code_span(patch.commit) if patch.commit else "none, the edit did not apply"
     told = f"{_md(patch.rationale)}\n\nBy {_md(patch.proposer)}; files: {where}; commit: {commit}."
     touched = [
         f"- {_md(touch_text(one.symbol, one.how, one.share, one.reached_by, one.reached_by_all))}"
@@ -240,13 +240,13 @@ def _judged(evaluation: EvaluationFacts) -> list[str]:
     parts = [f"Reason: {_md(evaluation.reason)}"]
     if evaluation.deltas:
         head = ("metric", "kind", "against", "change [interval]", "measured over", "floor", "layout sd", "boot sd")
-        parts.append(_rows(head, (_delta(delta) for delta in evaluation.deltas)))
+        parts.append(markdown_table(head, (_delta(delta) for delta in evaluation.deltas)))
     if evaluation.checks:
         rows = [
             (_md(check.name), "passed" if check.passed else "**failed**", _md(check.detail))
             for check in evaluation.checks
         ]
-        parts.append(_rows(("check", "", "detail"), rows))
+        parts.append(markdown_table(("check", "", "detail"), rows))
     return parts
 
 
@@ -267,14 +267,15 @@ def _stored(story: RunStory) -> str:
     if not artifacts:
         return ""
     rows = [
-        (_md(artifact.kind), _code(artifact.name), str(artifact.size), _code(artifact.sha256)) for artifact in artifacts
+        (_md(artifact.kind), code_span(artifact.name), str(artifact.size), code_span(artifact.sha256))
+        for artifact in artifacts
     ]
     graphs = [
         f"* {_md(graph.kind)}: {graph.nodes} nodes, {graph.edges} edges; left out: "
         + (", ".join(f"{_md(count)} x {_md(reason)}" for reason, count in graph.skipped.items()) or "nothing")
         for graph in story.graphs
     ]
-    table = _rows(("kind", "name", "bytes", "sha256"), rows)
+    table = markdown_table(("kind", "name", "bytes", "sha256"), rows)
     return "## What is stored\n\n" + table + ("\n\n" + "\n".join(graphs) if graphs else "")
 
 
