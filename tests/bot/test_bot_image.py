@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from tests.bot.web.serving import command
 from tests.loop.project import Project, make_project
 
 ROOT = Path(__file__).resolve().parents[2]
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def variables() -> dict[str, str]:
@@ -103,6 +105,30 @@ def _entry(project: Project, environment: dict[str, str], *arguments: str) -> su
         cwd=project.root, env={**project.environment, **environment}, capture_output=True, text=True, check=False,
         timeout=60,
     )  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("bwrap"), reason="needs root and bwrap")
+def test_the_user_and_its_directories_are_made(tmp_path: Path) -> None:
+    """On this system's programs, with an /etc, a /home and a /srv of the test's own."""
+    (script,) = [value for value in values("RUN") if "useradd" in value]
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    (etc / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (etc / "group").write_text("root:x:0:\n")
+    place, (user, group) = values("WORKDIR")[0], values("USER")[0].split(":")
+    asked = (
+        f"id -u hmopt; id -g hmopt; stat -c '%U %a' /etc/git-hmopt; stat -c %U {place}; "
+        f"cd {place}; git init -q; chown -R 0:0 .git; "
+        f"setpriv --reuid {user} --clear-groups git rev-parse --git-dir"
+    )
+    places = ("--ro-bind", "/", "/", "--bind", etc, "/etc", "--tmpfs", "/srv", "--tmpfs", "/home")
+    done = subprocess.run(
+        ["bwrap", *places, "--dev", "/dev", "--proc", "/proc", "--cap-add", "ALL", "--", "sh", "-ec",
+         f"{script}\n{asked}"],
+        capture_output=True, text=True, check=False, env={"PATH": _PATH, "HOME": "/nonexistent"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [user, group, "hmopt 700", "hmopt", ".git"]
 
 
 def test_the_lines_that_run_pass_shellcheck_and_name_packages_of_debian() -> None:
