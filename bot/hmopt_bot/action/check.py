@@ -10,7 +10,7 @@ from git_hmopt.errors import UntrustedError
 from git_hmopt.process.sandbox import sandbox_missing
 from git_hmopt.store.repository import Repository
 from hmopt_bot.action.asking import asked
-from hmopt_bot.action.job import Job, Wanted, Whose, commit, job_of, wanted
+from hmopt_bot.action.job import Job, Wanted, commit, job_of, wanted
 from hmopt_bot.action.runner import Level, annotate, put_out, put_summary
 from hmopt_bot.action.summary import WORDS, marks, read_answer, summary, untold
 from hmopt_bot.action.trusting import trust
@@ -56,7 +56,7 @@ def _cautions(job: Job) -> list[str]:
     missing = sandbox_missing()
     if missing is None:
         return []
-    if job.self_hosted and job.whose is not Whose.OURS:
+    if job.self_hosted and job.from_fork:
         raise UntrustedError(
             f"this runner is not thrown away after the job, and a fork's code would run on it: {missing}",
             next_step="have bwrap work on the runner, or use one of GitHub's for forks",

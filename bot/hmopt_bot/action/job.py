@@ -11,10 +11,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from git_hmopt.config.document import printable
 from git_hmopt.errors import ConfigError, UsageError
 from git_hmopt.records.words import Oid
 
@@ -22,17 +22,9 @@ _OID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _WORKLOAD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ANSWERS = ("0", "1", "125")
 _LARGEST_EVENT = 64 << 20
-# These have a repository's secrets; those that are not here either have none, or nobody outside can begin them.
-_OURS = frozenset({"push", "schedule", "workflow_dispatch", "repository_dispatch", "merge_group"})
-
-
-class Whose(StrEnum):
-    """Whose code a job is about."""
-
-    OURS = "ours"
-    """Of somebody who may write to the repository."""
-    FORK = "fork"
-    UNKNOWN = "unknown"
+# What only those can begin who may write to the repository. Others, such as `pull_request_target`, `issue_comment` and
+# `workflow_run`, have the repository's secrets and may be about a stranger's code.
+_OURS = ("push", "schedule", "workflow_dispatch", "repository_dispatch", "merge_group")
 
 
 @dataclass(frozen=True)
@@ -46,9 +38,8 @@ class PullRequest:
 
 @dataclass(frozen=True)
 class Job:
-    """A job: what began it, and where it runs."""
+    """A job: the pull request that began it, if one did, and where it runs."""
 
-    event: str
     pull_request: PullRequest | None
     self_hosted: bool
     temporary: Path
@@ -56,29 +47,26 @@ class Job:
     server: str
 
     @property
-    def whose(self) -> Whose:
-        """Say whose code this is; an event that is not known is nobody's."""
-        if self.pull_request is not None:
-            return Whose.FORK if self.pull_request.from_fork else Whose.OURS
-        return Whose.OURS if self.event in _OURS else Whose.UNKNOWN
+    def from_fork(self) -> bool:
+        """Say whether the code is of somebody who may not write to the repository."""
+        return self.pull_request is not None and self.pull_request.from_fork
 
 
 def job_of(environment: Mapping[str, str]) -> Job:
     """Return the job that the runner's variables describe; ConfigError when they describe none.
 
-    UsageError for `pull_request_target`, which would build a stranger's code where the repository's secrets are.
+    UsageError for an event that might build a stranger's code where the repository's secrets are.
     """
     event = environment.get("GITHUB_EVENT_NAME", "")
-    if event == "pull_request_target":
+    if event not in ("pull_request", *_OURS):
         raise UsageError(
-            "this action builds and runs the pull request's code, and 'pull_request_target' has secrets",
-            next_step="use the event 'pull_request'",
+            printable(f"event '{event[:40]}' has the repository's secrets, and may be about a stranger's code"),
+            next_step=f"use 'pull_request', or one of {', '.join(_OURS)}",
         )
     pull_request = None
     if event == "pull_request":
         pull_request = _pull_request(_event(Path(_said(environment, "GITHUB_EVENT_PATH"))))
     return Job(
-        event,
         pull_request,
         self_hosted=environment.get("RUNNER_ENVIRONMENT") != "github-hosted",
         temporary=Path(_said(environment, "RUNNER_TEMP")),

@@ -13,7 +13,7 @@ from git_hmopt.errors import ExitCode, UsageError
 from git_hmopt.store.repository import Repository
 from hmopt_bot.action.asking import asked
 from hmopt_bot.action.commits import Finder
-from hmopt_bot.action.job import Job, Whose, answered, fails_undecided, job_of, switched_on, wanted
+from hmopt_bot.action.job import Job, answered, fails_undecided, job_of, switched_on, wanted
 from hmopt_bot.action.runner import Level, annotate, put_out, unheard
 
 
@@ -37,9 +37,8 @@ def push(environment: Mapping[str, str]) -> int:
     if not switched_on(environment, "upload-notes"):
         return 0
     job = job_of(environment)
-    if job.whose is not Whose.OURS:
-        why = "a fork's pull request" if job.whose is Whose.FORK else f"event '{job.event[:40]}'"
-        annotate(Level.WARNING, f"nothing is pushed for {why}: its code may have written the notes")
+    if job.from_fork:
+        annotate(Level.WARNING, "nothing is pushed for a fork's pull request: its code may have written the notes")
         return 0
     with _signed_in(environment, job):
         done = asked(["push", _remote(environment)])

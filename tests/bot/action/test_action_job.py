@@ -12,7 +12,7 @@ import pytest
 
 from git_hmopt.errors import ConfigError, UsageError
 from hmopt_bot.action.asking import asked
-from hmopt_bot.action.job import Whose, answered, commit, job_of, wanted
+from hmopt_bot.action.job import answered, commit, job_of, wanted
 from hmopt_bot.action.runner import Level, annotate, put_out, put_summary, unheard
 
 _A, _B = "a" * 40, "b" * 40
@@ -32,29 +32,37 @@ def pull_request(**changes: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("head", "whose"),
+    ("head", "from_fork"),
     [
-        ({}, Whose.OURS),
-        ({"repo": {"id": 8}}, Whose.FORK),
-        ({"repo": None}, Whose.FORK),
-        ({"repo": {}}, Whose.FORK),
-        ({"repo": {"id": "7"}}, Whose.FORK),
-        ({"repo": [7]}, Whose.FORK),
+        ({}, False),
+        ({"repo": {"id": 8}}, True),
+        ({"repo": None}, True),
+        ({"repo": {}}, True),
+        ({"repo": {"id": "7"}}, True),
+        ({"repo": [7]}, True),
     ],
 )
-def test_whose_code_it_is(tmp_path: Path, head: dict[str, object], whose: Whose) -> None:
-    assert job_of(environment(tmp_path, pull_request(**head))).whose is whose
+def test_whose_code_it_is(tmp_path: Path, head: dict[str, object], from_fork: bool) -> None:
+    assert job_of(environment(tmp_path, pull_request(**head))).from_fork is from_fork
     without = {"pull_request": pull_request(**head)["pull_request"]}
-    assert job_of(environment(tmp_path, without)).whose is Whose.FORK
+    assert job_of(environment(tmp_path, without)).from_fork
 
 
-@pytest.mark.parametrize(
-    ("name", "whose"),
-    [("push", Whose.OURS), ("schedule", Whose.OURS), ("issue_comment", Whose.UNKNOWN), ("workflow_run", Whose.UNKNOWN)],
-)
-def test_whose_code_another_event_is_about(tmp_path: Path, name: str, whose: Whose) -> None:
+@pytest.mark.parametrize("name", ["push", "schedule", "workflow_dispatch"])
+def test_events_of_those_who_may_write(tmp_path: Path, name: str) -> None:
     job = job_of(environment(tmp_path, {}, name))
-    assert (job.whose, job.pull_request, job.self_hosted) == (whose, None, True)
+    assert (job.from_fork, job.pull_request, job.self_hosted) == (False, None, True)
+
+
+@pytest.mark.parametrize("name", ["pull_request_target", "issue_comment", "workflow_run", "", "x\x1b[31m" * 100])
+def test_an_event_with_secrets_that_may_be_about_a_strangers_code(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        job_of(environment(tmp_path, pull_request(), name))
+    assert str(caught.value).endswith(
+        "has the repository's secrets, and may be about a stranger's code; "
+        "use 'pull_request', or one of push, schedule, workflow_dispatch, repository_dispatch, merge_group"
+    )
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(
