@@ -153,7 +153,7 @@ def configuration() -> dict[str, Any]:
     }
 
 
-_FILES = {
+FILES = {
     "lib/table.c": TABLE,
     "lib/table.h": HEADER,
     "bench/main.c": HARNESS,
@@ -169,7 +169,7 @@ _BUCKET = "**bucket = &buckets[hash(text)];"
 _UNUSED = "int table_unused(int x)\n{\n	return x * 3 + 1;\n}\n\n"
 
 
-def _hashless(text: str) -> str:
+def hashless(text: str) -> str:
     """Return the table as one list, newest name first."""
     text = text.replace(_HASHED, _LISTED).replace(_BUCKET, "**bucket = &all;")
     text = text.replace("*buckets[BUCKETS];", "*all;").replace("memset(buckets, 0, sizeof(buckets));", "all = NULL;")
@@ -204,11 +204,11 @@ _EDITS: tuple[Edit | None, ...] = (
 
 def make_history(directory: Path) -> tuple[Project, list[str]]:
     """Return a trusted project and its commits, oldest first; `commits[PLANTED]` is the one that made it slower."""
-    project = make_project(directory, contents=_FILES, title="A table of names")
+    project = make_project(directory, contents=FILES, title="A table of names")
     commits = [project.git("rev-parse", "HEAD").strip()]
     for number, edit in enumerate(_EDITS, start=1):
         if edit is None:
-            project.write("lib/table.c", _hashless((project.root / "lib/table.c").read_text()))
+            project.write("lib/table.c", hashless((project.root / "lib/table.c").read_text()))
         else:
             _apply(project, edit)
         commits.append(project.commit(f"change {number}"))

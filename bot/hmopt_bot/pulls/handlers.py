@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from git_hmopt.config.trust import TRUST_KEY
 from git_hmopt.errors import ExitCode, HmoptError
@@ -18,6 +16,7 @@ from git_hmopt.process.host import host_name
 from git_hmopt.records.words import RunId
 from git_hmopt.store.queue import Draft, Job, Queue
 from git_hmopt.store.repository import Repository
+from hmopt_bot.answer import read_answer
 from hmopt_bot.delivery import KIND as DELIVERY
 from hmopt_bot.delivery import Delivery
 from hmopt_bot.forges.commands import WORD
@@ -46,6 +45,7 @@ from hmopt_bot.work.outcome import Again, Dead, Done, Later, Outcome
 from hmopt_bot.work.runs import BUSY_S, RETRY_S, Driver, driven
 
 _AGAIN_S = 15.0
+_ANSWERS = (ExitCode.OK, ExitCode.NO, ExitCode.CANNOT_TEST)
 _TOLD_AFTER = 3
 """Attempts after which whoever commanded is told that it does not work."""
 
@@ -199,20 +199,16 @@ class Office:
         ended = driven(self.place, [*words, "--json", "--sandbox"])
         if ended.returncode < 0:
             return Again(time.time() + RETRY_S, f"it was cut: {ended.ending}")
-        found = _answer(ended.output)
-        if found is None:
+        if ended.returncode not in _ANSWERS or not ended.output.strip():
             last = ended.errors.rstrip().rsplit(b"\n", 1)[-1].decode("utf-8", "replace")
             return one.model_copy(update={"status": "failed", "told": f"- {wording.untrusted(self._public(last))}"})
+        found = read_answer(ended.output.decode("utf-8", "replace"))
         detail = wording.check_detail(
-            found["workloads"], found["notes"], command="git hmopt " + " ".join(words), host=host_name(),
+            found, command="git hmopt " + " ".join(words), host=host_name(),
             configuration=repository.config_get(TRUST_KEY) or "",
         )  # fmt: skip
-        return one.model_copy(
-            update={
-                "status": "done", "answer": found["answer"], "told": wording.check_told(found["workloads"]),
-                "detail": detail,
-            }
-        )  # fmt: skip
+        told = wording.check_told(found)
+        return one.model_copy(update={"status": "done", "answer": found.answer, "told": told, "detail": detail})
 
     def _optimized(self, repository: Repository, one: Ask) -> Ask | Outcome:
         asked = RunJob(run=one.run or "", workload=one.workloads[0], base=one.head, seed=one.seed, confined=True)
@@ -253,16 +249,3 @@ class Office:
             if f"ask:{found.ask.id}" in reply.parts:
                 desk.answer(ledger, reply.comment)
         return found.ask.status
-
-
-def _answer(output: bytes) -> dict[str, Any] | None:
-    """Return what `git hmopt check --json` printed; None when it came to no answer."""
-    try:
-        found = json.loads(output)
-    except ValueError:
-        return None
-    told = found.get("check") if isinstance(found, dict) else None
-    return told if isinstance(told, dict) and told.get("answer") in {int(code) for code in _ANSWERS} else None
-
-
-_ANSWERS = (ExitCode.OK, ExitCode.NO, ExitCode.CANNOT_TEST)

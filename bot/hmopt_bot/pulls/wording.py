@@ -3,20 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from git_hmopt.report.facts import DeltaFacts
-from git_hmopt.report.markup import code, literal, table
+from git_hmopt.report.markup import code, literal
 from git_hmopt.report.story import RunStory
-from git_hmopt.report.wording import at_confidence, how_measured, outcome, touch_text
+from git_hmopt.report.wording import outcome
+from hmopt_bot.answer import Answer, listed, measured, span, verdicts
 from hmopt_bot.forges.values import Conclusion, PullRequest
 from hmopt_bot.pulls.ledger import Ask, Ledger
 
 TITLE = "### git hmopt"
-_TOUCHES = 10
-_DELTAS = 40
-_WORDS = {0: "no regression", 1: "regressed", 125: "cannot tell"}
 _SHORT = 12
 
 
@@ -28,68 +24,21 @@ def untrusted(text: str) -> str:
 # -- one measurement --------------------------------------------------------------------------------------------------
 
 
-def check_told(answers: Sequence[Mapping[str, Any]]) -> str:
-    """Return what a comparison came to, a line a workload."""
-    return "\n".join(
-        f"- {code(str(one['workload']))}: **{untrusted(str(one['verdict']))}** "
-        f"({_WORDS.get(one['answer'], 'cannot tell')}). {untrusted(str(one['reason']))}"
-        for one in answers
-    )
+def check_told(found: Answer) -> str:
+    """Return what a comparison came to."""
+    return verdicts(found.workloads)
 
 
-def check_detail(
-    answers: Sequence[Mapping[str, Any]], notes: Iterable[str], *, command: str, host: str, configuration: str
-) -> str:
+def check_detail(found: Answer, *, command: str, host: str, configuration: str) -> str:
     """Return the evidence for a comparison: the numbers, what was touched, and how to do it again."""
-    told = []
-    for one in answers:
-        deltas = [_facts(delta) for delta in one["deltas"][:_DELTAS]]
-        told.append(f"**{code(str(one['workload']))}**")
-        if deltas:
-            head = ("metric", "change [interval]", "how it was measured", "noise floor")
-            told.append(table(head, [_row(delta) for delta in deltas]))
-        touches = sorted(one["touches"], key=lambda touch: -float(touch.get("share") or 0))
-        for touch in touches[:_TOUCHES]:
-            said = touch_text(
-                touch["symbol"], touch["how"], touch.get("share"), touch.get("reached_by"), touch.get("reached_by_all")
-            )
-            told.append(f"- touches {untrusted(said)}")
-        if len(touches) > _TOUCHES:
-            told.append(f"- and {len(touches) - _TOUCHES} more")
-    told += [f"- note: {untrusted(note)}" for note in notes]
-    told.append(
-        f"Measured on {code(host)} with configuration {code(configuration[:_SHORT])}, base and head in turns "
-        "on one machine. Numbers of another machine are no part of it."
+    parts = [part for one in found.workloads for part in measured(one)]
+    parts += listed(found.notes)
+    parts.append(
+        f"Measured on {span(host)} with configuration {span(configuration[:_SHORT])}, base and head in turns on one "
+        "machine. Numbers of another machine are no part of it."
     )
-    told.append(f"```\n{command}\n```")
-    return _joined(told)
-
-
-def _joined(parts: Sequence[str]) -> str:
-    """Return blocks with an empty line between, but lists together."""
-    text = ""
-    for before, part in zip(["", *parts], parts, strict=False):
-        both = before.startswith("- ") and part.startswith("- ")
-        text += ("" if not text else "\n" if both else "\n\n") + part
-    return text
-
-
-def _facts(delta: Mapping[str, Any]) -> DeltaFacts:
-    def text(name: str) -> str | None:
-        value = delta.get(name)
-        return None if value is None else str(value)
-
-    return DeltaFacts(
-        metric=str(delta["metric"]), kind=str(delta["kind"]), against=str(delta["against"]),
-        estimate=str(delta["estimate"]), low=str(delta["low"]), high=str(delta["high"]), layouts=int(delta["layouts"]),
-        boots=int(delta["boots"]), layout_controlled=bool(delta["layout_controlled"]), floor=text("floor"),
-        layout_sd=text("layout_sd"), boot_sd=text("boot_sd"), samples=None, confidence=text("confidence"),
-    )  # fmt: skip
-
-
-def _row(delta: DeltaFacts) -> tuple[str, ...]:
-    floor = "-" if delta.floor is None else f"{float(delta.floor):.2%}"
-    return code(delta.metric), untrusted(at_confidence(delta)), how_measured(delta), floor
+    parts.append(f"```\n{command}\n```")
+    return "\n\n".join(parts)
 
 
 def run_told(story: RunStory) -> str:
