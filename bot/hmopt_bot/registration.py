@@ -11,6 +11,7 @@ They stand in a TOML file outside the repository that its owner alone can read, 
     token = "..."                  # or, of a GitHub App: app = "12345" and key = "/absolute/private-key.pem"
     api = "https://api.github.com"                     # default: the forge's own
     remote = "https://github.com/kernel/linux.git"     # default: the forge's own address of the repository
+    writes_a_minute = 60           # what the bot writes there at most, and writes_an_hour = 400
     plain = false                  # whether the webhook sends the secret itself (Gitee, GitCode), not a signature
 """
 
@@ -67,6 +68,9 @@ class Registered:
     """The address of the git remote, to fetch from and to push to."""
     app: App | None = None
     """A GitHub App, whose installation tokens are used instead of a fixed token."""
+    writes_a_minute: int = 60
+    """What the bot writes there at most: GitHub takes 80 such requests a minute, and 500 an hour."""
+    writes_an_hour: int = 400
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
@@ -131,6 +135,8 @@ class _Table(BaseModel):
     api: _Address | None = None
     remote: _Address | None = None
     plain: bool = Field(default=False, strict=True)
+    writes_a_minute: int = Field(default=60, ge=1, le=100_000, strict=True)
+    writes_an_hour: int = Field(default=400, ge=1, le=1_000_000, strict=True)
 
 
 def registered(path: Path, repository: Repository) -> dict[str, Registered]:
@@ -168,7 +174,10 @@ def _registered(name: str, value: object, where: str, repository: Repository) ->
         )
     remote = table.remote or f"{_REMOTES[table.forge]}/{table.repository}.git"
     app = _app(table, api, where, repository)
-    return Registered(name, _forge(table, api), table.repository, table.login, remote, app)
+    return Registered(
+        name, _forge(table, api), table.repository, table.login, remote, app, table.writes_a_minute,
+        table.writes_an_hour,
+    )  # fmt: skip
 
 
 def _complaint(error: ValidationError) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from git_hmopt.errors import ConfigError
 from git_hmopt.store.forge_remote import ForgeRemote, Login
 from hmopt_bot.forges.forge import Forge
 from hmopt_bot.forges.github import GitHub
 from hmopt_bot.forges.github_app import InstallationToken
-from hmopt_bot.pulls.speaking import Speaker
+from hmopt_bot.pulls.speaking import Pace, Speaker
 from hmopt_bot.registration import Registered
 
 _GIT_USER = {"github": "x-access-token", "gitcode": "oauth2"}
@@ -22,8 +23,18 @@ _GIT_USER = {"github": "x-access-token", "gitcode": "oauth2"}
 class Access:
     """Keeps installation tokens in memory until shortly before their end."""
 
-    speaker: Speaker
+    home: Path
+    """Where what is written is counted, for all workers of a repository."""
+    _speakers: dict[str, Speaker] = field(default_factory=dict)
     _tokens: dict[str, InstallationToken] = field(default_factory=dict, repr=False)
+
+    def speaker(self, registered: Registered) -> Speaker:
+        """Return what sends calls for a webhook."""
+        name = registered.name
+        if name not in self._speakers:
+            path = self.home / f"pace-{name}.json"
+            self._speakers[name] = Speaker(Pace(path, registered.writes_a_minute, registered.writes_an_hour))
+        return self._speakers[name]
 
     def forge(self, registered: Registered) -> Forge:
         """Return the forge with a token that is good for what takes a while. Raises ApiError or ConfigError."""
@@ -33,8 +44,9 @@ class Access:
         now = time.time()
         known = self._tokens.get(registered.name)
         if known is None or not known.fresh(now):
-            installation = self.speaker.ask(app.installation_of(registered.repository, now))
-            known = self.speaker.ask(app.token(installation, now, repositories=(registered.repository.name,)))
+            speaker = self.speaker(registered)
+            installation = speaker.ask(app.installation_of(registered.repository, now))
+            known = speaker.ask(app.token(installation, now, repositories=(registered.repository.name,)))
             self._tokens[registered.name] = known
         return forge.with_token(known.token)
 

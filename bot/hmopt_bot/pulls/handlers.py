@@ -38,7 +38,6 @@ from hmopt_bot.pulls.job import MEASURE, TELL, MeasureJob, TellJob, subject_of
 from hmopt_bot.pulls.ledger import Ask, Ledger, Reply
 from hmopt_bot.pulls.orders import Orders, asked_in
 from hmopt_bot.pulls.proposing import proposed
-from hmopt_bot.pulls.speaking import Pace, Speaker
 from hmopt_bot.registration import Registered
 from hmopt_bot.work.job import RunJob, queue_directory
 from hmopt_bot.work.outcome import Again, Dead, Done, Later, Outcome
@@ -60,8 +59,7 @@ class Office:
     access: Access = field(init=False)
 
     def __post_init__(self) -> None:
-        home = queue_directory(Repository.open(self.place))
-        self.access = Access(Speaker(Pace(home / "pace.json")))
+        self.access = Access(queue_directory(Repository.open(self.place)))
 
     def handlers(self) -> dict[str, Callable[[Job], Outcome]]:
         """Return what does which kind of job."""
@@ -87,7 +85,7 @@ class Office:
             repository = Repository.open(self.place)
             forge = self.access.forge(registered)
             remote = self.access.remote(registered, forge)
-            return Done(work(Desk(repository, self.queue, registered, forge, remote, self.access.speaker)))
+            return Done(work(Desk(repository, self.queue, registered, forge, remote, self.access.speaker(registered))))
         except RateLimitedError as error:
             return Later(error.retry_at, str(error))
         except AuthenticationError as error:

@@ -29,12 +29,12 @@ class Pace:
     """How often something is written, counted in a file by all workers of a repository.
 
     GitHub takes 80 requests a minute that create content, and 500 an hour
-    (docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api): we stay below both.
+    (docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api): we are to stay below both.
     """
 
     path: Path
-    a_minute: int = 60
-    an_hour: int = 400
+    a_minute: int
+    an_hour: int
     clock: Callable[[], float] = time.time
 
     def take(self, what: str) -> None:

@@ -273,12 +273,12 @@ def hub_of(root: Path, git: Shell) -> Iterator[Hub]:
         yield hub
 
 
-def forges_file(directory: Path, hub: Hub) -> Path:
-    """Write the file that registers its webhook."""
+def forges_file(directory: Path, hub: Hub, more: str = "") -> Path:
+    """Write the file that registers its webhook; `more` are further lines of its table."""
     path = directory / "forges.toml"
     path.write_text(
         f'[github]\nforge = "github"\nrepository = "{REPOSITORY}"\nsecrets = ["{SECRET}"]\nlogin = "{LOGIN}"\n'
-        f'token = "{TOKEN}"\napi = "{hub.url}"\nremote = "{hub.remote}"\n'
+        f'token = "{TOKEN}"\napi = "{hub.url}"\nremote = "{hub.remote}"\n{more}'
     )
     path.chmod(0o600)
     return path
