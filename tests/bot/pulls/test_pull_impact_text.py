@@ -28,7 +28,8 @@ EVIL = (
     "@torvalds", "[a](http://e)", "![i](u)", "https://evil.example/x", "www.evil.example", "\x1b[31m", "\u202e",
     "\u2066", "\u061c", "\u200b", "**b**", "_e_", "~~~", "```\n", "\\", "&lt;", "$`x`$", "#1", "GH-1", "org/repo#1",
     "\ud800", "\0", "", " ", "    code", "> quote", "* item", "1. item", "::", "lib/sort.c:do_swap", "struct page",
-    ":", "a:b:", "🦀", "a@b.example", "字" * 150,
+    ":", "a:b:", "🦀",
+    "` <b>x</b> @torvalds https://e.example/x [a](http://e) `", "a@b.example", "字" * 150,
 )  # fmt: skip
 LARGE = ("x" * 10_000, "字" * 4000, "`" * 5000, "|" * 5000, "\u202e@" * 3000)
 # What reorders what is shown (UAX 9, Explicit Directional Formatting).
@@ -106,6 +107,9 @@ def is_harmless(text: str) -> bool:
             assert token.content.strip() in OUR_HTML, token
         if token.type == "text":
             assert not LINKED.search(token.content), token
+    # A reader drops cells that are too many: rows are counted as they are written.
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert {line.count(" | ") for line in rows} <= {3}, rows
     return True
 
 
@@ -114,9 +118,6 @@ def is_harmless(text: str) -> bool:
 def test_names_of_strangers_are_names(impact: StaticImpact) -> None:
     text = impact_markdown(impact)
     assert is_harmless(text)
-    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
-        rows = MarkdownIt("commonmark").enable("table").render(table)
-        assert {row.count("<td") for row in rows.split("<tr>")[2:]} <= {4}
     title = impact_title(impact)
     assert title and is_clean(title) and len(title) < 600
     for note in impact_annotations(impact):
