@@ -22,6 +22,10 @@ from git_hmopt.psg.directives import without_comments
 FORMAT = 1
 """Raised whenever the same text would give other chunks; what is derived from chunks is then made again."""
 
+MOST_NESTED = 1000
+"""Brackets that may be open at once: beyond it tree-sitter's queries take a time that grows with the square."""
+_NO_BRACKET = bytes(set(range(256)) - set(b"(){}[]"))
+
 # What stands between a comment and its function: attributes and the like, no other declaration, no directive.
 _GAP = re.compile(rb"[^;{}#]{0,200}")
 # What a kernel adds to a declaration: to tree-sitter it is the name of a type, or ends the declaration.
@@ -53,7 +57,7 @@ class Chunk:
 
 def functions(source: bytes) -> list[Chunk]:
     """Return the functions that a C file defines, in the file's order."""
-    tree = _parser().parse(source)
+    tree = _parsed(source)
     found = tree_sitter.QueryCursor(_query()).captures(tree.root_node)
     comments = sorted((node.start_byte, node.end_byte) for node in found.get("comment", ()))
     ends = [end for _, end in comments]
@@ -72,7 +76,7 @@ def functions(source: bytes) -> list[Chunk]:
 
 def calls(source: bytes) -> list[tuple[str, int]]:
     """Return the (name, line) of everything that looks like a call by name, macros with arguments included."""
-    found = tree_sitter.QueryCursor(_calls()).captures(_parser().parse(source).root_node)
+    found = tree_sitter.QueryCursor(_calls()).captures(_parsed(source).root_node)
     return [(name, node.start_point.row + 1) for node in found.get("callee", ()) if (name := _spelling(node))]
 
 
@@ -100,7 +104,7 @@ def spans(source: bytes, symbol: str) -> list[Span]:
 @functools.lru_cache(maxsize=8)
 def _places(source: bytes) -> tuple[list[tuple[int, int]], list[tuple[str | None, Span]]]:
     """Return where a text has comments, and functions by name: many questions are asked about one file."""
-    found = tree_sitter.QueryCursor(_query()).captures(_parser().parse(source).root_node)
+    found = tree_sitter.QueryCursor(_query()).captures(_parsed(source).root_node)
     comments = sorted((node.start_byte, node.end_byte) for node in found.get("comment", ()))
     functions = [
         (_defined(node), Span(node.start_byte, body.start_byte, node.end_byte))
@@ -134,7 +138,7 @@ def items(text: bytes, *, head: bytes = b"", symbol: str = "") -> list[Item]:
     if known is not None and len(known[0]) >= len(stands_in):
         plain = plain[: known.start()] + stands_in.ljust(len(known[0])) + plain[known.end() :]
     found = []
-    for node in _parser().parse(plain).root_node.children:
+    for node in _parsed(plain).root_node.children:
         body = node.child_by_field_name("body") if node.type == "function_definition" else None
         if body is not None:
             own = known is not None and node.start_byte <= known.start() < body.start_byte
@@ -183,7 +187,7 @@ def declarations(source: bytes) -> list[Declaration]:
     """Return what a C file declares beside functions, in the file's order: records and enums that have a body."""
     found: list[Declaration] = []
     plain = _ATTRIBUTE.sub(lambda match: b" " * len(match[0]), source)
-    todo = [_parser().parse(plain).root_node]
+    todo = [_parsed(plain).root_node]
     while todo:
         for node in todo.pop().named_children:
             if node.type in _BODIES:  # what a function declares is its own
@@ -235,6 +239,23 @@ _NAMES = ("identifier", "type_identifier")
 
 def _in_order(nodes: Iterable[tree_sitter.Node]) -> list[tree_sitter.Node]:
     return sorted(nodes, key=lambda node: node.start_byte)
+
+
+def _parsed(source: bytes) -> tree_sitter.Tree:
+    """Return a file's syntax; of one that is nested so deep that queries would take hours, that of an empty file."""
+    return _parser().parse(source if nesting(source) <= MOST_NESTED else b"")
+
+
+def nesting(text: bytes) -> int:
+    """Return how many brackets are open at once, at most; a closing one too many opens none."""
+    depth = deepest = 0
+    for one in text.translate(None, _NO_BRACKET):
+        if one in b"({[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif depth:
+            depth -= 1
+    return deepest
 
 
 @functools.cache

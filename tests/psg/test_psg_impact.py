@@ -110,6 +110,15 @@ def test_only_c_files_count() -> None:
     assert [one.symbol for one in all_touches(changes)] == ["a", "b"]
 
 
+def test_a_file_that_is_nested_without_end_is_itself_what_is_touched() -> None:
+    """Queries over it took minutes; it is no C that anybody wrote."""
+    deep = b"int f(void) { return " + b"(" * 500_000 + b"1" + b")" * 500_000 + b"; }\n"
+    (one,) = touches("lib/deep.c", b"int f(void) { return 1; }\n", deep)[-1:]
+    assert one.symbol in ("file lib/deep.c", "f")
+    (both,) = touches("lib/deep.c", deep, deep + b"int g;\n")
+    assert both.symbol == "file lib/deep.c"
+
+
 def test_generated_files_take_seconds() -> None:
     one = "static int f%d(int a)\n{\n\treturn a;\n}\n#define M%d 1\n"
     before = "".join(one % (number, number) for number in range(20_000))

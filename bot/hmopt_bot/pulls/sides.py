@@ -14,14 +14,13 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from git_hmopt.loop.structure import Changes
+from git_hmopt.psg.chunks import MOST_NESTED, nesting
 from git_hmopt.psg.impact import same_code, same_lines
 
 MOST_BYTES = 4 << 20
 """Of a file that is read: the largest that is no table of a generator's in Linux 6.1 has 1 MB."""
 MOST_BYTES_OF_ALL = 32 << 20
 """Of all sides together, about half a minute of reading."""
-MOST_NESTED = 1000
-"""Brackets that may be open at once: beyond it tree-sitter's queries take a time that grows with the square."""
 _BINARY_LOOKED_AT = 8000  # as git does (xdiff-interface.c, buffer_is_binary)
 _ALIKE = 0.5  # as git's --find-renames
 _MOST_PAIRS = 10_000
@@ -31,7 +30,6 @@ _TOP_DOCUMENTS = frozenset({"COPYING", "CREDITS", "MAINTAINERS", "README", ".mai
 _OF_GIT = frozenset({".gitignore", ".gitattributes"})
 # Documentation/ has a Kconfig that is sourced, and Makefiles.
 _BUILD_FILE = re.compile(r"(?:Kconfig|Makefile|Kbuild)\b.*")
-_NO_BRACKET = bytes(set(range(256)) - set(b"(){}[]"))
 
 
 class Aside(StrEnum):
@@ -165,18 +163,6 @@ class Reading:
             return Aside.LARGE
         self.left -= size
         return Aside.NESTED if any(nesting(text) > MOST_NESTED for text in texts) else None
-
-
-def nesting(text: bytes) -> int:
-    """Return how many brackets are open at once, at most; a closing one too many opens none."""
-    depth = deepest = 0
-    for one in text.translate(None, _NO_BRACKET):
-        if one in b"({[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif depth:
-            depth -= 1
-    return deepest
 
 
 def untouched(sides: Sides) -> Aside:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from git_hmopt.psg.chunks import nesting
 from git_hmopt.psg.impact import same_code, same_lines
-from hmopt_bot.pulls.sides import MOST_BYTES_OF_ALL, Aside, Reading, Sides, is_documentation, nesting, sides_of
+from hmopt_bot.pulls.sides import MOST_BYTES_OF_ALL, Aside, Reading, Sides, is_documentation, sides_of
 
 BODY = b"int a;\nint b;\nint c;\nint d;\n"
 
