@@ -34,6 +34,8 @@ class Served:
     """`git hmopt serve`, started again whenever it was killed."""
 
     world: World
+    pause_s: float
+    """Between two kills, at most."""
     rest: threading.Event = field(default_factory=threading.Event)
     """Set when nothing is to be killed any more."""
     kills: Counter[str] = field(default_factory=Counter)
@@ -57,9 +59,10 @@ class Served:
     def _kill(self, stack: contextlib.ExitStack) -> None:
         chance = random.Random(5)
         place = str(self.world.project.root)
-        while not self.rest.wait(chance.uniform(0.1, 3.0)):
+        while not self.rest.wait(chance.uniform(0.1, self.pause_s)):
             assert self.server is not None
-            if chance.random() < 0.25:
+            # Both at least once, however quick it goes.
+            if chance.random() < 0.25 or (self.kills["worker"] and not self.kills["server"]):
                 self.kills["server"] += 1
                 self.server.process.kill()
                 self.server.process.wait(60)
@@ -105,7 +108,7 @@ def test_every_delivery_has_one_effect(world: World, tmp_path: Path, deliveries:
     events += [world.hub.comment_event(one) for one in asked]
     random.Random(7).shuffle(events)
 
-    served = Served(world)
+    served = Served(world, 1.5 if deliveries == _QUICK else 3.0)
     with served.running():
         for event in events:
             served.deliver(*event)
