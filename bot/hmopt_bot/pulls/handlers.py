@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -175,7 +176,7 @@ class Office:
         if one.kind == "check":
             if (holder := at_work(repository)) is not None:
                 return Later(time.time() + BUSY_S, f"{holder} is using the build trees")
-            done = self._checked(repository, one)
+            done = self._checked(repository, registered, asked)
         else:
             done = self._optimized(repository, one)
         if isinstance(done, Again) and job.attempts >= self.queue.bounds.attempts:
@@ -190,7 +191,8 @@ class Office:
         self.queue.put(Draft(TELL, tell.key, tell.to_bytes(), subject))
         return Done(done.status)
 
-    def _checked(self, repository: Repository, one: Ask) -> Ask | Outcome:
+    def _checked(self, repository: Repository, registered: Registered, asked: MeasureJob) -> Ask | Outcome:
+        one = asked.ask
         named = [word for name in one.workloads for word in ("--workload", name)]
         seeded = [] if one.seed is None else ["--seed", str(one.seed)]
         words = ["check", one.base, "--head", one.head, *named, *seeded]
@@ -201,12 +203,21 @@ class Office:
             last = ended.errors.rstrip().rsplit(b"\n", 1)[-1].decode("utf-8", "replace")
             return one.model_copy(update={"status": "failed", "told": f"- {wording.untrusted(self._public(last))}"})
         found = read_answer(ended.output.decode("utf-8", "replace"))
+        fetch = f"git fetch {registered.remote} {registered.forge.head_ref(asked.number)}"
         detail = wording.check_detail(
-            found, command="git hmopt " + " ".join(words), host=host_name(),
-            configuration=repository.config_get(TRUST_KEY) or "",
+            found, commands=(fetch, "git hmopt " + " ".join(words)), host=host_name(),
+            configuration=repository.config_get(TRUST_KEY) or "", raw=self._raw(repository, ended.output),
         )  # fmt: skip
         told = wording.check_told(found)
         return one.model_copy(update={"status": "done", "answer": found.answer, "told": told, "detail": detail})
+
+    def _raw(self, repository: Repository, answer: bytes) -> str:
+        """Keep what was answered, all of it, and return its hash: who doubts what is told can ask for it."""
+        digest = hashlib.sha256(answer).hexdigest()
+        place = queue_directory(repository) / "answers"
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (place / f"{digest}.json").write_bytes(answer)
+        return digest
 
     def _optimized(self, repository: Repository, one: Ask) -> Ask | Outcome:
         asked = RunJob(run=one.run or "", workload=one.workloads[0], base=one.head, seed=one.seed, confined=True)

@@ -25,7 +25,7 @@ def proposed(desk: Desk, pull: PullRequest, ask: Ask, *, asked_by: str) -> str:
     """
     story = told(desk.repository, RunId(ask.run or ""))
     if not story.accepted:
-        return f"`/hmopt propose`: there is nothing to propose.\n{wording.run_told(story)}"
+        return f"`/hmopt propose`: there is nothing to propose.\n\n{wording.run_told(story)}"
     if story.withdrawn:
         return f"`/hmopt propose`: not done. What run `{story.run.name}` claims was taken back."
     branch = f"hmopt/{story.run.name}/best"
@@ -40,7 +40,7 @@ def proposed(desk: Desk, pull: PullRequest, ask: Ask, *, asked_by: str) -> str:
         Proposal(title=wording.proposal_title(story.run.name, pull), body=body, head=branch, base=into)
     )
     shown = f"#{made.number}" if not made.address else f"[#{made.number}]({made.address})"
-    return f"Proposed as {shown}, a draft.\n{wording.run_told(story)}"
+    return f"Proposed as {shown}, a draft.\n\n{wording.run_told(story)}"
 
 
 def report(desk: Desk, run: str) -> str:

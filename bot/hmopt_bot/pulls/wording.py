@@ -29,15 +29,15 @@ def check_told(found: Answer) -> str:
     return verdicts(found.workloads)
 
 
-def check_detail(found: Answer, *, command: str, host: str, configuration: str) -> str:
+def check_detail(found: Answer, *, commands: Sequence[str], host: str, configuration: str, raw: str) -> str:
     """Return the evidence for a comparison: the numbers, what was touched, and how to do it again."""
     parts = [part for one in found.workloads for part in measured(one)]
     parts += listed(found.notes)
     parts.append(
         f"Measured on {span(host)} with configuration {span(configuration[:_SHORT])}, base and head in turns on one "
-        "machine. Numbers of another machine are no part of it."
+        f"machine; numbers of another one are no part of it. SHA-256 of the whole answer: {span(raw)}."
     )
-    parts.append(f"```\n{command}\n```")
+    parts.append("```\n" + "\n".join(commands) + "\n```")
     return "\n\n".join(parts)
 
 
@@ -74,7 +74,7 @@ def _measured(one: Ask) -> str:
             f"<details><summary>what had been claimed</summary>\n\n{one.told}\n\n</details>"
         )
     detail = f"\n\n<details><summary>evidence</summary>\n\n{one.detail}\n\n</details>" if one.detail else ""
-    return f"{heading}\n{one.told}{detail}"
+    return f"{heading}\n\n{one.told}{detail}"
 
 
 def _asked(one: Ask) -> str:
@@ -101,7 +101,7 @@ def progress(one: Ask) -> str:
         case "outdated":
             return f"{what}: not done, since the pull request moved on or was closed. Ask again for its new head."
         case "failed":
-            return f"{what}: it could not be done.\n{one.told}"
+            return f"{what}: it could not be done.\n\n{one.told}"
         case "done":
             return _measured(one)
 

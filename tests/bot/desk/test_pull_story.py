@@ -76,6 +76,7 @@ def test_from_an_opened_pull_request_to_a_merged_proposal(tmp_path: Path, monkey
     for path in project.git("diff", "--name-only", head, f"hmopt/{run}/best").split():
         assert (person.cwd / path).read_text() == project.git("show", f"hmopt/{run}/best:{path}") + "\n"
     assert "const u32 crc32c_table[256]" not in (person.cwd / "lib/crc.c").read_text() or accepted
+    print(world.sticky(), world.answer(), draft["body"], sep="\n=====\n")
     # One comment that was edited, one answer, one check, and nothing that the forge would have refused.
     assert len(world.hub.below(PULL, by=LOGIN)) == 2 and len(world.hub.checks) == 1
     assert world.hub.refused == []
