@@ -31,6 +31,7 @@ from hmopt_bot.web.site import Site
 from hmopt_bot.web.tokens import SETTING as TOKENS
 from hmopt_bot.web.tokens import Tokens
 from hmopt_bot.work.job import queue_directory
+from hmopt_bot.work.role import BUILDS, TALKS
 
 _LOG = logging.getLogger("hmopt.serve")
 _FOREVER_S = 10 * 365 * 86_400.0
@@ -46,6 +47,7 @@ class Workers:
 
     place: Path
     count: int
+    """Of those that build; one more talks to the forges where there are any."""
     forges: Path | None = None
     """The file of the webhooks that they handle."""
     ending: threading.Event = field(default_factory=threading.Event)
@@ -53,7 +55,10 @@ class Workers:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Have them run meanwhile; then end each with its programs, and kill what does not end."""
-        threads = [threading.Thread(target=self._watch, name=f"worker {n}") for n in range(self.count)]
+        roles = [BUILDS] * self.count + ([TALKS] if self.forges is not None and self.count else [])
+        threads = [
+            threading.Thread(target=self._watch, args=(role,), name=f"worker {n}") for n, role in enumerate(roles)
+        ]
         for one in threads:
             one.start()
         try:
@@ -62,13 +67,13 @@ class Workers:
             self.ending.set()
             self._end(threads)
 
-    def _watch(self) -> None:
+    def _watch(self, role: str) -> None:
         pause = 0.5
         while not self.ending.is_set():
             began = time.monotonic()
             try:
                 ended = run(
-                    self._command(),
+                    self._command(role),
                     environment=dict(os.environ),
                     limits=ProcessLimits(wall_s=_FOREVER_S, output_bytes=1 << 62),
                     keep_output=False,
@@ -82,8 +87,8 @@ class Workers:
             pause = min(2 * pause, _LONGEST_PAUSE_S) if time.monotonic() - began < _SHORT_S else 0.5
             self.ending.wait(pause)
 
-    def _command(self) -> list[str]:
-        words = [sys.executable, "-m", "hmopt_bot.worker", str(os.getpid()), str(self.place)]
+    def _command(self, role: str) -> list[str]:
+        words = [sys.executable, "-m", "hmopt_bot.worker", str(os.getpid()), str(self.place), role]
         return words if self.forges is None else [*words, str(self.forges)]
 
     def _end(self, threads: list[threading.Thread]) -> None:

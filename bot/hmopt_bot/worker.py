@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m hmopt_bot.worker PARENT DIRECTORY [FORGES]`: do what the queue of a repository says.
+"""`python -m hmopt_bot.worker PARENT DIRECTORY ROLE [FORGES]`: do what the queue of a repository says.
 
-`FORGES` is the file of the webhooks; without it deliveries wait, and runs are driven.
+`builds` drives runs and measures, for hours; `talks` deals with what forges deliver and tells what came of it, which
+must not wait for that: a `/hmopt stop` least of all. `FORGES` is the file of the webhooks; without it runs are all.
 """
 
 from __future__ import annotations
@@ -19,19 +20,21 @@ from hmopt_bot.registration import registered
 from hmopt_bot.work.job import KIND, queue_directory
 from hmopt_bot.work.outcome import Outcome
 from hmopt_bot.work.parent import end_with
+from hmopt_bot.work.role import BUILDS
 from hmopt_bot.work.runs import Driver
 from hmopt_bot.work.worker import Worker
 
 
 def main(words: list[str]) -> int:
     """Work for the server `PARENT` in `DIRECTORY`."""
-    parent, place = int(words[0]), Path(words[1])
+    parent, place, role = int(words[0]), Path(words[1]), words[2]
     logging.basicConfig(stream=sys.stderr, format="git hmopt: worker: %(message)s", level=logging.INFO)
     repository = Repository.open(place)
-    handlers: dict[str, Callable[[Job], Outcome]] = {KIND: Driver(place)}
+    handlers: dict[str, Callable[[Job], Outcome]] = {KIND: Driver(place)} if role == BUILDS else {}
     with Queue(queue_directory(repository)) as queue:
-        if len(words) > 2:
-            handlers |= Office(place, queue, registered(Path(words[2]), repository)).handlers()
+        if len(words) > 3:
+            office = Office(place, queue, registered(Path(words[3]), repository))
+            handlers |= office.building() if role == BUILDS else office.talking()
         worker = Worker(queue, handlers)
         signal.signal(signal.SIGTERM, lambda *_: worker.end())
         # A terminal's Ctrl-C reaches the server too, which ends us.

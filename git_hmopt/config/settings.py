@@ -112,7 +112,7 @@ class ServeSettings(BaseModel):
     listen: str = Field(default="127.0.0.1:8642", min_length=1)
     """The address and port; beyond this machine only with tokens. Port 0 is any that is free."""
     workers: int = Field(default=1, ge=0, le=64)
-    """Processes that drive runs and handle deliveries; with 0, others must."""
+    """Processes that drive runs, beside one that talks to the forges where there are any; with 0, others must."""
     tokens: str | None = Field(default=None, min_length=1)
     """A file that its owner alone can read, with lines of a name, `read` or `write`, and a sha256; default: none."""
     forges: str | None = Field(default=None, min_length=1)

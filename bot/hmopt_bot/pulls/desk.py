@@ -17,7 +17,7 @@ from hmopt_bot.forges.events import PullRequestEvent
 from hmopt_bot.forges.forge import Forge
 from hmopt_bot.forges.values import CheckRun, PullRequest, PullState
 from hmopt_bot.pulls import wording
-from hmopt_bot.pulls.fetching import Sides, brought, fetched
+from hmopt_bot.pulls.fetching import Sides, brought, fetched, forgotten
 from hmopt_bot.pulls.impact import StaticImpact, static_impact
 from hmopt_bot.pulls.impact_text import impact_annotations, impact_markdown, impact_title
 from hmopt_bot.pulls.job import MEASURE, MeasureJob
@@ -74,6 +74,7 @@ class Desk:
     def seen(self, ledger: Ledger, pull: PullRequest, at: float) -> Ledger:
         """Return a ledger that knows the pull request's head, first seen `at`; what waited for another one is moot."""
         if pull.state is not PullState.OPEN:
+            forgotten(self.repository, self.name, pull.number)
             return self.ended(ledger, "outdated")
         if ledger.head == pull.head.sha:
             return ledger
@@ -91,17 +92,15 @@ class Desk:
     def say(self, pull: PullRequest, ledger: Ledger, impact: StaticImpact | None = None) -> None:
         """Write the comment and the check run as the ledger has it."""
         body = wording.sticky(ledger, self.ledgers.taken_back())
-        self.posts.comment(pull.number, STICKY, body)
+        news = self.posts.comment(pull.number, STICKY, body)
         if ledger.head is None:
             return
         conclusion, title = wording.conclusion(ledger)
         annotations = impact_annotations(impact) if impact is not None else ()
-        self.posts.check(
-            pull.number,
-            CheckRun(
-                CHECK, ledger.head, f"hmopt:{pull.number}:{ledger.head}", title, body, conclusion, "", annotations
-            ),
+        check = CheckRun(
+            CHECK, ledger.head, f"hmopt:{pull.number}:{ledger.head}", title, body, conclusion, "", annotations
         )
+        self.posts.check(pull.number, check, anew=news or impact is not None)
 
     def answer(self, ledger: Ledger, comment: int) -> None:
         """Write, or edit, the answer below a comment with commands."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from git_hmopt.records.words import Oid, RefName
 from git_hmopt.store.forge_remote import ForgeRemote, mirror_of
-from git_hmopt.store.repository import Repository
+from git_hmopt.store.repository import RefUpdate, Repository
 from hmopt_bot.forges.values import PullRequest
 
 REFS = "refs/hmopt/pulls/"
@@ -53,6 +53,15 @@ def brought(repository: Repository, sides: Sides, webhook: str, number: int) -> 
     for commit in (sides.base, sides.head):
         # The ref may have moved on since: then what is asked about came with it, or is gone.
         repository.resolve(commit)
+
+
+def forgotten(repository: Repository, webhook: str, number: int) -> None:
+    """Keep nothing of a pull request that is closed but what runs recorded, and let git collect the rest in time."""
+    mirror = mirror_of(repository)
+    for where, prefix in ((mirror, "refs/pulls/"), (repository, REFS)):
+        refs = where.list_refs(f"{prefix}{webhook}/{number}")
+        where.update_refs([RefUpdate(ref, None, oid) for ref, oid in refs.items()])
+    mirror.git.run("gc", "--auto", "--quiet", ok=(0, 1, 128))
 
 
 def _tips(repository: Repository) -> list[Oid]:

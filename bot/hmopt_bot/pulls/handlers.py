@@ -62,9 +62,13 @@ class Office:
     def __post_init__(self) -> None:
         self.access = Access(queue_directory(Repository.open(self.place)))
 
-    def handlers(self) -> dict[str, Callable[[Job], Outcome]]:
-        """Return what does which kind of job."""
-        return {DELIVERY: self.delivered, MEASURE: self.measured, TELL: self.told}
+    def talking(self) -> dict[str, Callable[[Job], Outcome]]:
+        """Return what does the jobs that take moments, by their kinds."""
+        return {DELIVERY: self.delivered, TELL: self.told}
+
+    def building(self) -> dict[str, Callable[[Job], Outcome]]:
+        """Return what does those that take the build trees, for minutes or hours."""
+        return {MEASURE: self.measured}
 
     # -- deliveries ---------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ from hmopt_bot.forges.errors import MissingError, PermissionDeniedError
 from hmopt_bot.forges.forge import Forge
 from hmopt_bot.forges.values import (
     CheckRun,
-    Comment,
     Conclusion,
     Proposal,
     PullRequest,
@@ -37,24 +36,32 @@ class Posts:
     """Our own account: whose comments may be ours."""
     speaker: Speaker
 
-    def comment(self, number: int, name: str, body: str) -> Comment:
-        """Have one comment of that name below a pull request say `body`; one that a person deleted is written anew."""
+    def comment(self, number: int, name: str, body: str) -> bool:
+        """Have one comment of that name below a pull request say `body`, and return whether it did not yet.
+
+        One that a person deleted is written anew.
+        """
         text = limits.cut(sticky.marked(name, body), limits.BODY)
         every = self.speaker.every(self.forge.list_comments(self.repository, number))
         mine = sticky.found(every, name, author=self.login)
         if mine is not None:
             if mine.body.replace("\r\n", "\n") == text:
-                return mine
+                return False
             try:
-                return self.speaker.ask(self.forge.update_comment(self.repository, mine.id, text))
+                self.speaker.ask(self.forge.update_comment(self.repository, mine.id, text))
+                return True
             except MissingError:
                 pass
-        return self.speaker.ask(self.forge.create_comment(self.repository, number, text))
+        self.speaker.ask(self.forge.create_comment(self.repository, number, text))
+        return True
 
-    def check(self, number: int, check: CheckRun) -> None:
-        """Have one check run with that external id say so; where there are none, a commit status or a label does."""
+    def check(self, number: int, check: CheckRun, *, anew: bool = True) -> None:
+        """Have one check run with that external id say so; where there are none, a commit status or a label does.
+
+        Without `anew` one that is there with the same conclusion is let be.
+        """
         try:
-            if self._check(check):
+            if self._check(check, anew=anew):
                 return
         except (PermissionDeniedError, MissingError):
             # Check runs are an App's; a person's token may still set what looks much like one.
@@ -69,12 +76,14 @@ class Posts:
         if setting is not None:
             self.speaker.ask(setting)
 
-    def _check(self, check: CheckRun) -> bool:
+    def _check(self, check: CheckRun, *, anew: bool) -> bool:
         listing = self.forge.list_checks(self.repository, check.head_sha, check.name)
         if listing is None:
             return False
         for known in self.speaker.every(listing):
             if known.external_id == check.external_id:
+                if not anew and check.conclusion is not None and known.conclusion == check.conclusion.value:
+                    return True
                 # Annotations are appended to those that are there: they were said when it was created.
                 bare = CheckRun(
                     check.name, check.head_sha, check.external_id, check.title, check.summary, check.conclusion,

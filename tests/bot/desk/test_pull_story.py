@@ -12,7 +12,7 @@ import pytest
 
 from tests.bot.desk.hub import LOGIN, TOKEN
 from tests.bot.desk.world import PULL, World, project_with, world_of
-from tests.bot.web.serving import Command, command
+from tests.bot.web.serving import Command, command, processes_of
 from tests.store.repositories import Shell
 
 WAIT_S = 400
@@ -76,10 +76,48 @@ def test_from_an_opened_pull_request_to_a_merged_proposal(tmp_path: Path, monkey
     for path in project.git("diff", "--name-only", head, f"hmopt/{run}/best").split():
         assert (person.cwd / path).read_text() == project.git("show", f"hmopt/{run}/best:{path}") + "\n"
     assert "const u32 crc32c_table[256]" not in (person.cwd / "lib/crc.c").read_text() or accepted
-    print(world.sticky(), world.answer(), draft["body"], sep="\n=====\n")
     # One comment that was edited, one answer, one check, and nothing that the forge would have refused.
     assert len(world.hub.below(PULL, by=LOGIN)) == 2 and len(world.hub.checks) == 1
     assert world.hub.refused == []
     # Nobody wrote the token down.
     kept = [path for path in (project.root / ".git/hmopt").rglob("*") if path.is_file()]
     assert not [path for path in kept if TOKEN.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("how", ["stop", "push"])
+def test_what_runs_is_ended_by_a_command_or_a_push(world: World, tmp_path: Path, how: str) -> None:
+    """While the build trees are at work for hours, whoever talks is not: it hears of it and ends that."""
+    world.project.git("config", "hmopt.serve.forges", str(tmp_path / "forges.toml"))
+    place = str(world.project.root)
+
+    def driven() -> list[int]:
+        return [pid for pid, line in processes_of("hmopt_bot.work.driven").items() if place in _cwd(pid) + line]
+
+    with command(world.project) as server:
+        world.open()
+        deliver(server, world, *world.hub.pull_event(PULL))
+        until("what it touches", lambda: world.hub.below(PULL))
+        comment = world.hub.comment(PULL, "/hmopt optimize scan", at=time.time() + 60)
+        deliver(server, world, *world.hub.comment_event(comment))
+        until("a run", lambda: driven() and world.project.git("for-each-ref", "refs/hmopt/runs"))
+        if how == "stop":
+            stop = world.hub.comment(PULL, "/hmopt stop")
+            deliver(server, world, *world.hub.comment_event(stop))
+        else:
+            world.hub.push(PULL, world.commit(new="return (char *)0;"))
+            deliver(server, world, *world.hub.pull_event(PULL, "synchronize"))
+        until("its end", lambda: not driven())
+        expected = "stopped" if how == "stop" else "outdated"
+        until("what is known", lambda: world.ask().status == expected)
+        if how == "stop":
+            until("an answer", lambda: ": stopped." in world.answer())
+        code, errors = server.ended()
+    assert code == 0, errors
+    assert not processes_of(place)
+
+
+def _cwd(pid: int) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/cwd").readlink())
+    except OSError:
+        return ""

@@ -92,7 +92,7 @@ class World:
     def works(self, *kinds: str) -> list[Outcome]:
         """Do the jobs that wait (deliveries and tellings, unless said); return how each went."""
         chosen = kinds or (KIND, TELL)
-        handlers = self.office.handlers()
+        handlers = self.office.talking()
         done: list[Outcome] = []
         while (job := self.queue.take("test", lease_s=60, kinds=chosen)) is not None:
             try:
