@@ -11,12 +11,14 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-
-import networkx as nx
+from typing import TYPE_CHECKING
 
 from git_hmopt.errors import UsageError
 from git_hmopt.psg.facts import Kind, Relation
 from git_hmopt.store.graph import TEXT, GraphTables
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 _MOST_NODES = 2000
 _BUILT = ("object", "folder")
@@ -267,6 +269,9 @@ class Structure:
         With `through_tables` calls are followed through the fields of tables: from a field to the functions that stand
         in it, or from a function to the fields it stands in, as the direction has it.
         """
+        # Whoever asks a graph anything comes by here, and networkx takes an eighth of a command's start.
+        import networkx as nx
+
         graph = nx.MultiDiGraph(left_out=0)
         wanted = list(relations) if relations is not None else None
         edge, known = list(dict.fromkeys(symbols)), set(symbols)

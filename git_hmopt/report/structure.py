@@ -11,15 +11,16 @@ import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from git_hmopt.psg.ask import Basis, Grounds
 from git_hmopt.psg.facts import Kind, Relation
 from git_hmopt.psg.impact import Impact
 from git_hmopt.psg.queries import Direction, Guarded, KnobPlace, Link, Place, Structure
 from git_hmopt.report.wording import fit, plain
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 COLUMNS = 100
 """Where there is no terminal."""

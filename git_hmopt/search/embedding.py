@@ -19,7 +19,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import hadamard
 
 from git_hmopt.errors import UsageError
 from git_hmopt.search.words import words
@@ -65,6 +64,9 @@ class HashedStems:
         self.dimension = dimension
         self._stem = stem
         # Angles stay; a query of few words has a number in every dimension then, whose sign says something of it.
+        # Every command that may search comes by here, and scipy takes a seventh of its start.
+        from scipy.linalg import hadamard
+
         self._rotation = hadamard(dimension, dtype=np.float32) / np.float32(math.sqrt(dimension))
         self._places: dict[str, tuple[tuple[int, float], ...]] = {}
 

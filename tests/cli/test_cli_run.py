@@ -125,6 +125,7 @@ def test_a_baseline_is_taken_over_and_said(two_runs: TwoRuns) -> None:
     assert state == two_runs.first
 
 
+@pytest.mark.slow
 def test_a_floor_is_taken_over(project: Project) -> None:
     from tests.loop.patches import CANDIDATES, write_patches
 

@@ -42,6 +42,7 @@ def test_the_other_compiler_gives_the_same_answers(tmp_path: Path, expected: dic
     assert digests(built(copy_tree(tmp_path / "tree"), f"CC={compiler}"), CASES) == expected
 
 
+@pytest.mark.slow
 def test_the_sanitizers_are_satisfied_and_the_answers_the_same(tmp_path: Path, expected: dict[Case, str]) -> None:
     output = built(copy_tree(tmp_path / "tree"), f"CFLAGS={SANITIZED}")
     assert digests(output, CASES) == expected

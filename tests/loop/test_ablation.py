@@ -227,6 +227,7 @@ def test_its_pack_says_nothing_of_who_calls_whom(flat: Finished) -> None:
             assert {"static", "runtime"}.isdisjoint(section["name"] for section in one["sections"])
 
 
+@pytest.mark.slow
 def test_call_stacks_are_not_used_either(project: Project) -> None:
     document = configuration()
     # Below its root a stack of this workload is one function deep.
@@ -293,6 +294,7 @@ def test_a_workload_whose_harness_is_not_known_is_refused_before_anything_is_bui
     assert not list((project.root / ".git/hmopt").glob("trees/*/src/*"))
 
 
+@pytest.mark.slow
 def test_a_harness_that_is_in_no_compile_database_ends_the_run_before_it_is_tested(tmp_path: Path) -> None:
     project = make_project(tmp_path)
     done = project.hmopt(*NO_PROFILE)
@@ -324,6 +326,7 @@ def test_a_build_without_a_compile_database_ends_it_too(project: Project) -> Non
     assert project.hmopt(*NO_GRAPH).returncode == 1
 
 
+@pytest.mark.slow
 def test_a_profiler_that_is_not_there_is_not_missed(project: Project) -> None:
     document = configuration()
     document["workloads"]["scan-blocks"]["profile"] = {
@@ -339,7 +342,9 @@ def test_a_profiler_that_is_not_there_is_not_missed(project: Project) -> None:
 # -- going on, and what is taken over --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("run", "argv"), [("blind", NO_PROFILE), ("flat", NO_GRAPH)])
+@pytest.mark.parametrize(
+    ("run", "argv"), [("blind", NO_PROFILE), pytest.param("flat", NO_GRAPH, marks=pytest.mark.slow)]
+)
 def test_a_run_that_is_resumed_goes_without_it_still(
     project: Project, run: str, argv: tuple[str, ...], request: pytest.FixtureRequest
 ) -> None:
@@ -351,6 +356,7 @@ def test_a_run_that_is_resumed_goes_without_it_still(
     assert recorded_run(project).comparable() == whole.run.comparable()
 
 
+@pytest.mark.slow
 def test_a_child_in_another_clone_goes_without_it_too(project: Project, tmp_path: Path) -> None:
     killed(project, "start", "generate_report", *NO_PROFILE, "--iterations", "1")
     parent = recorded_run(project)

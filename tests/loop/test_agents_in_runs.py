@@ -176,6 +176,7 @@ def test_a_review_is_on_record(reviewed: Scripted) -> None:
     assert "-\tconst unsigned char *p = start;" in shown and "+\tconst unsigned char *faster = start;" in shown
 
 
+@pytest.mark.slow
 def test_a_model_that_holds_no_schema_is_read_all_the_same(tmp_path_factory: pytest.TempPathFactory) -> None:
     refusal = {"status": 400, "error": {"message": "response_format json_schema is not supported"}}
     thought = '<think>{"action": "end"}</think>Let me see {x}.\n```json\n'

@@ -151,6 +151,7 @@ def test_a_run_does_not_go_on_with_another_harness(project: Project) -> None:
     killed(project, "end", "static_analysis_psg", "resume")
 
 
+@pytest.mark.slow
 def test_an_overlay_of_the_base_commit_is_the_same_after_a_kill(project: Project) -> None:
     begun(project)
     project.write("bench/main.c", "changed since\n")

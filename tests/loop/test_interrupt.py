@@ -76,9 +76,9 @@ def interrupted(
     ("where", "number", "arguments"),
     [
         ("build", signal.SIGINT, ()),
-        ("build", signal.SIGINT, ("--no-sandbox",)),
+        pytest.param("build", signal.SIGINT, ("--no-sandbox",), marks=pytest.mark.slow),
         ("workload", signal.SIGINT, ()),
-        ("workload", signal.SIGINT, ("--no-sandbox",)),
+        pytest.param("workload", signal.SIGINT, ("--no-sandbox",), marks=pytest.mark.slow),
         ("build", signal.SIGTERM, ()),
         ("workload", signal.SIGTERM, ("--no-sandbox",)),
     ],

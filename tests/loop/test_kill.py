@@ -67,7 +67,7 @@ def same_as_unkilled(run: Recorded, unkilled: Recorded) -> None:
         assert run.notes(ref) == unkilled.notes(ref) != []
 
 
-@pytest.mark.parametrize("event", ["start", "end"])
+@pytest.mark.parametrize("event", [pytest.param("start", marks=pytest.mark.slow), "end"])
 def test_a_run_killed_at_every_one_of_the_16_nodes_is_the_run_that_never_was(
     project: Project, played: Finished, event: str
 ) -> None:
