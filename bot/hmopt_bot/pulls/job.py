@@ -3,13 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
-
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from git_hmopt.errors import CorruptRecordError
 from hmopt_bot.forges.values import RepositoryName
 from hmopt_bot.pulls.ledger import Ask
+from hmopt_bot.work.job import JobPayload
 
 MEASURE, TELL = "measure", "tell"
 """What the queue calls such jobs."""
@@ -20,9 +16,7 @@ def subject_of(webhook: str, repository: RepositoryName, number: int) -> str:
     return f"{webhook}:{repository}#{number}"
 
 
-class _Job(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    v: Literal[1] = 1
+class _Job(JobPayload):
     webhook: str
     number: int
     ask: Ask
@@ -31,20 +25,6 @@ class _Job(BaseModel):
     def key(self) -> str:
         """Return its key in the queue."""
         return f"{self.webhook}/{self.number}/{self.ask.id}"
-
-    def to_bytes(self) -> bytes:
-        """Return the job's payload."""
-        return self.model_dump_json(exclude_defaults=True).encode()
-
-    @classmethod
-    def from_bytes(cls, payload: bytes) -> Self:
-        """Read a job's payload; CorruptRecordError when it is none."""
-        try:
-            return cls.model_validate_json(payload)
-        except ValidationError as error:
-            raise CorruptRecordError(
-                f"the job cannot be read: {error.errors()[0]['msg']}", next_step="use the git hmopt that wrote it"
-            ) from error
 
 
 class MeasureJob(_Job):

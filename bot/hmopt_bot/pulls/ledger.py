@@ -145,7 +145,7 @@ class Ledgers:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.NamedTemporaryFile(dir=self.root, prefix=".", delete=False) as stream:
                 try:
-                    stream.write(ledger.model_dump_json(exclude_defaults=True, indent=1).encode())
+                    stream.write(ledger.model_dump_json(exclude_none=True, indent=1).encode())
                     stream.flush()
                     os.fsync(stream.fileno())
                     Path(stream.name).replace(path)

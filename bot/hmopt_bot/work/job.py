@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -22,11 +22,30 @@ def queue_directory(repository: Repository) -> Path:
     return repository.home / "serve"
 
 
-class RunJob(BaseModel):
-    """What to do. The run has its name from the start: whoever takes the job after a kill knows whether it began."""
+class JobPayload(BaseModel):
+    """What a job's payload says, as JSON."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     v: Literal[1] = 1
+
+    def to_bytes(self) -> bytes:
+        """Return the job's payload."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> Self:
+        """Read a job's payload; CorruptRecordError when it is none."""
+        try:
+            return cls.model_validate_json(payload)
+        except ValidationError as error:
+            raise CorruptRecordError(
+                f"the job cannot be read: {error.errors()[0]['msg']}", next_step="use the git hmopt that wrote it"
+            ) from error
+
+
+class RunJob(JobPayload):
+    """What to do. The run has its name from the start: whoever takes the job after a kill knows whether it began."""
+
     run: str
     workload: str
     base: str | None = None
@@ -38,20 +57,6 @@ class RunJob(BaseModel):
     seed: int | None = None
     confined: bool = False
     """Whether nothing may run outside of a sandbox, whatever this host's settings say."""
-
-    def to_bytes(self) -> bytes:
-        """Return the job's payload."""
-        return self.model_dump_json().encode()
-
-    @classmethod
-    def from_bytes(cls, payload: bytes) -> RunJob:
-        """Read a job's payload; CorruptRecordError when it is none."""
-        try:
-            return cls.model_validate_json(payload)
-        except ValidationError as error:
-            raise CorruptRecordError(
-                f"the job cannot be read: {error.errors()[0]['msg']}", next_step="use the git hmopt that wrote it"
-            ) from error
 
     def begin(self) -> list[str]:
         """Return the command that begins the run."""

@@ -162,3 +162,18 @@ def test_writing_is_paced(world: World) -> None:
     outcomes = [world.says("/hmopt help", number=number) for number in range(200, 275)]
     later = [one for one in outcomes if isinstance(one, Later)]
     assert len(later) == 15 and all(0 < one.at - time.time() <= 60 for one in later)
+
+
+# -- what is kept ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_kept_says_its_version_and_what_cannot_be_read_is_told(world: World) -> None:
+    world.open()
+    world.opened()
+    world.says("/hmopt check scan")
+    path = world.project.root / ".git/hmopt/serve/pulls/github" / f"{PULL}.json"
+    assert json.loads(path.read_text())["v"] == 1
+    assert json.loads(world.waiting()[0].payload)["v"] == 1
+    path.write_text(path.read_text().replace('"v": 1', '"v": 2', 1))
+    outcome = world.says("/hmopt help")
+    assert isinstance(outcome, Again) and "3.json' cannot be read" in outcome.reason
