@@ -9,7 +9,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
+from git_hmopt.config.schema import Review
 from git_hmopt.config.settings import ServeSettings
 from git_hmopt.store.repository import Repository
 from hmopt_bot.forges.commands import help_text
@@ -51,6 +53,12 @@ def test_the_settings_are_there() -> None:
     # The file of forges is what `hmopt_bot.registration` reads, where that is.
     assert named <= {*ServeSettings.model_fields, "forges"}
     assert ServeSettings().listen in README
+
+
+def test_what_speaks_unasked_is_a_section_of_the_configuration() -> None:
+    (text,) = [block for block in re.findall(r"^```yaml\n(.*?)^```$", README, re.M | re.S) if "review:" in block]
+    review = Review.model_validate(yaml.safe_load(text)["review"])
+    assert review.label and review.paths and review.workloads
 
 
 def test_the_service_says_when_it_is_ready() -> None:

@@ -26,7 +26,8 @@ def workflow(path: Path) -> dict[str, Any]:
 
 def readme_workflow(directory: Path) -> Path:
     """Write the workflow of README into a file of its own, with a repository where README has a placeholder."""
-    (text,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "bot/README.md").read_text(), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "bot/README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (text,) = [block for block in blocks if "uses:" in block]
     path = directory / ".github/workflows/hmopt.yml"
     path.parent.mkdir(parents=True)
     path.write_text(text.replace("@REF", "@" + "a" * 40))
