@@ -30,6 +30,8 @@ class Withdrawal(_Kept):
 
     by: str
     reason: str
+    order: str = ""
+    """The id of the command: done again it takes back no other."""
 
 
 class Ask(_Kept):
