@@ -14,7 +14,7 @@ from git_hmopt.loop.configuration import Configuration, trusted
 from git_hmopt.loop.structure import changes_between
 from git_hmopt.records.words import Oid
 from git_hmopt.store.forge_remote import ForgeRemote
-from git_hmopt.store.queue import Draft, Queue
+from git_hmopt.store.queue import Draft, Queue, State
 from git_hmopt.store.repository import Repository
 from hmopt_bot.forges.errors import MissingError, PermissionDeniedError, RejectedError
 from hmopt_bot.forges.events import PullRequestEvent
@@ -24,7 +24,7 @@ from hmopt_bot.pulls import wording
 from hmopt_bot.pulls.fetching import Sides, brought, fetched, forgotten
 from hmopt_bot.pulls.impact import StaticImpact, static_impact
 from hmopt_bot.pulls.impact_text import impact_annotations, impact_markdown, impact_title
-from hmopt_bot.pulls.job import MEASURE, MeasureJob
+from hmopt_bot.pulls.job import MEASURE, TELL, MeasureJob
 from hmopt_bot.pulls.ledger import Ask, Ledger, Ledgers
 from hmopt_bot.pulls.posts import Posts
 from hmopt_bot.pulls.speaking import Speaker
@@ -82,6 +82,7 @@ class Desk:
 
     def seen(self, ledger: Ledger, pull: PullRequest, at: float) -> Ledger:
         """Return a ledger that knows the pull request's head, first seen `at`; what waited for another one is moot."""
+        ledger = self._given_up(ledger)
         if pull.state is not PullState.OPEN:
             forgotten(self.repository, self.name, pull.number)
             # Opened again it is spoken of again, and what was ended is measured.
@@ -92,6 +93,19 @@ class Desk:
             return ledger.model_copy(update={"head_since": min(ledger.head_since, since)})
         moved = self.ended(ledger, "outdated")
         return moved.model_copy(update={"head": pull.head.sha, "head_since": since})
+
+    def _given_up(self, ledger: Ledger) -> Ledger:
+        """Return a ledger in which nothing waits for jobs that the queue gave up."""
+        for one in ledger.asks:
+            if one.status != "waiting":
+                continue
+            key = f"{self.name}/{ledger.number}/{one.id}"
+            # What was measured, and could not be told, has ended as a measurement.
+            job = self.queue.find(TELL, key) or self.queue.find(MEASURE, key)
+            if job is not None and job.state is State.DEAD:
+                told = "- It failed too often and was given up; the log of the server says why."
+                ledger = ledger.with_ask(one.model_copy(update={"status": "failed", "told": told}))
+        return ledger
 
     def ended(self, ledger: Ledger, how: str) -> Ledger:
         """End whatever waits or runs for a pull request."""

@@ -8,6 +8,7 @@ import shutil
 import time
 import uuid
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from hmopt_bot.delivery import KIND, Delivery
 from hmopt_bot.forges.values import Proposal
 from hmopt_bot.pulls import handlers
 from hmopt_bot.pulls.job import MEASURE, TELL, MeasureJob, TellJob
+from hmopt_bot.pulls.ledger import Reply
 from hmopt_bot.pulls.posts import Posts
 from hmopt_bot.work.outcome import Dead, Done, Later
 from tests.bot.desk.world import PULL, World
@@ -89,6 +91,32 @@ def test_a_forks_pull_request_is_not_taken_for_a_proposal(world: World) -> None:
     # A forge whose filter knows branches only.
     world.hub.fault = lambda method, path: (200, {}, found) if (method, path[-6:]) == ("GET", "/pulls") else None
     assert posts.propose(Proposal("of a run", "found", branch, "main")).number != 7
+
+
+def test_a_forks_commits_are_pushed_to_no_branch_here(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What builds the branches of a repository has its secrets: what was found is shown as a patch."""
+    head = world.open(fork=True)
+    world.opened()
+    world.says("/hmopt optimize scan", at=time.time() + 60)
+    world.says("/hmopt propose", at=time.time() + 60)
+    (job,) = world.waiting()
+    run = MeasureJob.from_bytes(job.payload).ask.run
+    tree = world.project.git("rev-parse", "main^{tree}")
+    message = "lib: faster\n\n```\n</details> @everyone\n"
+    best = world.project.git(
+        "-c", "user.name=a", "-c", "user.email=a@example.org", "commit-tree", tree, "-p", head, "-m", message
+    )
+    story = SimpleNamespace(
+        accepted=(1,), withdrawn=None, best_commit=best, run=SimpleNamespace(name=run, workload="scan")
+    )
+    monkeypatch.setattr("hmopt_bot.pulls.proposing.told", lambda *_: story)
+    monkeypatch.setattr("hmopt_bot.pulls.wording.run_told", lambda _: "- what it came to")
+    world.measured(told="- so")
+    assert world.hub.git.git("for-each-ref", "refs/heads/hmopt") == "" and list(world.hub.pulls) == [PULL]
+    answer = world.answer()
+    assert "````diff\nFrom " in answer and "+\treturn NULL;" in answer and "- what it came to" in answer
+    # Its own fence ends nothing: all that follows it is still the patch.
+    assert answer.index("@everyone") < answer.index("\n````\n")
 
 
 # -- kills between two steps -------------------------------------------------------------------------------------------
@@ -227,6 +255,31 @@ def _optimizes(world: World, command: str) -> None:
     world.says("/hmopt optimize scan")
     world.says(command)
     assert world.ask().propose and world.ask().status == "waiting"
+
+
+@pytest.mark.parametrize("which", [MEASURE, TELL])
+def test_the_next_delivery_tells_of_what_was_given_up(world: World, which: str) -> None:
+    world.open()
+    world.opened()
+    world.says("/hmopt check scan")
+    (job,) = world.waiting()
+    if which == TELL:
+        tell = TellJob(webhook="github", number=PULL, ask=MeasureJob.from_bytes(job.payload).ask)
+        world.queue.put(Draft(TELL, tell.key, tell.to_bytes()))
+    taken = world.queue.take("test", lease_s=60, kinds=[which])
+    assert taken is not None
+    world.queue.failed(taken, f"a defect in {world.project.root}", retry_at=None)
+    world.opened(action="reopened")
+    assert "given up" in world.answer() and str(world.project.root) not in world.answer()
+    assert world.ask().status == "failed"
+
+
+def test_strangers_push_out_no_answer_that_is_still_to_be_edited(world: World) -> None:
+    ledger = world.ledger().with_reply(Reply(comment=1, parts=("ask:c1-0",)))
+    for number in range(2, 500):
+        ledger = ledger.with_reply(Reply(comment=number, parts=("help",)))
+    assert len(ledger.replies) == 200
+    assert (ledger.replies[0].comment, ledger.replies[-1].comment) == (1, 499)
 
 
 # -- outages -----------------------------------------------------------------------------------------------------------
