@@ -85,8 +85,7 @@ class Desk:
         ledger = self._given_up(ledger)
         if pull.state is not PullState.OPEN:
             forgotten(self.repository, self.name, pull.number)
-            # Opened again it is spoken of again, and what was ended is measured.
-            return self.ended(ledger, "outdated").model_copy(update={"said_of": None})
+            return self.ended(ledger, "outdated")
         # While a delivery waited, a stranger may have pushed: their head is known since it was read, and no earlier.
         since = max(at, time.time()) if pull.is_fork else at
         if ledger.head == pull.head.sha:
@@ -196,14 +195,16 @@ def pulled(desk: Desk, event: PullRequestEvent, at: float) -> str:
         return "it is no longer open"
     if not _wanted(desk, pull):
         return "nobody asked"
-    if ledger.said_of == pull.head.sha:
+    workloads = () if pull.is_fork else desk.config().review.workloads
+    # Closed, and opened again: what was ended meanwhile is measured.
+    measured = not workloads or ledger.ask(_gate(ledger, pull.head.sha)) is not None
+    if ledger.said_of == pull.head.sha and measured:
         return "its head was spoken of"
     sides = desk.sides(pull)
     if sides.head != pull.head.sha:
         return "it was pushed to meanwhile"
     impact = desk.impact(sides)
-    workloads = desk.config().review.workloads
-    if workloads and not pull.is_fork:
+    if workloads:
         one = Ask(
             id=_gate(ledger, sides.head), kind="check", by="", base=sides.base, head=sides.head, workloads=workloads
         )

@@ -52,7 +52,7 @@ def run_told(story: RunStory) -> str:
 
 def sticky(ledger: Ledger, taken_back: tuple[int, int]) -> str:
     """Return the one comment: what the head touches, what was measured of it, and how reliable that was here."""
-    parts = [TITLE, ledger.impact]
+    parts = [TITLE, ledger.impact if ledger.said_of == ledger.head else ""]
     measured = [one for one in ledger.asks if one.head == ledger.head and one.status in ("done", "failed")]
     if measured:
         parts.append("#### Measured\n\n" + "\n\n".join(_measured(one) for one in measured))
@@ -114,7 +114,8 @@ def conclusion(ledger: Ledger) -> tuple[Conclusion, str]:
         if one.kind == "check" and one.head == ledger.head and one.status in ("done", "failed") and not one.withdrawn
     ]  # fmt: skip
     if not checks:
-        return Conclusion.NEUTRAL, ledger.title or "nothing was measured"
+        title = ledger.title if ledger.said_of == ledger.head else ""
+        return Conclusion.NEUTRAL, title or "nothing was measured"
     latest: dict[tuple[str, ...], Ask] = {}
     for one in checks:
         before = latest.get(one.workloads)

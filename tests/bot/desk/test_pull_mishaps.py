@@ -353,6 +353,18 @@ def test_a_mirror_that_lost_what_it_borrowed_is_made_anew(world: World) -> None:
 # -- what is claimed ---------------------------------------------------------------------------------------------------
 
 
+def test_what_another_head_touched_is_not_said_of_this_one(world: World) -> None:
+    world.open()
+    world.opened()
+    assert "scan_byte" in world.sticky()
+    # Nobody asked to hear of what it touches now.
+    world.hub.push(PULL, world.commit("test/unit.c", "int main(void)", "int  main(void)"))
+    assert world.opened(action="synchronize") == Done("nobody asked")
+    world.says("/hmopt check scan")
+    assert "Being measured" in world.sticky() and "scan_byte" not in world.sticky()
+    assert "scan_byte" not in json.dumps(world.hub.checks[-1]) and len(world.hub.checks) == 2
+
+
 def test_a_verdict_is_taken_back_from_a_merged_pull_request_too(world: World) -> None:
     world.open()
     world.opened()
