@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tempfile
 import time
 import uuid
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,10 +18,12 @@ import pytest
 import yaml
 
 from git_hmopt.errors import StoreError
+from git_hmopt.process.sandbox import sandbox_missing
 from git_hmopt.store.queue import Draft, Job
 from git_hmopt.store.repository import Repository
 from hmopt_bot.delivery import KIND, Delivery
 from hmopt_bot.forges.values import Proposal
+from hmopt_bot.private import VARIABLE
 from hmopt_bot.pulls import handlers
 from hmopt_bot.pulls.job import MEASURE, TELL, MeasureJob, TellJob
 from hmopt_bot.pulls.ledger import Reply
@@ -117,6 +122,27 @@ def test_a_forks_commits_are_pushed_to_no_branch_here(world: World, monkeypatch:
     assert "````diff\nFrom " in answer and "+\treturn NULL;" in answer and "- what it came to" in answer
     # Its own fence ends nothing: all that follows it is still the patch.
     assert answer.index("@everyone") < answer.index("\n````\n")
+
+
+@pytest.mark.skipif(sandbox_missing() is not None, reason="nothing is confined here")
+def test_a_forks_build_reads_no_secret_of_the_server(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it reads it can print, and what a build prints is told below the pull request."""
+    # Not below /tmp, which a sandbox has empty anyway.
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+        secret, plain = Path(directory, "forges.toml"), Path(directory, "plain")
+        secret.write_text("of-the-server")
+        plain.write_text("of-nobody")
+        monkeypatch.setenv(VARIABLE, os.pathsep.join([str(secret), str(world.project.root / ".git/hmopt/serve")]))
+        reads = f"$(error Makefile: error: of-a-fork $(shell cat {plain} {secret}))\nCC :="
+        world.open(commit=world.commit("Makefile", "CC :=", reads), fork=True)
+        world.opened()
+        world.says("/hmopt check scan", at=time.time() + 60)
+        job = world.queue.take("test", lease_s=60, kinds=[MEASURE])
+        assert job is not None
+        world.office.measured(job)
+        world.works()
+    assert "of-a-fork of-nobody" in world.answer()
+    assert "of-the-server" not in world.answer()
 
 
 # -- kills between two steps -------------------------------------------------------------------------------------------
