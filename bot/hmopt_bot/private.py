@@ -5,13 +5,26 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from git_hmopt.errors import ConfigError
 from git_hmopt.store.repository import Repository
 
+VARIABLE = "HMOPT_SERVE_SECRETS"
+"""Names the server's own secrets to the processes that it starts, separated as in PATH."""
 _MOST_BYTES = 1 << 20
+_AT_HOME = (
+    ".ssh", ".gnupg", ".netrc", ".git-credentials", ".config/git/credentials", ".config/gh", ".aws", ".azure",
+    ".config/gcloud", ".docker", ".kube", ".pypirc", ".npmrc",
+)  # fmt: skip
+"""Where programs keep what lets them in elsewhere."""
+
+
+def places(environment: Mapping[str, str], home: Path) -> list[Path]:
+    """Return what no pull request's code may read, though it runs as the user who serves."""
+    named = [Path(one) for one in environment.get(VARIABLE, "").split(os.pathsep) if one]
+    return [*named, *(home / one for one in _AT_HOME)]
 
 
 def private_path(text: str, setting: str, repository: Repository) -> Path:

@@ -71,6 +71,8 @@ class Registered:
     writes_a_minute: int = 60
     """What the bot writes there at most: GitHub takes 80 such requests a minute, and 500 an hour."""
     writes_an_hour: int = 400
+    key: Path | None = None
+    """Where the App's private key lies."""
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
@@ -176,7 +178,7 @@ def _registered(name: str, value: object, where: str, repository: Repository) ->
     app = _app(table, api, where, repository)
     return Registered(
         name, _forge(table, api), table.repository, table.login, remote, app, table.writes_a_minute,
-        table.writes_an_hour,
+        table.writes_an_hour, Path(table.key).expanduser() if table.key else None,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,7 @@ from git_hmopt.process.runner import Limits as ProcessLimits
 from git_hmopt.process.runner import kill_live, live_children, run
 from git_hmopt.store.queue import Queue
 from git_hmopt.store.repository import Repository
-from hmopt_bot.private import private_path
+from hmopt_bot.private import VARIABLE, private_path
 from hmopt_bot.registration import registered
 from hmopt_bot.web.limits import Limits
 from hmopt_bot.web.server import is_loopback, listening, notify, server_of, url_of
@@ -50,6 +50,8 @@ class Workers:
     """Of those that build; one more talks to the forges where there are any."""
     forges: Path | None = None
     """The file of the webhooks that they handle."""
+    secrets: Sequence[Path] = ()
+    """What the code that they build must not read."""
     ending: threading.Event = field(default_factory=threading.Event)
 
     @contextlib.contextmanager
@@ -74,7 +76,7 @@ class Workers:
             try:
                 ended = run(
                     self._command(role),
-                    environment=dict(os.environ),
+                    environment={**os.environ, VARIABLE: os.pathsep.join(map(str, self.secrets))},
                     limits=ProcessLimits(wall_s=_FOREVER_S, output_bytes=1 << 62),
                     keep_output=False,
                     on_line=lambda line, _: print(line.decode("utf-8", "replace"), file=sys.stderr, flush=True),
@@ -111,6 +113,9 @@ def serve(place: Path, settings: ServeSettings) -> None:
     tokens = Tokens(private_path(settings.tokens, TOKENS, repository)) if settings.tokens else None
     forges = Path(settings.forges) if settings.forges else None
     webhooks = registered(forges, repository) if forges else {}
+    named = (forges, Path(settings.tokens) if settings.tokens else None, *(one.key for one in webhooks.values()))
+    # The queue holds what was delivered: where a forge sends its secret along, that too.
+    secrets = [*(one.expanduser() for one in named if one is not None), queue_directory(repository)]
     with (
         listening(settings.listen, has_tokens=tokens is not None) as listener,
         Queue(queue_directory(repository)) as queue,
@@ -132,7 +137,7 @@ def serve(place: Path, settings: ServeSettings) -> None:
 
         before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            with Workers(place, settings.workers, forges).running():
+            with Workers(place, settings.workers, forges, secrets).running():
                 asyncio.run(serve_http(server, listener, ready))
                 notify("STOPPING=1")
         finally:

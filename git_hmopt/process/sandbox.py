@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,17 @@ _BASE = (
     *("bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"),
     *("--tmpfs", "/dev/shm", "--tmpfs", "/tmp", "--tmpfs", "/run"),
 )
+
+
+_PRIVATE: list[Path] = []
+
+
+def keep_private(places: Iterable[Path]) -> None:
+    """Have no sandbox of this process show what stands in these files and directories; what runs inside is our user's.
+
+    Files cannot be opened inside, directories are empty; what is not there yet when a program begins is not hidden.
+    """
+    _PRIVATE[:] = [place.resolve() for place in places]
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,12 @@ class Sandbox:
                 wrapped += [how, place]
             elif Path(place).exists():
                 wrapped += [how, place, place]
+        for secret in _PRIVATE:
+            # Last: whatever else is shown, this is not.
+            if secret.is_dir():
+                wrapped += ["--tmpfs", str(secret)]
+            elif secret.exists():
+                wrapped += ["--ro-bind", "/dev/null", str(secret)]
         if cwd is not None:
             wrapped += ["--chdir", str(cwd.absolute())]
         return [*wrapped, "--", *argv]

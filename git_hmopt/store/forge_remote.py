@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import IO, Any
 
 import urllib3
@@ -192,6 +193,20 @@ def mirror_of(repository: Repository) -> Repository:
     if repository.is_shallow:
         (place / "shallow").write_bytes((repository.common_dir / "shallow").read_bytes())
     return Repository.open(place)
+
+
+def whole(mirror: Repository) -> bool:
+    """Say whether a mirror still has what its refs need: what it borrowed may be collected where it came from."""
+    answer = mirror.git.run("rev-list", "--objects", "--quiet", "--all", "--not", "--alternate-refs", ok=(0, 128))
+    return answer.returncode == 0
+
+
+def renewed(repository: Repository) -> Repository:
+    """Return an empty mirror in the place of one that is broken."""
+    place = repository.home / "mirror.git"
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix="mirror-", ignore_cleanup_errors=True) as away:
+        place.rename(Path(away) / "mirror.git")
+    return mirror_of(repository)
 
 
 class _Known:

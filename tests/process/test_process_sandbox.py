@@ -14,7 +14,7 @@ import pytest
 
 from git_hmopt.errors import StoreError
 from git_hmopt.process.runner import run
-from git_hmopt.process.sandbox import Sandbox, sandbox_missing
+from git_hmopt.process.sandbox import Sandbox, keep_private, sandbox_missing
 
 needs_bwrap = pytest.mark.skipif(sandbox_missing() is not None, reason=str(sandbox_missing()))
 
@@ -232,3 +232,17 @@ def test_the_probe_asks_for_all_that_is_used(
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "Can't mount proc" in str(sandbox_missing())
+
+
+@needs_bwrap
+def test_what_is_private_is_not_shown_wherever_it_lies(tmp_path: Path) -> None:
+    for place in ("plain", "secret", "shown/secrets"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "file").write_text(place)
+    (tmp_path / "link").symlink_to(tmp_path / "secret/file")
+    keep_private([tmp_path / "link", tmp_path / "shown/secrets", tmp_path / "missing"])
+    try:
+        script = f"cat 2>/dev/null {tmp_path}/*/file {tmp_path}/link; ls {tmp_path}/shown/secrets; true"
+        assert shell(script, Sandbox(writable=(tmp_path,))) == "plain"
+    finally:
+        keep_private([])

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from git_hmopt.config.schema import Config
 from git_hmopt.loop.configuration import Configuration, trusted
 from git_hmopt.loop.structure import changes_between
+from git_hmopt.records.words import Oid
 from git_hmopt.store.forge_remote import ForgeRemote
-from git_hmopt.store.queue import Draft, Queue
+from git_hmopt.store.queue import Draft, Queue, State
 from git_hmopt.store.repository import Repository
+from hmopt_bot.forges.errors import MissingError, PermissionDeniedError, RejectedError
 from hmopt_bot.forges.events import PullRequestEvent
 from hmopt_bot.forges.forge import Forge
 from hmopt_bot.forges.values import CheckRun, PullRequest, PullState
@@ -20,7 +24,7 @@ from hmopt_bot.pulls import wording
 from hmopt_bot.pulls.fetching import Sides, brought, fetched, forgotten
 from hmopt_bot.pulls.impact import StaticImpact, static_impact
 from hmopt_bot.pulls.impact_text import impact_annotations, impact_markdown, impact_title
-from hmopt_bot.pulls.job import MEASURE, MeasureJob
+from hmopt_bot.pulls.job import MEASURE, TELL, MeasureJob
 from hmopt_bot.pulls.ledger import Ask, Ledger, Ledgers
 from hmopt_bot.pulls.posts import Posts
 from hmopt_bot.pulls.speaking import Speaker
@@ -71,15 +75,36 @@ class Desk:
         """Read a pull request as it is now: deliveries come late, doubled and in any order."""
         return self.speaker.ask(self.forge.read_pull(self.registered.repository, number))
 
+    def below(self, number: int, comment: int) -> bool:
+        """Say whether a comment is below that pull request: where no signature covers it, a hook may say any number."""
+        listed = self.speaker.every(self.forge.list_comments(self.registered.repository, number))
+        return any(one.id == comment for one in listed)
+
     def seen(self, ledger: Ledger, pull: PullRequest, at: float) -> Ledger:
         """Return a ledger that knows the pull request's head, first seen `at`; what waited for another one is moot."""
+        ledger = self._given_up(ledger)
         if pull.state is not PullState.OPEN:
             forgotten(self.repository, self.name, pull.number)
             return self.ended(ledger, "outdated")
+        # While a delivery waited, a stranger may have pushed: their head is known since it was read, and no earlier.
+        since = max(at, time.time()) if pull.is_fork else at
         if ledger.head == pull.head.sha:
-            return ledger
+            return ledger.model_copy(update={"head_since": min(ledger.head_since, since)})
         moved = self.ended(ledger, "outdated")
-        return moved.model_copy(update={"head": pull.head.sha, "head_since": at})
+        return moved.model_copy(update={"head": pull.head.sha, "head_since": since})
+
+    def _given_up(self, ledger: Ledger) -> Ledger:
+        """Return a ledger in which nothing waits for jobs that the queue gave up."""
+        for one in ledger.asks:
+            if one.status != "waiting":
+                continue
+            key = f"{self.name}/{ledger.number}/{one.id}"
+            # What was measured, and could not be told, has ended as a measurement.
+            job = self.queue.find(TELL, key) or self.queue.find(MEASURE, key)
+            if job is not None and job.state is State.DEAD:
+                told = "- It failed too often and was given up; the log of the server says why."
+                ledger = ledger.with_ask(one.model_copy(update={"status": "failed", "told": told}))
+        return ledger
 
     def ended(self, ledger: Ledger, how: str) -> Ledger:
         """End whatever waits or runs for a pull request."""
@@ -113,6 +138,19 @@ class Desk:
             parts.append(wording.progress(one) if one is not None else part.removeprefix("ask:"))
         self.posts.comment(ledger.number, f"answer-{comment}", "\n\n".join(parts))
 
+    def unwaited(self, before: Ledger, ledger: Ledger) -> None:
+        """Edit the answers that say that something waits which does not any more.
+
+        Before the ledger is written: who is killed finds the difference again.
+        """
+        ended = {f"ask:{one.id}" for one in before.asks if one.status == "waiting"}
+        ended -= {f"ask:{one.id}" for one in ledger.asks if one.status == "waiting"}
+        for reply in ledger.replies:
+            if ended & set(reply.parts):
+                # Where nobody may write any more, nobody is misled for long.
+                with contextlib.suppress(PermissionDeniedError, MissingError, RejectedError):
+                    self.answer(ledger, reply.comment)
+
     # -- what is done -------------------------------------------------------------------------------------------------
 
     def sides(self, pull: PullRequest) -> Sides:
@@ -133,9 +171,13 @@ class Desk:
         # A kill between the two leaves what waits for nothing; this job is done again and puts it.
         self.ledgers.write(ledger)
         for one in asks:
-            job = MeasureJob(webhook=self.name, number=ledger.number, ask=one)
-            self.queue.put(Draft(MEASURE, job.key, job.to_bytes(), SUBJECT))
+            self.queued(ledger, one)
         return ledger
+
+    def queued(self, ledger: Ledger, one: Ask) -> None:
+        """Have something wait for its turn on the build trees; put twice it is there once."""
+        job = MeasureJob(webhook=self.name, number=ledger.number, ask=one)
+        self.queue.put(Draft(MEASURE, job.key, job.to_bytes(), SUBJECT))
 
 
 # -- what happened ----------------------------------------------------------------------------------------------------
@@ -147,20 +189,25 @@ def pulled(desk: Desk, event: PullRequestEvent, at: float) -> str:
     before = desk.ledgers.read(pull.number)
     ledger = desk.seen(before, pull, at)
     if ledger != before:
+        desk.unwaited(before, ledger)
         desk.ledgers.write(ledger)
     if pull.state is not PullState.OPEN:
         return "it is no longer open"
     if not _wanted(desk, pull):
         return "nobody asked"
-    if ledger.said_of == pull.head.sha:
+    workloads = () if pull.is_fork else desk.config().review.workloads
+    # Closed, and opened again: what was ended meanwhile is measured.
+    measured = not workloads or ledger.ask(_gate(ledger, pull.head.sha)) is not None
+    if ledger.said_of == pull.head.sha and measured:
         return "its head was spoken of"
     sides = desk.sides(pull)
     if sides.head != pull.head.sha:
         return "it was pushed to meanwhile"
     impact = desk.impact(sides)
-    workloads = desk.config().review.workloads
-    if workloads and not pull.is_fork:
-        one = Ask(id=f"gate-{sides.head}", kind="check", by="", base=sides.base, head=sides.head, workloads=workloads)
+    if workloads:
+        one = Ask(
+            id=_gate(ledger, sides.head), kind="check", by="", base=sides.base, head=sides.head, workloads=workloads
+        )
         ledger = desk.measure(ledger, [one], sides)
     ledger = ledger.model_copy(
         update={"said_of": sides.head, "impact": impact_markdown(impact), "title": impact_title(impact)}
@@ -169,6 +216,12 @@ def pulled(desk: Desk, event: PullRequestEvent, at: float) -> str:
     # Last: who is killed before says it again.
     desk.ledgers.write(ledger)
     return "said what it touches"
+
+
+def _gate(ledger: Ledger, head: Oid) -> str:
+    """Return the id of what is measured unasked: one that was ended when a head went is another when it is back."""
+    ended = sum(one.id.startswith(f"gate-{head}") and one.status == "outdated" for one in ledger.asks)
+    return f"gate-{head}-{ended}" if ended else f"gate-{head}"
 
 
 def _wanted(desk: Desk, pull: PullRequest) -> bool:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
+from git_hmopt.errors import StoreError
 from git_hmopt.records.words import Oid, RefName
-from git_hmopt.store.forge_remote import ForgeRemote, mirror_of
+from git_hmopt.store.forge_remote import ForgeRemote, MissingRefError, mirror_of, renewed, whole
 from git_hmopt.store.repository import RefUpdate, Repository
 from hmopt_bot.forges.values import PullRequest
 
@@ -31,10 +33,25 @@ def fetched(repository: Repository, remote: ForgeRemote, webhook: str, pull: Pul
 
     The head comes from the repository that the pull request goes to, which keeps it, too: no other address is visited.
     """
-    mirror = mirror_of(repository)
+    try:
+        return _fetched(repository, mirror_of(repository), remote, webhook, pull, head_ref)
+    except MissingRefError:
+        raise
+    except StoreError:
+        # All of it can be had again, except when it is the forge that is at fault.
+        if whole(mirror_of(repository)):
+            raise
+        return _fetched(repository, renewed(repository), remote, webhook, pull, head_ref)
+
+
+def _fetched(
+    repository: Repository, mirror: Repository, remote: ForgeRemote, webhook: str, pull: PullRequest, head_ref: str
+) -> Sides:
     theirs = RefName(f"refs/pulls/{webhook}/{pull.number}")
     branch = f"refs/heads/{pull.base.ref}"
-    ours = RefName(f"refs/bases/{webhook}/{pull.base.ref}")
+    # By its hash: a branch `a/b` may come where an `a` was, and a name may fill what a file's name can hold.
+    named = hashlib.sha256(pull.base.ref.encode("utf-8", "surrogatepass")).hexdigest()
+    ours = RefName(f"refs/bases/{webhook}/{named}")
     found = remote.fetch(mirror, {head_ref: theirs, branch: ours}, known=_tips(repository))
     answer = mirror.git.run("merge-base", found[ours], found[theirs], ok=(0, 1))
     if answer.returncode == 0:

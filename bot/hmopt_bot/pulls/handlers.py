@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from git_hmopt.config.trust import TRUST_KEY
-from git_hmopt.errors import ExitCode, HmoptError
+from git_hmopt.errors import CorruptRecordError, ExitCode, HmoptError
 from git_hmopt.loop.lock import at_work
 from git_hmopt.loop.standing import told as story_now
 from git_hmopt.process.host import host_name
@@ -27,11 +28,13 @@ from hmopt_bot.forges.errors import (
     AuthenticationError,
     DeliveryError,
     MissingError,
+    PermissionDeniedError,
     RateLimitedError,
+    RejectedError,
     UnavailableError,
 )
 from hmopt_bot.forges.events import CheckEvent, CommentAction, CommentEvent, Event, PullRequestEvent
-from hmopt_bot.forges.values import Comment, PullState
+from hmopt_bot.forges.values import Comment, PullRequest, PullState
 from hmopt_bot.pulls import wording
 from hmopt_bot.pulls.access import Access
 from hmopt_bot.pulls.desk import Desk, pulled
@@ -44,7 +47,12 @@ from hmopt_bot.work.job import RunJob, queue_directory
 from hmopt_bot.work.outcome import Again, Dead, Done, Later, Outcome
 from hmopt_bot.work.runs import BUSY_S, RETRY_S, Driver, driven
 
-_AGAIN_S = 15.0
+_LOG = logging.getLogger("hmopt.work")
+_REFUSALS = (MissingError, PermissionDeniedError, RejectedError)
+"""What the same request will be answered with again."""
+_PAUSES_S = (15.0, 60.0, 300.0, 900.0)
+_PATIENCE_S = 86_400.0
+"""A forge that is not there, or does not take the token, is waited for so long: it rings once, and not again."""
 _ANSWERS = (ExitCode.OK, ExitCode.NO, ExitCode.CANNOT_TEST)
 _TOLD_AFTER = 3
 """Attempts after which whoever commanded is told that it does not work."""
@@ -82,9 +90,9 @@ class Office:
             event = registered.forge.event(delivery.event, delivery.body)
         except DeliveryError as error:
             return Dead(str(error))
-        return self._spoken(registered, lambda desk: self._happened(desk, event, delivery, job))
+        return self._spoken(registered, job, lambda desk: self._happened(desk, event, delivery, job))
 
-    def _spoken(self, registered: Registered, work: Callable[[Desk], str]) -> Outcome:
+    def _spoken(self, registered: Registered, job: Job, work: Callable[[Desk], str]) -> Outcome:
         """Do something that speaks to the forge, and say what its refusals mean for the job."""
         try:
             repository = Repository.open(self.place)
@@ -95,9 +103,11 @@ class Office:
             return Later(error.retry_at, str(error))
         except AuthenticationError as error:
             self.access.forget(registered)
-            return Again(time.time() + RETRY_S, str(error))
-        except (UnavailableError, AnswerError) as error:
-            return Again(time.time() + _AGAIN_S, str(error))
+            return _patient(job, error)
+        except UnavailableError as error:
+            return _patient(job, error)
+        except AnswerError as error:
+            return Again(time.time() + _PAUSES_S[min(job.attempts, len(_PAUSES_S)) - 1], str(error))
         except ApiError as error:
             return Dead(str(error))
 
@@ -122,32 +132,49 @@ class Office:
                 return "the comment is gone"
         if comment.author.casefold() == desk.registered.login.casefold() or WORD not in comment.body.lower():
             return "no command"
+        if event.comment is None and not desk.below(event.number, comment.id):
+            return "the comment is below another pull request"
         pull = desk.pull(event.number)
         asked = asked_in(comment, pull.head.sha)
         if not asked:
             return "no command"
-        ledger = desk.ledgers.read(pull.number)
+        try:
+            ledger = before = desk.ledgers.read(pull.number)
+        except CorruptRecordError as error:
+            if job.attempts < _TOLD_AFTER:
+                raise
+            desk.answer(self._failed(Ledger(number=pull.number), comment, error), comment.id)
+            return f"answered that it could not be done: {error}"
         if ledger.reply(comment.id) is None:
             orders = Orders(desk, pull, comment, ledger, delivery.received)
             try:
                 ledger = orders.carried_out(asked)
-            except ApiError:
-                raise
             except HmoptError as error:
-                if job.attempts < _TOLD_AFTER:
+                if not self._told_now(error, job):
                     raise
                 ledger = self._failed(orders.ledger, comment, error)
-            if ledger.head is None and pull.state is PullState.OPEN:
-                ledger = ledger.model_copy(update={"head": pull.head.sha, "head_since": delivery.received})
+            if pull.state is PullState.OPEN:
+                # The next comment is about this head, whether or not a delivery told of it.
+                ledger = desk.seen(ledger, pull, delivery.received)
+            desk.unwaited(before, ledger)
             desk.ledgers.write(ledger)
         desk.answer(ledger, comment.id)
-        if ledger.asks and pull.state is PullState.OPEN:
+        if ledger.asks and (pull.state is PullState.OPEN or any(one.withdrawn for one in ledger.asks)):
             desk.say(pull, ledger)
         return "answered"
 
+    def _told_now(self, error: HmoptError, job: Job) -> bool:
+        """Say whether to tell whoever commanded what went wrong, rather than to try it again."""
+        if isinstance(error, _REFUSALS):
+            return True
+        return not isinstance(error, ApiError) and job.attempts >= _TOLD_AFTER
+
     def _failed(self, ledger: Ledger, comment: Comment, error: HmoptError) -> Ledger:
-        part = f"This could not be done: {wording.untrusted(self._public(str(error)))}"
+        part = f"This could not be done: {self._why(error)}"
         return ledger.with_reply(Reply(comment=comment.id, parts=(part,)))
+
+    def _why(self, error: HmoptError) -> str:
+        return wording.untrusted(self._public(str(error)))
 
     def _public(self, text: str) -> str:
         """Return an error as strangers may read it: no path of this host is theirs to know."""
@@ -158,6 +185,8 @@ class Office:
         if len(words) != 3 or words[0] != "hmopt" or not (words[1].isascii() and words[1].isdigit()):
             return "it is no check of ours"
         pull = desk.pull(int(words[1]))
+        if words[2] != pull.head.sha:
+            return "it is beside another head than that of now"
         ledger = desk.ledgers.read(pull.number)
         pressed = Comment(0, event.sender, "")
         orders = Orders(desk, pull, pressed, ledger, delivery.received)
@@ -177,17 +206,17 @@ class Office:
         if registered is None:
             return Dead(f"there is no webhook '{asked.webhook}' any more")
         one = asked.ask
-        if one.kind == "check":
+        done: Ask | Outcome
+        if job.attempts >= self.queue.bounds.attempts:
+            # Its worker may have been killed each time. Whoever asked must not wait for a last attempt that is, too.
+            why = self._public(job.reason or "its worker was ended each time that it was begun")
+            done = one.model_copy(update={"status": "failed", "told": f"- {wording.untrusted(why)}"})
+        elif one.kind == "check":
             if (holder := at_work(repository)) is not None:
                 return Later(time.time() + BUSY_S, f"{holder} is using the build trees")
             done = self._checked(repository, registered, asked)
         else:
             done = self._optimized(repository, one)
-        if isinstance(done, Again) and job.attempts >= self.queue.bounds.attempts:
-            # There is no further attempt, and whoever asked must not wait for one.
-            done = one.model_copy(
-                update={"status": "failed", "told": f"- {wording.untrusted(self._public(done.reason))}"}
-            )
         if not isinstance(done, Ask):
             return done
         tell = TellJob(webhook=asked.webhook, number=asked.number, ask=done)
@@ -242,9 +271,9 @@ class Office:
         registered = self.webhooks.get(found.webhook)
         if registered is None:
             return Dead(f"there is no webhook '{found.webhook}' any more")
-        return self._spoken(registered, lambda desk: self._tell(desk, found))
+        return self._spoken(registered, job, lambda desk: self._tell(desk, found, job))
 
-    def _tell(self, desk: Desk, found: TellJob) -> str:
+    def _tell(self, desk: Desk, found: TellJob, job: Job) -> str:
         ledger = desk.ledgers.read(found.number)
         known = ledger.ask(found.ask.id)
         if known is None or known.status in ("stopped", "outdated"):
@@ -253,7 +282,7 @@ class Office:
         if known.status == "waiting":
             one = found.ask.model_copy(update={"propose": known.propose, "by": known.by})
             if one.propose and one.status == "done":
-                one = one.model_copy(update={"told": proposed(desk, pull, one, asked_by=one.by)})
+                one = one.model_copy(update={"told": self._proposed(desk, pull, one, job)})
             ledger = ledger.with_ask(one)
             desk.ledgers.write(ledger)
         if pull.state is PullState.OPEN:
@@ -262,3 +291,24 @@ class Office:
             if f"ask:{found.ask.id}" in reply.parts:
                 desk.answer(ledger, reply.comment)
         return found.ask.status
+
+    def _proposed(self, desk: Desk, pull: PullRequest, one: Ask, job: Job) -> str:
+        """Propose what a run found, and return what came of it: also why it cannot be proposed."""
+        if pull.state is not PullState.OPEN:
+            return f"{one.told}\n\n`/hmopt propose`: not done. The pull request is no longer open."
+        try:
+            return proposed(desk, pull, one, asked_by=one.by)
+        except HmoptError as error:
+            if not self._told_now(error, job):
+                raise
+            return f"{one.told}\n\n`/hmopt propose`: not done. {self._why(error)}"
+
+
+def _patient(job: Job, error: ApiError) -> Outcome:
+    """Wait for a forge, as long again as was waited already."""
+    now = time.time()
+    waited = now - job.created
+    if waited > _PATIENCE_S:
+        return Dead(str(error))
+    _LOG.warning("job %s (%s) waits: %s", job.id, job.kind, error)
+    return Later(now + min(max(waited, _PAUSES_S[0]), _PAUSES_S[-1]), str(error))

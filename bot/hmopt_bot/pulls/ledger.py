@@ -30,6 +30,8 @@ class Withdrawal(_Kept):
 
     by: str
     reason: str
+    order: str = ""
+    """The id of the command: done again it takes back no other."""
 
 
 class Ask(_Kept):
@@ -108,8 +110,12 @@ class Ledger(_Kept):
 
     def with_reply(self, reply: Reply) -> Ledger:
         """Return it with a reply."""
-        others = tuple(one for one in self.replies if one.comment != reply.comment)
-        return self.model_copy(update={"replies": (*others, reply)[-_MOST_REPLIES:]})
+        kept = [one for one in self.replies if one.comment != reply.comment]
+        if len(kept) >= _MOST_REPLIES:
+            # Anybody may ask for help: that pushes out no answer which is still to be edited.
+            oldest = next((one for one in kept if not any(part.startswith("ask:") for part in one.parts)), kept[0])
+            kept.remove(oldest)
+        return self.model_copy(update={"replies": (*kept, reply)})
 
     def ending(self, status: Literal["stopped", "outdated"]) -> Ledger:
         """Return it with whatever waits ended."""

@@ -7,7 +7,7 @@ import hashlib
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from git_hmopt.config.explain import unknown
 from git_hmopt.loop.configuration import other_than_trusted
@@ -43,7 +43,6 @@ class Orders:
     """When the comment's delivery came, in seconds since the epoch."""
     _permission: Permission | None = None
     _sides: Sides | None = None
-    _changed: bool = field(default=False)
 
     def carried_out(self, asked: Sequence[Command | Misunderstood]) -> Ledger:
         """Do what a comment asks, and return what is known then, with its reply."""
@@ -52,10 +51,6 @@ class Orders:
             parts.append(help_text(one) if isinstance(one, Misunderstood) else self._one(number, one))
         self.ledger = self.ledger.with_reply(Reply(comment=self.comment.id, parts=tuple(parts)))
         return self.ledger
-
-    def shown_again(self) -> bool:
-        """Say whether the comment that is edited in place has changed."""
-        return self._changed
 
     def _one(self, number: int, command: Command) -> str:
         refusal = self._refusal(command)
@@ -76,7 +71,7 @@ class Orders:
             case Kind.RERUN:
                 return self._rerun(id)
             case Kind.INVALID:
-                return self._invalid(command.argument or "")
+                return self._invalid(id, command.argument or "")
             case Kind.STOP:
                 return self._stop()
 
@@ -151,8 +146,7 @@ class Orders:
         if self._fork and (why := sandbox_missing()) is not None:
             why = wording.untrusted(why)
             return f"`/hmopt {kind}`: not done. A fork's code runs confined only, and here it cannot: {why}."
-        known = self.ledger.ask(id)
-        if known is not None:
+        if self._known(id):
             return f"ask:{id}"
         sides = self._fetched()
         if sides.head != self.pull.head.sha:
@@ -171,8 +165,15 @@ class Orders:
             run=_run_name(self.desk.name, self.pull.number, id, workloads[0], self.at) if kind == "optimize" else None,
         )  # fmt: skip
         self.ledger = self.desk.measure(self.ledger, [one], sides)
-        self._changed = True
         return f"ask:{id}"
+
+    def _known(self, id: str) -> bool:
+        """Say whether this was asked before by the same command, and see that it waits if it must."""
+        known = self.ledger.ask(id)
+        if known is not None and known.status == "waiting":
+            # Who was killed may have written it down, and not have put it into the queue.
+            self.desk.queued(self.ledger, known)
+        return known is not None
 
     def _fetched(self) -> Sides:
         if self._sides is None:
@@ -186,7 +187,7 @@ class Orders:
 
     def _rerun(self, id: str) -> str:
         """Do the last measurement again, on the head as it is now and with other layouts."""
-        if self.ledger.ask(id) is not None:
+        if self._known(id):
             return f"ask:{id}"
         if not self.ledger.asks:
             return "`/hmopt rerun`: nothing was measured yet. `/hmopt check` does."
@@ -219,7 +220,10 @@ class Orders:
             shown += f"\n\n<details><summary>the run's report</summary>\n\n{report(self.desk, last.run)}\n\n</details>"
         return shown
 
-    def _invalid(self, reason: str) -> str:
+    def _invalid(self, id: str, reason: str) -> str:
+        mine = next((one for one in self.ledger.asks if one.withdrawn and one.withdrawn.order == id), None)
+        if mine is not None:
+            return self._taken_back(mine)
         last = next((one for one in reversed(self.ledger.asks) if one.verdict and one.withdrawn is None), None)
         if last is None:
             return "`/hmopt invalid`: there is no verdict to take back."
@@ -232,17 +236,19 @@ class Orders:
                 f"{self.comment.author}: {reason}",
                 commit=story.best_commit,
             )
-        taken = Withdrawal(by=self.comment.author, reason=reason)
-        self.ledger = self.ledger.with_ask(last.model_copy(update={"withdrawn": taken}))
+        taken = Withdrawal(by=self.comment.author, reason=reason, order=id)
+        last = last.model_copy(update={"withdrawn": taken})
+        self.ledger = self.ledger.with_ask(last)
         # The count below the comment has it from what is kept.
         self.desk.ledgers.write(self.ledger)
-        self._changed = True
-        return f"Taken back, and counted as a false one: {wording.progress(self.ledger.ask(last.id) or last)}"
+        return self._taken_back(last)
+
+    def _taken_back(self, one: Ask) -> str:
+        return f"Taken back, and counted as a false one: {wording.progress(one)}"
 
     def _stop(self) -> str:
         waiting = [one for one in self.ledger.asks if one.status == "waiting"]
         self.ledger = self.desk.ended(self.ledger, "stopped")
-        self._changed = bool(waiting)
         if not waiting:
             return "`/hmopt stop`: nothing runs and nothing waits for this pull request."
         return "\n\n".join(wording.progress(self.ledger.ask(one.id) or one) for one in waiting)

@@ -106,6 +106,7 @@ class Posts:
         head = f"{self.repository.owner}:{proposal.head}"
         listed = self.speaker.every(self.forge.find_pulls(self.repository, head=head, base=proposal.base))
         for known in listed:
-            if known.head.ref == proposal.head and known.base.ref == proposal.base:
+            # A fork's branch may have the same name, and is not what was pushed here.
+            if known.head.ref == proposal.head and known.base.ref == proposal.base and not known.is_fork:
                 return known
         return self.speaker.ask(self.forge.create_pull(self.repository, proposal))

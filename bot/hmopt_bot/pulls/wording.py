@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from git_hmopt.report.markup import code, literal
@@ -51,7 +52,7 @@ def run_told(story: RunStory) -> str:
 
 def sticky(ledger: Ledger, taken_back: tuple[int, int]) -> str:
     """Return the one comment: what the head touches, what was measured of it, and how reliable that was here."""
-    parts = [TITLE, ledger.impact]
+    parts = [TITLE, ledger.impact if ledger.said_of == ledger.head else ""]
     measured = [one for one in ledger.asks if one.head == ledger.head and one.status in ("done", "failed")]
     if measured:
         parts.append("#### Measured\n\n" + "\n\n".join(_measured(one) for one in measured))
@@ -113,14 +114,34 @@ def conclusion(ledger: Ledger) -> tuple[Conclusion, str]:
         if one.kind == "check" and one.head == ledger.head and one.status in ("done", "failed") and not one.withdrawn
     ]  # fmt: skip
     if not checks:
-        return Conclusion.NEUTRAL, ledger.title or "nothing was measured"
-    latest: dict[str, Ask] = {",".join(one.workloads): one for one in checks}
+        title = ledger.title if ledger.said_of == ledger.head else ""
+        return Conclusion.NEUTRAL, title or "nothing was measured"
+    latest: dict[tuple[str, ...], Ask] = {}
+    for one in checks:
+        before = latest.get(one.workloads)
+        # That it could not be measured again takes no regression back.
+        if one.status == "done" or before is None or before.answer != 1:
+            latest[one.workloads] = one
     answers = {one.answer if one.status == "done" else 125 for one in latest.values()}
     if 1 in answers:
         return Conclusion.FAILURE, "a workload regressed"
     if answers == {0}:
         return Conclusion.SUCCESS, "no regression"
     return Conclusion.NEUTRAL, "cannot tell"
+
+
+def patch_told(patch: str | None) -> str:
+    """Return what was found for a fork's branch as a patch, which may hold anything."""
+    why = (
+        "In a branch of this repository the fork's commits would be built with its secrets, so that nothing is pushed."
+    )
+    if patch is None:
+        return f"`/hmopt propose`: {why} The patch is too long for a comment: the clone that is served has the branch."
+    fence = "`" * max(3, 1 + max((len(one) for one in re.findall("`+", patch)), default=0))
+    return (
+        f"`/hmopt propose`: {why} This is the patch, for `git am` on the fork's branch:\n\n"
+        f"<details><summary>the patch</summary>\n\n{fence}diff\n{patch.rstrip()}\n{fence}\n\n</details>"
+    )
 
 
 def proposal_title(run: str, pull: PullRequest) -> str:
@@ -130,14 +151,9 @@ def proposal_title(run: str, pull: PullRequest) -> str:
 
 def proposal_body(pull: PullRequest, story: RunStory, *, asked_by: str, commands: Sequence[str], report: str) -> str:
     """Return the text of a proposal: for whom, what was measured, how to see it again."""
-    into = (
-        f"It goes into the branch that #{pull.number} is made of."
-        if not pull.is_fork
-        else f"The branch of #{pull.number} is in a fork, so that this goes into its base, and holds its commits, too."
-    )
     lines = [
         f"Proposed at the request of @{untrusted(asked_by)} in #{pull.number}, who decides about it "
-        f"and signs it off. {into}",
+        f"and signs it off. It goes into the branch that #{pull.number} is made of.",
         run_told(story),
         "To look at the evidence, and to measure it again:",
         "```\n" + "\n".join(commands) + "\n```",

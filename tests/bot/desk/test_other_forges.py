@@ -118,6 +118,14 @@ def test_what_a_hook_says_is_no_command_of_anybody(gitee: Gitee) -> None:
     assert "It takes the right to write" in gitee.fake.comments[-1]["body"]
 
 
+def test_a_command_below_one_pull_request_is_none_below_another(gitee: Gitee) -> None:
+    """Its number is a claim, too: what a maintainer asked about one is not done to another."""
+    id = comment(gitee.fake, "/hmopt stop")
+    gitee.fake.comments[-1]["below"] = "8"
+    assert gitee.hears("Note Hook", note(id)) == Done("the comment is below another pull request")
+    assert len(gitee.fake.comments) == 1
+
+
 def test_a_pull_request_on_gitee_is_read_again(gitee: Gitee) -> None:
     hook = copy.deepcopy(GITEE_PULL)
     # Its label has the bot speak, and nobody is there to fetch its head from.

@@ -100,6 +100,11 @@ def test_what_runs_is_ended_by_a_command_or_a_push(world: World, tmp_path: Path,
         comment = world.hub.comment(PULL, "/hmopt optimize scan", at=time.time() + 60)
         deliver(server, world, *world.hub.comment_event(comment))
         until("a run", lambda: driven() and world.project.git("for-each-ref", "refs/hmopt/runs"))
+        # Whoever builds knows what its sandboxes must not show.
+        named = Path(f"/proc/{driven()[0]}/environ").read_bytes().split(b"\0")
+        assert [str(tmp_path / "forges.toml").encode() in one for one in named if one.startswith(b"HMOPT_SERVE_S")] == [
+            True
+        ]
         if how == "stop":
             stop = world.hub.comment(PULL, "/hmopt stop")
             deliver(server, world, *world.hub.comment_event(stop))

@@ -107,6 +107,12 @@ class World:
         self.outcomes += done
         return done
 
+    def again(self) -> list[Outcome]:
+        """Have the next worker do what one was killed at."""
+        for job in self.queue.jobs(State.TAKEN):
+            self.queue.release(job)
+        return self.works()
+
     def measured(self, **found: Any) -> list[Outcome]:
         """Have the measurements that wait come to what is given, without measuring; return how telling it went."""
         for job in self.waiting():

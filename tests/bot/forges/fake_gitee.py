@@ -122,7 +122,8 @@ class FakeGitee:
 
     def _list_comments(self, query: dict[str, str], body: Any, number: str) -> Response:
         page, size = int(query["page"]), int(query["per_page"])
-        return _answer(200, self.comments[(page - 1) * size : page * size])
+        of_it = [one for one in self.comments if one.get("below", number) == number]
+        return _answer(200, of_it[(page - 1) * size : page * size])
 
     def _create_comment(self, query: dict[str, str], body: Json, number: str) -> Response:
         made = {"id": len(self.comments) + 1, "body": body["body"], "user": {"login": "hmopt-bot"}, "created_at": "t"}
