@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn a GCC command line into one libclang parses: what only writes files or warns goes, the rest is probed."""
+"""Turn a GCC command line into one libclang parses.
+
+What only writes files, warns or makes code goes, the rest is probed.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,12 @@ _WITH_VALUE = frozenset(
     ("-I", "-D", "-U", "-include", "-imacros", "-isystem", "-idirafter", "-iquote", "-iprefix", "-iwithprefix",
      "-iwithprefixbefore", "-isysroot", "-x", "-o", "-MF", "-MT", "-MQ", "--param", "-target", "-arch", "-Xclang")
 )  # fmt: skip
+# No macro depends on these. kbuild gives them to some files and withholds them from others (CFLAGS_x.o,
+# CFLAGS_REMOVE_x.o), which would not share a precompiled header for that.
+_MAKES_CODE = re.compile(
+    r"-f(?:no-)?(?:function-sections|data-sections|omit-frame-pointer|optimize-sibling-calls)"
+    r"|-pg|-mfentry|-mrecord-mcount|-mnop-mcount|-fpatchable-function-entry=.*"
+)
 _SOURCE_OPTIONS = ("-I", "-D", "-U", "-i", "-x", "--target=", "-target", "-nostdinc", "-working-directory")
 
 
@@ -83,8 +92,10 @@ def _options(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
 def _not_for_a_parser(option: tuple[str, ...]) -> bool:
     word = option[0]
     # -W covers -Wp,-MMD as well. A GCC plugin must not even be probed: clang would load the library.
-    return word in ("-c", "-S", "-E", "-o", "-M", "-MM", "-MD", "-MMD", "-MP", "-MF", "-MT", "-MQ") or word.startswith(
-        ("-W", "-fplugin", "-o")
+    return (
+        bool(_MAKES_CODE.fullmatch(word))
+        or word in ("-c", "-S", "-E", "-o", "-M", "-MM", "-MD", "-MMD", "-MP", "-MF", "-MT", "-MQ")
+        or word.startswith(("-W", "-fplugin", "-o"))
     )
 
 

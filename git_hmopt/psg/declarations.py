@@ -60,10 +60,6 @@ def normalised(name: str) -> str:
     return _COUNTED.sub(r"\1N", name) if name[-1].isdigit() else name
 
 
-# What a question about a place leaves open.
-_NOWHERE = (None, None, None)
-
-
 class Declarations:
     """The declarations of one unit."""
 
@@ -73,40 +69,52 @@ class Declarations:
         self._known: dict[int, Declared] = {}
         self._files: dict[int, str | None] = {}
         self._fields: dict[int, tuple[Cursor, ...]] = {}
-        self._file, self._line, self._column, self._offset = c_void_p(), c_uint(), c_uint(), c_uint()
-        self._places = bindings.pointers(self._file, self._line, self._column, self._offset)
+        self._file, self._line, self._offset = c_void_p(), c_uint(), c_uint()
+        self._to_file, self._to_line, self._to_offset = bindings.pointers(self._file, self._line, self._offset)
 
-    def place(self, cursor: Cursor) -> tuple[int, int, int]:
-        """Return (CXFile pointer or 0, line, offset) of a cursor; what a macro made stands at the macro's use."""
-        self._clang.clang_getFileLocation(self._clang.clang_getCursorLocation(cursor), *self._places)
-        return self._file.value or 0, self._line.value, self._offset.value
+    # Where a cursor stands; what a macro made stands at the macro's use. Each asks for no more than it returns:
+    # libclang looks for a line in its table of the file, and for a column in the text.
 
     def file_at(self, cursor: Cursor) -> int:
         """Return the CXFile pointer of a cursor's place, or 0."""
-        self._clang.clang_getFileLocation(self._clang.clang_getCursorLocation(cursor), self._places[0], *_NOWHERE)
+        clang = self._clang
+        clang.clang_getFileLocation(clang.clang_getCursorLocation(cursor), self._to_file, None, None, None)
         return self._file.value or 0
+
+    def line_at(self, cursor: Cursor) -> int:
+        """Return the line of a cursor's place."""
+        clang = self._clang
+        clang.clang_getFileLocation(clang.clang_getCursorLocation(cursor), None, self._to_line, None, None)
+        return self._line.value
+
+    def offset_at(self, cursor: Cursor) -> int:
+        """Return the offset of a cursor's place."""
+        clang = self._clang
+        clang.clang_getFileLocation(clang.clang_getCursorLocation(cursor), None, None, None, self._to_offset)
+        return self._offset.value
 
     def extent(self, cursor: Cursor) -> tuple[int, int, int, int]:
         """Return (line, offset) of a cursor's first byte, and of what stands right after it."""
         clang = self._clang
         extent = clang.clang_getCursorExtent(cursor)
-        clang.clang_getFileLocation(clang.clang_getRangeStart(extent), *self._places)
+        start, end = clang.clang_getRangeStart(extent), clang.clang_getRangeEnd(extent)
+        clang.clang_getFileLocation(start, None, self._to_line, None, self._to_offset)
         line, offset = self._line.value, self._offset.value
-        clang.clang_getFileLocation(clang.clang_getRangeEnd(extent), *self._places)
+        clang.clang_getFileLocation(end, None, self._to_line, None, self._to_offset)
         return line, offset, self._line.value, self._offset.value
 
     def start(self, cursor: Cursor) -> int:
         """Return the offset of a cursor's first byte."""
         clang = self._clang
-        extent = clang.clang_getCursorExtent(cursor)
-        clang.clang_getFileLocation(clang.clang_getRangeStart(extent), None, None, None, self._places[3])
+        start = clang.clang_getRangeStart(clang.clang_getCursorExtent(cursor))
+        clang.clang_getFileLocation(start, None, None, None, self._to_offset)
         return self._offset.value
 
     def end(self, cursor: Cursor) -> int:
         """Return the offset right after a cursor."""
         clang = self._clang
-        extent = clang.clang_getCursorExtent(cursor)
-        clang.clang_getFileLocation(clang.clang_getRangeEnd(extent), None, None, None, self._places[3])
+        end = clang.clang_getRangeEnd(clang.clang_getCursorExtent(cursor))
+        clang.clang_getFileLocation(end, None, None, None, self._to_offset)
         return self._offset.value
 
     def file(self, file: int) -> str | None:
@@ -176,7 +184,7 @@ class Declarations:
         """Return the file that defines it, or declares it where the unit has no more."""
         defined = self._clang.clang_getCursorDefinition(cursor)
         at = cursor if self._clang.clang_Cursor_isNull(defined) else defined
-        return self.file(self.place(at)[0]) or ""
+        return self.file(self.file_at(at)) or ""
 
     def _tag(self, cursor: Cursor, name: str) -> str:
         word = _TAG_WORDS[cursor.kind]
@@ -187,7 +195,7 @@ class Declarations:
         defined = self._clang.clang_getCursorDefinition(cursor)
         if self._clang.clang_Cursor_isNull(defined):
             return f"{word} {name}"
-        home = self.file(self.place(defined)[0]) or ""
+        home = self.file(self.file_at(defined)) or ""
         return f"{home}:{word} {name}" if home.endswith(".c") else f"{word} {name}"
 
     def _unnamed(self, cursor: Cursor, word: str) -> str:
@@ -200,7 +208,7 @@ class Declarations:
             field = self._field_of(parent, cursor)
             return f"{holder}.{field}" if field else holder
         named = bindings.text(clang.clang_getTypeSpelling(clang.clang_getCursorType(cursor)))
-        home = self.file(self.place(cursor)[0]) or ""
+        home = self.file(self.file_at(cursor)) or ""
         if named and not _UNNAMED.search(named):  # typedef struct { ... } named;
             tag = named.removeprefix(f"{word} ")
             return f"{home}:{word} {tag}" if home.endswith(".c") else f"{word} {tag}"

@@ -110,7 +110,7 @@ class Extraction:
             self._pages[file] = self._page(file)
         page = self._pages[file]
         if page is not None:
-            self._handlers[kind](cursor, *page, self._declarations.place(cursor)[2])
+            self._handlers[kind](cursor, *page, self._declarations.offset_at(cursor))
         return CONTINUE
 
     def _page(self, file: int) -> tuple[str, _Page] | None:
@@ -241,7 +241,7 @@ class Extraction:
         if known is not None:
             known[1] += 1
         else:
-            page.edges[source, target, relation, detail] = [self._declarations.place(at)[1], 1]
+            page.edges[source, target, relation, detail] = [self._declarations.line_at(at), 1]
 
     def _source(self, file: str) -> bytes:
         if file not in self._sources:

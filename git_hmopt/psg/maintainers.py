@@ -53,9 +53,10 @@ class Maintainers:
     """The sections of a MAINTAINERS file."""
 
     def __init__(self, text: str) -> None:
-        self._sections = [section for section in _sections(text) if section.name != "THE REST"]
+        sections = [section for section in _sections(text) if section.name != "THE REST"]
+        self._with_names = [section for section in sections if section.names]
         self._in_folder: dict[str, list[tuple[_Pattern, _Section]]] = {}
-        for section in self._sections:
+        for section in sections:
             for pattern in section.files:
                 self._in_folder.setdefault(pattern.folder, []).append((pattern, section))
 
@@ -72,7 +73,7 @@ class Maintainers:
 
     def _by_name(self, path: str) -> str:
         found = (
-            one for one in self._sections if any(rule.search(path) for rule in one.names) and not one.excludes(path)
+            one for one in self._with_names if any(rule.search(path) for rule in one.names) and not one.excludes(path)
         )
         return next((section.name for section in found), "")
 

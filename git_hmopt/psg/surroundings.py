@@ -20,7 +20,6 @@ from git_hmopt.psg.kconfig import Knob, matching, read_kconfig
 from git_hmopt.psg.maintainers import Maintainers
 from git_hmopt.psg.makefiles import Built, makefile_targets
 from git_hmopt.psg.text import text_page
-from git_hmopt.records.base import canonical_json
 from git_hmopt.store.graph import GraphTables, KnobRow, Page
 
 _KCONFIG, _MAINTAINERS = "Kconfig", "MAINTAINERS"
@@ -192,7 +191,7 @@ def _knob_page(knobs: Sequence[Knob]) -> Page:
         KnobRow(one.name, one.first_line, one.type, one.prompt, one.defaults, one.depends, one.selects, one.implies)
         for one in knobs
     ]
-    digest = hashlib.sha256(canonical_json([definitions, edges, rows]).encode()).hexdigest()[:32]
+    digest = hashlib.sha256(json.dumps([definitions, edges, rows]).encode()).hexdigest()[:32]
     return Page(digest, definitions, edges, (), rows)
 
 

@@ -182,7 +182,7 @@ class Uses:
         if self._stored_into is not NOTHING:
             return self._stored_into
         if self._lists:
-            offset = self._declarations.place(cursor)[2]
+            offset = self._declarations.offset_at(cursor)
             while self._lists and self._lists[-1].end <= offset:
                 self._lists.pop()
         return next((one.current for one in reversed(self._lists) if one.current is not NOTHING), NOTHING)

@@ -97,6 +97,8 @@ class Tree:
     home: Path
     compiled: list[str] = field(default_factory=lambda: list(COMPILED))
     flags: tuple[str, ...] = FLAGS
+    own_flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """What some files are compiled with beside the flags of all."""
 
     @property
     def graph(self) -> GraphFile:
@@ -124,7 +126,7 @@ class Tree:
             {
                 "directory": str(self.root),
                 "file": file,
-                "arguments": ["gcc", *self.flags, "-c", "-o", f"{file}.o", file],
+                "arguments": ["gcc", *self.flags, *self.own_flags.get(file, ()), "-c", "-o", f"{file}.o", file],
             }
             for file in self.compiled
         ]

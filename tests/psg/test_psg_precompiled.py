@@ -6,7 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from clang import cindex
 
+from git_hmopt.psg.arguments import parser_arguments
+from git_hmopt.psg.compile_database import CompileCommand
 from git_hmopt.psg.precompiled import commonest
 from tests.psg.structure_tree import Tree, tree_in, unit_edges
 
@@ -56,6 +59,48 @@ def test_a_unit_that_tells_a_header_something_first_is_parsed_without(many: Tree
     many.write("lib/unit5.c", "#include <linux/loud.h>\n#define LOUD 1\nvoid unit5(void) { say(); }\n")
     assert many.update().without_precompiled == 0
     assert _calls(many, "lib/unit5.c") == {"whisper"}
+
+
+def test_what_only_makes_code_tells_no_units_apart(many: Tree) -> None:
+    many.own_flags = {f"lib/unit{number}.c": ("-fno-function-sections", "-pg") for number in range(6)}
+    many.update()
+    assert _sharing(many) == len(many.compiled)
+    many.own_flags = {f"lib/unit{number}.c": ("-ffreestanding",) for number in range(6)}
+    many.update()
+    assert _sharing(many) == len(many.compiled) - 6
+
+
+def _sharing(tree: Tree) -> int:
+    with tree.graph.reading() as tables:
+        assert tables is not None
+        return sum(bool(unit.precompiled) for unit in tables.units().values())
+
+
+@pytest.mark.parametrize("target", ["x86_64-linux-gnu", "aarch64-linux-gnu"])
+@pytest.mark.parametrize(
+    "option",
+    ["-ffunction-sections", "-fno-data-sections", "-fomit-frame-pointer", "-fno-omit-frame-pointer",
+     "-fno-optimize-sibling-calls", "-pg", "-mfentry", "-mrecord-mcount", "-mnop-mcount",
+     "-fpatchable-function-entry=2"],
+)  # fmt: skip
+def test_an_option_that_is_left_out_defines_nothing(option: str, target: str, tmp_path: Path) -> None:
+    (tmp_path / "main.c").write_text("")
+    command = CompileCommand(tmp_path, tmp_path, "main.c", (f"{target}-gcc", "-nostdinc", "-O2", option, "main.c"))
+    assert option not in parser_arguments(command).accepted
+    without = _macros(f"--target={target}")
+    # One that the parser does not know for a target would have been left out for that.
+    assert _macros(f"--target={target}", option) in (without, None)
+    assert _macros(f"--target={target}", "-ffreestanding") != without
+
+
+def _macros(*options: str) -> list[str] | None:
+    """Return what is defined for an empty file; None when an option is refused."""
+    record = cindex.TranslationUnit.PARSE_DETAILED_PROCESSING_RECORD
+    unit = cindex.TranslationUnit.from_source("none.c", ["-O2", *options], [("none.c", "\n")], record)
+    if any(one.severity >= cindex.Diagnostic.Error for one in unit.diagnostics):
+        return None
+    assert unit.cursor is not None
+    return [one.spelling for one in unit.cursor.get_children() if one.kind == cindex.CursorKind.MACRO_DEFINITION]
 
 
 def test_a_name_that_no_header_asks_for_is_its_own(many: Tree) -> None:
