@@ -124,6 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HmoptError as error:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
+        if arguments is None:
+            # The process ends now; one more Ctrl-C amid that would change its exit code.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         return _complain("interrupted", ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # The reader (a pager, head) has seen enough.
