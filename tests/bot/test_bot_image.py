@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from git_hmopt.config.settings import ServeSettings
+from git_hmopt.process.sandbox import sandbox_missing
 from hmopt_bot.web.guard import OPEN
 from hmopt_bot.web.openapi import description
 from tests.bot.dockerfile import instructions, values
@@ -107,7 +108,7 @@ def _entry(project: Project, environment: dict[str, str], *arguments: str) -> su
     )  # fmt: skip
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("bwrap"), reason="needs root and bwrap")
+@pytest.mark.skipif(os.geteuid() != 0 or sandbox_missing() is not None, reason="needs root and a bwrap that works")
 def test_the_user_and_its_directories_are_made(tmp_path: Path) -> None:
     """On this system's programs, with an /etc, a /home and a /srv of the test's own."""
     (script,) = [value for value in values("RUN") if "useradd" in value]

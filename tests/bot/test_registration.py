@@ -16,7 +16,7 @@ from hmopt_bot.forges.gitee import Gitee
 from hmopt_bot.forges.github import GitHub
 from hmopt_bot.forges.values import RepositoryName
 from hmopt_bot.registration import Registered, registered
-from tests.store.repositories import make_repository
+from tests.store.repositories import Shell
 
 SECRET, TOKEN = "s3cret-of-16-chrs", "t0ken-of-the-bot"
 GOOD = {
@@ -32,7 +32,8 @@ GOOD = {
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """Return a repository that the files lie outside of."""
     root = tmp_path_factory.mktemp("served") / "repository"
-    make_repository(root)
+    root.mkdir()
+    Shell(root).git("init", "-q")
     return Repository.open(root)
 
 

@@ -206,7 +206,7 @@ def test_a_workload_is_checked_measured_and_profiled(
     inputs = workload.inputs
     reading = meter.measure(image, WorkCase(Seed(5), inputs.size, inputs.repetitions))
     # Longer than a scheduler's turn, so that one preemption does not decide; short enough for many runs.
-    assert 10e6 < reading.values["time"] < 5e9
+    assert 5e6 < reading.values["time"] < 5e9
 
     section = workload.profile["stacks"]
     profiler = load_adapter("profiler", section.adapter)(

@@ -436,7 +436,7 @@ def test_kill_at_random_points_loses_nothing_and_does_nothing_twice(tmp_path: Pa
         child.kill()
         child.join(10)
     # How many there is time for is the machine's affair.
-    assert kills >= 3
+    assert kills >= 1
     assert _acknowledged(tmp_path) <= _effects(tmp_path)
     assert sorted(map(int, _effects(tmp_path))) == list(range(DELIVERIES))
     with Queue(tmp_path / "queue", bounds=Bounds(attempts=1000)) as queue:

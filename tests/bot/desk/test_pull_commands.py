@@ -124,6 +124,21 @@ def test_a_forks_head_that_came_just_before_the_command_is_not_run(world: World)
     assert len(world.waiting()) == 1
 
 
+def test_a_forks_code_is_not_run_where_nothing_can_be_confined(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hmopt_bot.pulls.orders.sandbox_missing", lambda: "bwrap is not installed")
+    world.open(fork=True)
+    world.opened()
+    later = time.time() + 60
+    for kind in ("check", "optimize"):
+        world.says(f"/hmopt {kind} scan", at=later)
+        assert "A fork's code runs confined only, and here it cannot: bwrap is not installed" in world.answer()
+    assert world.waiting() == []
+    world.open(PULL + 1)
+    world.opened(PULL + 1)
+    world.says("/hmopt check scan", number=PULL + 1, at=later)
+    assert len(world.waiting()) == 1
+
+
 def test_a_forks_head_that_was_never_seen_is_not_run(world: World) -> None:
     world.open(fork=True)
     world.says("/hmopt check scan", at=time.time())
