@@ -17,7 +17,7 @@ from git_hmopt.records.redaction import redact
 from git_hmopt.report.facts import DeltaFacts, TouchFacts, read_delta, read_touch
 from git_hmopt.report.fields import Fields, MalformedError
 from git_hmopt.report.markup import code, table
-from git_hmopt.report.wording import at_confidence, fit, how_measured, touch_text
+from git_hmopt.report.wording import UNKNOWN, at_confidence, fit, how_measured, percent, touch_text
 
 WORDS = {0: "no regression", 1: "regressed", 125: "cannot tell"}
 """What an exit code of `git hmopt check` says."""
@@ -105,14 +105,21 @@ def measured(one: Workload) -> list[str]:
     """Return by how much a workload's metrics changed, and what of it is touched."""
     parts = []
     if one.deltas:
-        rows = [(span(delta.metric), span(at_confidence(delta)), how_measured(delta)) for delta in one.deltas]
-        parts.append(f"{span(one.name)}: changes\n\n{table(('metric', 'change', 'measured over'), rows)}")
+        rows = [
+            (span(delta.metric), span(at_confidence(delta)), how_measured(delta), _floor(delta)) for delta in one.deltas
+        ]
+        head = ("metric", "change", "measured over", "noise floor")
+        parts.append(f"{span(one.name)}: changes\n\n{table(head, rows)}")
     if one.touches:
         first = hottest(one.touches)
         lines = [f"- {span(touched(touch), REASON)} in {span(touch.file)}" for touch in first[:_TOUCHES]]
         more = len(first) - _TOUCHES
         parts.append("\n".join([f"{span(one.name)}: it touches\n", *lines, *([f"- {more} more"] if more > 0 else [])]))
     return parts
+
+
+def _floor(delta: DeltaFacts) -> str:
+    return UNKNOWN if delta.floor is None else percent(delta.floor).lstrip("+")
 
 
 def hottest(touches: Sequence[Touch]) -> list[Touch]:

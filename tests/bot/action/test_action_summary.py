@@ -51,7 +51,10 @@ def test_a_regression_is_told_with_its_numbers() -> None:
     shown = summary(read_answer(text), cautions=["no bwrap"])
     assert shown.startswith(f"## git hmopt check: regressed\n\n`{'b' * 12}` against `{'a' * 12}`\n")
     assert "\n| `sort` | **regressed** | `regressed` | `slower` |\n" in shown
-    assert "\n| `time` | `+50.0 % [+40.0, +60.0] at 95 %` | 12 layouts (paired by seed), 10 boots each |\n" in shown
+    assert (
+        "\n| `time` | `+50.0 % [+40.0, +60.0] at 95 %` | 12 layouts (paired by seed), 10 boots each | 1.0 % |\n"
+        in shown
+    )
     # The hot first.
     assert "\n- `f2 (changed, 25.0% of the profile; reached by main and 2 more)` in `lib/a.c`\n- `f1 (ch" in shown
     assert "\n- note: `no bwrap`\n" in shown
@@ -74,7 +77,7 @@ def test_nothing_breaks_out_of_the_summary() -> None:
                 assert "evil" not in one.content and "@" not in one.content and "script" not in one.content
     assert all(character.isprintable() for character in shown.replace("\n", ""))
     rows = [line for line in shown.splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in rows} == {5, 4}
+    assert {line.count("|") for line in rows} == {5}
     assert len(shown) < 20_000
     assert untold(_HOSTILE).count("\n\n") == 1
 
