@@ -48,7 +48,7 @@ class Kind(StrEnum):
 
 USAGE: dict[Kind, tuple[str, str]] = {
     Kind.CHECK: ("[workload]", "measure the pull request against its base"),
-    Kind.OPTIMIZE: ("[workload]", "look for a faster version of what the pull request touches"),
+    Kind.OPTIMIZE: ("[workload]", "look for faster code on top of the pull request"),
     Kind.PROPOSE: ("", "open what was found and confirmed as a draft pull request"),
     Kind.EXPLAIN: ("", "show the evidence behind the last answer"),
     Kind.RERUN: ("", "do the last measurement again"),

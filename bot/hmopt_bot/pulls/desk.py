@@ -206,12 +206,17 @@ def pulled(desk: Desk, event: PullRequestEvent, at: float) -> str:
     impact = desk.impact(sides)
     if workloads:
         one = Ask(
-            id=_gate(ledger, sides.head), kind="check", by="", base=sides.base, head=sides.head, workloads=workloads
+            id=_gate(ledger, sides.head),
+            kind="check",
+            by="",
+            base=sides.base,
+            head=sides.head,
+            note=sides.note,
+            workloads=workloads,
         )
         ledger = desk.measure(ledger, [one], sides)
-    ledger = ledger.model_copy(
-        update={"said_of": sides.head, "impact": impact_markdown(impact), "title": impact_title(impact)}
-    )
+    told = "\n\n".join([impact_markdown(impact), *([f"Of the base: {sides.note}."] if sides.note else [])])
+    ledger = ledger.model_copy(update={"said_of": sides.head, "impact": told, "title": impact_title(impact)})
     desk.say(pull, ledger, impact)
     # Last: who is killed before says it again.
     desk.ledgers.write(ledger)

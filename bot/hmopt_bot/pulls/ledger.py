@@ -45,6 +45,8 @@ class Ask(_Kept):
     base: Oid
     """The merge base."""
     head: Oid
+    note: str = ""
+    """What else must be known of the base."""
     workloads: tuple[str, ...]
     """One, of `optimize`."""
     seed: int | None = None

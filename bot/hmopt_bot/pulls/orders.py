@@ -161,7 +161,7 @@ class Orders:
                 )
         one = Ask(
             id=id, kind="check" if kind == "check" else "optimize", by=self.comment.author, base=sides.base,
-            head=sides.head, workloads=workloads, seed=seed, propose=propose,
+            head=sides.head, note=sides.note, workloads=workloads, seed=seed, propose=propose,
             run=_run_name(self.desk.name, self.pull.number, id, workloads[0], self.at) if kind == "optimize" else None,
         )  # fmt: skip
         self.ledger = self.desk.measure(self.ledger, [one], sides)

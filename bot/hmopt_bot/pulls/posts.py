@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hmopt_bot.forges import limits, sticky
 from hmopt_bot.forges.api_v5 import ApiV5
@@ -85,10 +85,7 @@ class Posts:
                 if not anew and check.conclusion is not None and known.conclusion == check.conclusion.value:
                     return True
                 # Annotations are appended to those that are there: they were said when it was created.
-                bare = CheckRun(
-                    check.name, check.head_sha, check.external_id, check.title, check.summary, check.conclusion,
-                    check.text, (), check.details_url,
-                )  # fmt: skip
+                bare = replace(check, annotations=())
                 update = self.forge.update_check(self.repository, known.id, bare)
                 if update is not None:
                     self.speaker.ask(update)

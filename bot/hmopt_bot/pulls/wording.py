@@ -85,7 +85,8 @@ def _asked(one: Ask) -> str:
 
 
 def _range(one: Ask) -> str:
-    return f"`{one.base[:_SHORT]}..{one.head[:_SHORT]}`"
+    commits = f"`{one.base[:_SHORT]}..{one.head[:_SHORT]}`"
+    return f"{commits} ({untrusted(one.note)})" if one.note else commits
 
 
 # -- answers to commands ----------------------------------------------------------------------------------------------

@@ -177,3 +177,14 @@ def test_what_is_kept_says_its_version_and_what_cannot_be_read_is_told(world: Wo
     path.write_text(path.read_text().replace('"v": 1', '"v": 2', 1))
     outcome = world.says("/hmopt help")
     assert isinstance(outcome, Again) and "3.json' cannot be read" in outcome.reason
+
+
+def test_a_base_that_shares_no_commit_is_said_to_be_the_branchs_tip(world: World) -> None:
+    tree = world.hub.git.git("rev-parse", world.commit() + "^{tree}")
+    root = world.hub.git.git("-c", "user.name=a", "-c", "user.email=a@example.org", "commit-tree", tree, "-m", "alone")
+    world.open(commit=root)
+    world.hub.pulls[PULL]["labels"] = [{"name": "perf"}]
+    world.opened()
+    assert "Of the base: no common commit is known here" in world.sticky()
+    world.says("/hmopt check scan")
+    assert "(no common commit is known here" in world.answer()
