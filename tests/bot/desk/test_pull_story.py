@@ -51,8 +51,9 @@ def test_from_an_opened_pull_request_to_a_merged_proposal(tmp_path: Path, monkey
             until("what it touches", lambda: any("scan_byte" in body for body in world.hub.below(PULL)))
             # Measured unasked, since the configuration says so and it is nobody's fork.
             until("a verdict", lambda: "#### Measured" in world.sticky())
-            (check,) = world.hub.checks
-            assert check["head_sha"] == head and check["conclusion"] == "success", world.sticky()
+            # The check is written after the comment.
+            until("its check", lambda: [one["conclusion"] for one in world.hub.checks] == ["success"])
+            assert world.hub.checks[0]["head_sha"] == head, world.sticky()
 
             comment = world.hub.comment(PULL, "/hmopt propose")
             deliver(server, world, *world.hub.comment_event(comment))
