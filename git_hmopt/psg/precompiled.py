@@ -39,6 +39,19 @@ _UNIT_MACRO = re.compile(r"-D(?:__)?KBUILD_\w+(?:=.*)?$", re.DOTALL)
 _NAMES = ("KBUILD_MODFILE", "KBUILD_BASENAME", "KBUILD_MODNAME")
 # include/linux/printk.h and its kin ask whether they are defined, and use them where the macros are used: later.
 _TOLD_LATE = frozenset((b"pr_fmt", b"dev_fmt"))
+# An alias looks for its target among all that the precompiled header declares: 43 ms for Linux's (clang 18,
+# SemaDeclAttr.cpp, handleAliasAttr). A function's declaration with the attribute `warning` instead says the same here;
+# a variable's, which an alias makes a definition, is an error then. Linux's headers alias functions with these macros
+# (linux/syscalls.h, compat.h, module.h).
+_ALIASING = re.compile(rb"\b(?:COMPAT_)?SYSCALL_DEFINE\d|\bmodule_(?:init|exit)\b")
+_OTHER_ALIASING = re.compile(rb"\balias\s*+\(|\bMODULE_DEVICE_TABLE\b")
+_NO_ALIASES = ("-Dalias(target)=__warning__(target)",)
+_ALIAS = re.compile(rb"\balias\s*\(")
+_ALIAS_ATTRIBUTE = re.compile(
+    rb"\b__attribute__[\s\\]*+\([\s\\]*+\([\s\\]*+(?:\w++[\s\\]*+(?:\([^()]*+\)[\s\\]*+)?,[\s\\]*+)*+alias\s*+\("
+)
+_ASKS_FOR_ALIASES = b"alias("
+"""Among the names that a precompiled header asks for: something in it would be changed by `_NO_ALIASES`."""
 _WITH_VALUE = frozenset(("-include", "-I", "-D", "-U", "-isystem", "-idirafter", "-iquote", "-imacros", "-x"))
 _FOR_SERIALIZATION = 0x10  # CXTranslationUnit_ForSerialization
 
@@ -214,9 +227,17 @@ def _asked(unit: cindex.TranslationUnit, directory: Path) -> set[bytes]:
     """Return the names in the conditions of all files that a unit opened; what was defined before decides there."""
     names: set[bytes] = set()
     for file in {one.include.name for one in unit.get_includes()}:
-        for condition in _CONDITION.findall((directory / file).read_bytes()):
+        text = (directory / file).read_bytes()
+        for condition in _CONDITION.findall(text):
             names.update(_WORD.findall(condition))
+        if not _aliases_alone(text):
+            names.add(_ASKS_FOR_ALIASES)
     return names
+
+
+def _aliases_alone(text: bytes) -> bool:
+    """Say whether `alias(` is nothing but the attribute in a text."""
+    return b"alias" not in text or len(_ALIAS.findall(text)) == len(_ALIAS_ATTRIBUTE.findall(text))
 
 
 @functools.lru_cache(maxsize=8)
@@ -243,6 +264,20 @@ def with_precompiled(arguments: Arguments, target: Path) -> tuple[str, ...]:
     # libclang makes itself, some hundred calls of stat for each unit, has nothing to add.
     trusted = ("-Xclang", "-fno-validate-pch", "-Xclang", "-fno-pch-timestamp")
     return (*arguments.shared, *arguments.own, "-include-pch", str(target), *trusted)
+
+
+def without_aliases(precompiled: Path, source: bytes) -> tuple[str, ...]:
+    """Return the arguments that spare a unit the search for the targets of its aliases; none where it has none.
+
+    What they make of the unit counts only when it has no error, and its headers `keep_their_meaning`.
+    """
+    aliases = _ALIASING.search(source) and not _OTHER_ALIASING.search(source)
+    return _NO_ALIASES if aliases and _ASKS_FOR_ALIASES not in _asks(precompiled) else ()
+
+
+def keep_their_meaning(headers: Iterable[Path]) -> bool:
+    """Say whether headers mean the same with the arguments of `without_aliases`."""
+    return all(_aliases_alone(header.read_bytes()) for header in headers)
 
 
 def shared_by_many(units: Mapping[str, Arguments]) -> dict[Arguments, list[str]]:

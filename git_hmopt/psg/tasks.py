@@ -21,7 +21,16 @@ from git_hmopt.psg import bindings
 from git_hmopt.psg.compile_database import CompileCommand, below
 from git_hmopt.psg.extract import Extraction
 from git_hmopt.psg.facts import FileFacts, packed
-from git_hmopt.psg.precompiled import Arguments, Wrong, errors_of, make_precompiled, serves, with_precompiled
+from git_hmopt.psg.precompiled import (
+    Arguments,
+    Wrong,
+    errors_of,
+    keep_their_meaning,
+    make_precompiled,
+    serves,
+    with_precompiled,
+    without_aliases,
+)
 
 _MOST_PROBLEMS = 20
 
@@ -156,10 +165,17 @@ def work(task: Task) -> Parsed:
 
 
 def _parse(task: Task) -> tuple[cindex.TranslationUnit, bool]:
-    if task.precompiled is not None and serves(task.precompiled, task.command.path.read_bytes()):
-        unit = parse(task.command, with_precompiled(task.arguments, task.precompiled))
-        if unit is not None and not errors_of(unit):
-            return unit, True
+    source = task.command.path.read_bytes()
+    if task.precompiled is not None and serves(task.precompiled, source):
+        arguments = with_precompiled(task.arguments, task.precompiled)
+        spared = without_aliases(task.precompiled, source)
+        for more in dict.fromkeys((spared, ())):
+            unit = parse(task.command, (*arguments, *more))
+            if unit is None or errors_of(unit):
+                continue
+            opened = (task.command.directory / name for name in bindings.included_files(unit) if name)
+            if not more or keep_their_meaning(opened):
+                return unit, True
     unit = parse(task.command, task.arguments.whole)
     if unit is None:
         raise ProgramError(

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from clang import cindex
 
+from git_hmopt.psg import build, tasks
 from git_hmopt.psg.arguments import parser_arguments
-from git_hmopt.psg.compile_database import CompileCommand
-from git_hmopt.psg.precompiled import commonest
+from git_hmopt.psg.compile_database import CompileCommand, load_database
+from git_hmopt.psg.precompiled import commonest, told_apart
+from git_hmopt.psg.tasks import Task
 from tests.psg.structure_tree import Tree, tree_in, unit_edges
 
 _LOUD = """#ifndef LOUD_H
@@ -59,6 +61,78 @@ def test_a_unit_that_tells_a_header_something_first_is_parsed_without(many: Tree
     many.write("lib/unit5.c", "#include <linux/loud.h>\n#define LOUD 1\nvoid unit5(void) { say(); }\n")
     assert many.update().without_precompiled == 0
     assert _calls(many, "lib/unit5.c") == {"whisper"}
+
+
+_ALIASING = """#ifndef ALIASING_H
+#define ALIASING_H
+#define SYSCALL_DEFINE1(name, type, argument) \\
+	long sys_##name(type argument) __attribute__((unused, alias("__se_sys_" #name))); \\
+	long __se_sys_##name(long argument) { return __do_##name((type)argument); } \\
+	static long __do_##name(type argument)
+#define TABLE(name) extern int table_##name __attribute__((unused, alias(#name)))
+#endif
+"""
+_CALL = """#include <linux/box.h>
+#include <linux/aliasing.h>
+static long __do_call(int count);
+SYSCALL_DEFINE1(call, int, count) { return total + count; }
+"""
+
+
+def _said(tree: Tree) -> list[tuple[object, ...]]:
+    """Return the definitions and edges of the units' own files."""
+    return [
+        row for table in ("definitions", "edges") for row in tree.rows()[table] if str(row[0]).startswith("lib/unit")
+    ]
+
+
+def _arguments_of(tree: Tree, unit: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Return what a unit is parsed with, once or twice, by the precompiled header that was made."""
+    (made,) = tree.graph.path.with_suffix(".pch").glob("*.pch")
+    command = load_database(tree.root / "compile_commands.json", root=tree.root).command(unit)
+    given: list[tuple[str, ...]] = []
+    parse = tasks.parse
+
+    def seen(command: CompileCommand, arguments: tuple[str, ...]) -> cindex.TranslationUnit | None:
+        given.append(arguments)
+        return parse(command, arguments)
+
+    monkeypatch.setattr(tasks, "parse", seen)
+    tasks.begin({})
+    tasks.work(Task(command, told_apart(parser_arguments(command).accepted, command), made))
+    return given
+
+
+@pytest.mark.parametrize(
+    ("more", "spared"),
+    [
+        ("", True),
+        # Here the parser cannot be spared the search: `alias` is a name of the unit's own, or of a variable's.
+        ("int alias(int count) { return count; }\n", False),
+        ("int called(struct box *alias(int)) { return alias(1)->weight; }\n", False),
+        ("int first;\nTABLE(first);\n", False),
+        ('#include "own.h"\nint second(void) { return alias(1); }\n', False),
+    ],
+)
+def test_what_aliases_say_is_the_same_with_the_precompiled_header(
+    many: Tree, more: str, spared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many.write("include/linux/aliasing.h", _ALIASING)
+    many.write("lib/own.h", "static inline int alias(int count) { return count; }\n")
+    for number in range(12):
+        many.write(f"lib/unit{number}.c", _CALL.replace("call", f"call{number}") + more)
+    done = many.update()
+    assert (done.failed, done.with_errors, done.without_precompiled) == ({}, {}, 0)
+    said = _said(many)
+    assert "__se_sys_call3" in {row[2] for row in said}
+    assert any("-Dalias" in word for word in _arguments_of(many, "lib/unit3.c", monkeypatch)[-1]) is spared
+    # Without a precompiled header nothing is spared.
+    monkeypatch.setattr(build, "commonest", lambda _: ())
+    plain = Tree(many.root, many.home / "plain", many.compiled)
+    plain.home.mkdir()
+    plain.update()
+    assert not list(plain.home.rglob("*.pch"))
+    assert _said(plain) == said
 
 
 def test_what_only_makes_code_tells_no_units_apart(many: Tree) -> None:
