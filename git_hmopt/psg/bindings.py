@@ -101,8 +101,12 @@ _POSITION = (Location, POINTER(c_void_p), POINTER(c_uint), POINTER(c_uint), POIN
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """Return libclang, a handle of our own without cindex's checks, with every function's signature set."""
-    handle = ctypes.CDLL(cindex.conf.get_filename())
+    """Return libclang, a handle of our own without cindex's checks, with every function's signature set.
+
+    Its calls keep the interpreter's lock, which is not worth letting go for a microsecond: whoever parses, which takes
+    long, does so through cindex's own handle.
+    """
+    handle = ctypes.PyDLL(cindex.conf.get_filename())
     for name, result, arguments in _SIGNATURES:
         function = getattr(handle, name)
         function.restype = result

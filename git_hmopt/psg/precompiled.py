@@ -40,12 +40,12 @@ _NAMES = ("KBUILD_MODFILE", "KBUILD_BASENAME", "KBUILD_MODNAME")
 # include/linux/printk.h and its kin ask whether they are defined, and use them where the macros are used: later.
 _TOLD_LATE = frozenset((b"pr_fmt", b"dev_fmt"))
 # An alias looks for its target among all that the precompiled header declares: 43 ms for Linux's (clang 18,
-# SemaDeclAttr.cpp, handleAliasAttr). A function's declaration with the attribute `warning` instead says the same here;
+# SemaDeclAttr.cpp, handleAliasAttr). A function's declaration with the attribute `flatten` instead says the same here;
 # a variable's, which an alias makes a definition, is an error then. Linux's headers alias functions with these macros
 # (linux/syscalls.h, compat.h, module.h).
 _ALIASING = re.compile(rb"\b(?:COMPAT_)?SYSCALL_DEFINE\d|\bmodule_(?:init|exit)\b")
 _OTHER_ALIASING = re.compile(rb"\balias\s*+\(|\bMODULE_DEVICE_TABLE\b")
-_NO_ALIASES = ("-Dalias(target)=__warning__(target)",)
+_NO_ALIASES = ("-Dalias(target)=__flatten__",)
 _ALIAS = re.compile(rb"\balias\s*\(")
 _ALIAS_ATTRIBUTE = re.compile(
     rb"\b__attribute__[\s\\]*+\([\s\\]*+\([\s\\]*+(?:\w++[\s\\]*+(?:\([^()]*+\)[\s\\]*+)?,[\s\\]*+)*+alias\s*+\("

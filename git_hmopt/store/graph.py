@@ -103,6 +103,8 @@ class GraphTables:
         self._knows_all = False
         """Whether every symbol is in `_ids`."""
         self._orphans: set[int] = set()
+        self._files: dict[str, int] = {}
+        """The ids of files; a file keeps its row for ever."""
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a statement that reads."""
@@ -317,8 +319,10 @@ class GraphTables:
         return self._ids
 
     def _file(self, path: str) -> int:
-        self._database.execute("INSERT OR IGNORE INTO files (path) VALUES (?)", (path,))
-        return int(self._database.execute("SELECT id FROM files WHERE path = ?", (path,)).get)
+        if path not in self._files:
+            self._database.execute("INSERT OR IGNORE INTO files (path) VALUES (?)", (path,))
+            self._files[path] = int(self._database.execute("SELECT id FROM files WHERE path = ?", (path,)).get)
+        return self._files[path]
 
     def _unit(self, path: str) -> int:
         return int(self._database.execute("SELECT id FROM units WHERE path = ?", (path,)).get)

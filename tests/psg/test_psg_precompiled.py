@@ -66,6 +66,7 @@ def test_a_unit_that_tells_a_header_something_first_is_parsed_without(many: Tree
 _ALIASING = """#ifndef ALIASING_H
 #define ALIASING_H
 #define SYSCALL_DEFINE1(name, type, argument) \\
+	long sys_##name(type argument); \\
 	long sys_##name(type argument) __attribute__((unused, alias("__se_sys_" #name))); \\
 	long __se_sys_##name(long argument) { return __do_##name((type)argument); } \\
 	static long __do_##name(type argument)
