@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -23,12 +24,15 @@ from hmopt_bot.forges.events import (
     PushEvent,
 )
 from hmopt_bot.forges.payload import MovedField, OidField, Payload, Text
+from hmopt_bot.forges.values import Comment
 
 _PULL_ACTIONS = {
     "opened": PullAction.OPENED, "reopened": PullAction.REOPENED, "synchronize": PullAction.SYNCHRONISED,
     "edited": PullAction.EDITED, "labeled": PullAction.LABELLED, "unlabeled": PullAction.UNLABELLED,
     "ready_for_review": PullAction.READY, "converted_to_draft": PullAction.DRAFTED, "closed": PullAction.CLOSED,
 }  # fmt: skip
+_COMMENT_ACTIONS = {**{one.value: one for one in CommentAction}, "submitted": CommentAction.CREATED}
+"""A review is submitted, all else is created."""
 _INSTALLED = frozenset({"created", "deleted", "suspend", "unsuspend", "new_permissions_accepted", "added", "removed"})
 
 
@@ -76,6 +80,24 @@ class _Issue(Payload):
 class _IssueComment(_InRepository):
     issue: _Issue
     comment: payload.Note
+
+
+class _Numbered(Payload):
+    number: int
+
+
+class _LineComment(_InRepository):
+    pull_request: _Numbered
+    comment: payload.Note
+
+
+class _Written(payload.Note):
+    submitted_at: Text = ""
+
+
+class _Review(_InRepository):
+    pull_request: _Numbered
+    review: _Written
 
 
 class _Push(_InRepository):
@@ -144,14 +166,26 @@ def _comment(name: str, found: dict[str, Any]) -> Event:
     read = payload.payload(_IssueComment, found, name)
     if read.issue.pull_request is None:
         return Ignored(f"issue {read.issue.number} is no pull request")
-    try:
-        action = CommentAction(read.action)
-    except ValueError:
+    return _said_below(read, read.issue.number, read.comment.value())
+
+
+def _line_comment(name: str, found: dict[str, Any]) -> Event:
+    read = payload.payload(_LineComment, found, name)
+    return _said_below(read, read.pull_request.number, read.comment.value())
+
+
+def _review(name: str, found: dict[str, Any]) -> Event:
+    """Read what is said on the whole of a review; each of its comments on lines is delivered as one."""
+    read = payload.payload(_Review, found, name)
+    comment = replace(read.review.value(), created=read.review.submitted_at)
+    return _said_below(read, read.pull_request.number, comment)
+
+
+def _said_below(read: _InRepository, number: int, comment: Comment) -> Event:
+    action = _COMMENT_ACTIONS.get(read.action)
+    if action is None:
         return Ignored(f"nothing follows from a comment that was {read.said}")
-    comment = read.comment.value()
-    return CommentEvent(
-        action=action, number=read.issue.number, comment_id=comment.id, comment=comment, **read.source()
-    )
+    return CommentEvent(action=action, number=number, comment_id=comment.id, comment=comment, **read.source())
 
 
 def _push(name: str, found: dict[str, Any]) -> Event:
@@ -193,6 +227,8 @@ def _ping(name: str, found: dict[str, Any]) -> Event:
 _READERS: dict[str, Callable[[str, dict[str, Any]], Event]] = {
     "pull_request": _pull,
     "issue_comment": _comment,
+    "pull_request_review": _review,
+    "pull_request_review_comment": _line_comment,
     "push": _push,
     "check_run": _check_run,
     "check_suite": _check_suite,

@@ -54,6 +54,9 @@ _PAUSES_S = (15.0, 60.0, 300.0, 900.0)
 _PATIENCE_S = 86_400.0
 """A forge that is not there, or does not take the token, is waited for so long: it rings once, and not again."""
 _ANSWERS = (ExitCode.OK, ExitCode.NO, ExitCode.CANNOT_TEST)
+_HOUR_S, _ANSWERS_AN_HOUR = 3600.0, 20
+"""Comments below one pull request that are answered in an hour. Beyond, only who may write is: what the forge lets the
+bot write in an hour must not be used up by a stranger who asks for help."""
 _TOLD_AFTER = 3
 """Attempts after which whoever commanded is told that it does not work."""
 
@@ -143,16 +146,22 @@ class Office:
         except CorruptRecordError as error:
             if job.attempts < _TOLD_AFTER:
                 raise
-            desk.answer(self._failed(Ledger(number=pull.number), comment, error), comment.id)
+            desk.answer(self._failed(Ledger(number=pull.number), comment, str(error)), comment.id)
             return f"answered that it could not be done: {error}"
         if ledger.reply(comment.id) is None:
             orders = Orders(desk, pull, comment, ledger, delivery.received)
+            if ledger.answered_since(delivery.received - _HOUR_S) >= _ANSWERS_AN_HOUR and not orders.may_write():
+                return "answered nothing more in this hour to who may not write"
             try:
                 ledger = orders.carried_out(asked)
             except HmoptError as error:
                 if not self._told_now(error, job):
                     raise
-                ledger = self._failed(orders.ledger, comment, error)
+                ledger = self._failed(orders.ledger, comment, str(error))
+            except Exception as error:  # noqa: BLE001 - whoever commanded would wait for ever
+                _LOG.exception("job %s (%s)", job.id, job.kind)
+                why = f"a defect of the bot, {type(error).__name__}. Its log has it"
+                ledger = self._failed(orders.ledger, comment, why)
             if pull.state is PullState.OPEN:
                 # The next comment is about this head, whether or not a delivery told of it.
                 ledger = desk.seen(ledger, pull, delivery.received)
@@ -169,12 +178,12 @@ class Office:
             return True
         return not isinstance(error, ApiError) and job.attempts >= _TOLD_AFTER
 
-    def _failed(self, ledger: Ledger, comment: Comment, error: HmoptError) -> Ledger:
-        part = f"This could not be done: {self._why(error)}"
-        return ledger.with_reply(Reply(comment=comment.id, parts=(part,)))
+    def _failed(self, ledger: Ledger, comment: Comment, why: str) -> Ledger:
+        part = f"This could not be done: {self._why(why)}"
+        return ledger.with_reply(Reply(comment=comment.id, parts=(part,), at=time.time()))
 
-    def _why(self, error: HmoptError) -> str:
-        return wording.untrusted(self._public(str(error)))
+    def _why(self, text: str) -> str:
+        return wording.untrusted(self._public(text))
 
     def _public(self, text: str) -> str:
         """Return an error as strangers may read it: no path of this host is theirs to know."""
@@ -301,7 +310,7 @@ class Office:
         except HmoptError as error:
             if not self._told_now(error, job):
                 raise
-            return f"{one.told}\n\n`/hmopt propose`: not done. {self._why(error)}"
+            return f"{one.told}\n\n`/hmopt propose`: not done. {self._why(str(error))}"
 
 
 def _patient(job: Job, error: ApiError) -> Outcome:

@@ -76,6 +76,8 @@ class Reply(_Kept):
     comment: int
     parts: tuple[str, ...]
     """Markdown; `ask:ID` stands for how that one goes."""
+    at: float = 0.0
+    """When its delivery came, in seconds since the epoch."""
 
 
 class Ledger(_Kept):
@@ -101,6 +103,10 @@ class Ledger(_Kept):
     def reply(self, comment: int) -> Reply | None:
         """Return the answer to a comment."""
         return next((one for one in self.replies if one.comment == comment), None)
+
+    def answered_since(self, time: float) -> int:
+        """Return how many comments were answered since then."""
+        return sum(one.at >= time for one in self.replies)
 
     def with_ask(self, ask: Ask) -> Ledger:
         """Return it with an ask, in the place of the one with its id."""

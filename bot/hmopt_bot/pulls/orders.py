@@ -49,7 +49,7 @@ class Orders:
         parts = []
         for number, one in enumerate(asked):
             parts.append(help_text(one) if isinstance(one, Misunderstood) else self._one(number, one))
-        self.ledger = self.ledger.with_reply(Reply(comment=self.comment.id, parts=tuple(parts)))
+        self.ledger = self.ledger.with_reply(Reply(comment=self.comment.id, parts=tuple(parts), at=self.at))
         return self.ledger
 
     def _one(self, number: int, command: Command) -> str:
@@ -80,16 +80,20 @@ class Orders:
     def _refusal(self, command: Command) -> str | None:
         if command.kind in _FREE:
             return None
-        if self._permission is None:
-            call = self.desk.forge.read_permission(self.desk.registered.repository, self.comment.author)
-            self._permission = self.desk.speaker.ask(call)
-        if self._permission < Permission.WRITE:
+        if not self.may_write():
             return "It takes the right to write to this repository."
         if command.kind not in _ABOUT_HEAD:
             return None
         if self.pull.state is not PullState.OPEN:
             return "The pull request is no longer open."
         return self._other_head()
+
+    def may_write(self) -> bool:
+        """Say whether the comment's author may write to the repository; the forge is asked once."""
+        if self._permission is None:
+            call = self.desk.forge.read_permission(self.desk.registered.repository, self.comment.author)
+            self._permission = self.desk.speaker.ask(call)
+        return self._permission >= Permission.WRITE
 
     def _other_head(self) -> str | None:
         """Say why the head may not be the one that the comment's author saw: what they never saw is not run."""

@@ -32,6 +32,10 @@ MAINTAINER, STRANGER = "maintainer", "stranger"
 Fault = Callable[[str, str], tuple[int, dict[str, str], bytes] | None]
 
 
+def _stamp(at: float | None = None) -> str:
+    return datetime.fromtimestamp(time.time() if at is None else at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 @dataclass
 class Hub:
     """The forge; all of it may be looked at and changed by a test, under `lock` while it serves."""
@@ -78,7 +82,7 @@ class Hub:
     def comment(self, number: int, body: str, *, by: str = MAINTAINER, at: float | None = None) -> Json:
         """Comment on a pull request."""
         with self.lock:
-            stamp = datetime.fromtimestamp(time.time() if at is None else at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            stamp = _stamp(at)
             made = {
                 "id": len(self.comments) + 1, "user": {"login": by}, "body": body, "number": number,
                 "created_at": stamp, "updated_at": stamp,
@@ -118,6 +122,26 @@ class Hub:
             "comment": {key: value for key, value in comment.items() if key != "number"},
             "sender": comment["user"],
         }
+
+    def review_event(self, number: int, body: str | None, *, by: str, action: str = "submitted") -> tuple[str, Json]:
+        """Return what is sent when somebody reviewed, with what they said on the whole."""
+        review = {"id": 900 + len(self.comments), "body": body, "user": {"login": by}, "submitted_at": _stamp()}
+        pull = {"number": number}
+        return "pull_request_review", {
+            "action": action,
+            "review": review,
+            "pull_request": pull,
+            "sender": review["user"],
+        }
+
+    def line_event(self, number: int, body: str, *, by: str) -> tuple[str, Json]:
+        """Return what is sent when somebody commented on a line of the diff."""
+        comment = {"id": 800 + len(self.comments), "body": body, "user": {"login": by}, "created_at": _stamp(),
+                   "path": "lib/scan.c", "line": 7}  # fmt: skip
+        pull = {"number": number}
+        return "pull_request_review_comment", {
+            "action": "created", "comment": comment, "pull_request": pull, "sender": comment["user"]
+        }  # fmt: skip
 
     # -- the API ------------------------------------------------------------------------------------------------------
 

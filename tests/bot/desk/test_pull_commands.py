@@ -9,6 +9,7 @@ import pytest
 
 from git_hmopt.store.queue import State
 from hmopt_bot.forges.commands import Kind
+from hmopt_bot.pulls.orders import Orders
 from hmopt_bot.work.outcome import Done
 from tests.bot.desk.hub import STRANGER
 from tests.bot.desk.world import PULL, World
@@ -25,6 +26,52 @@ def test_help_is_given_to_anybody_and_once(world: World) -> None:
         world.hears(*world.hub.comment_event(comment))
     assert len(world.hub.below(PULL)) == 1
     assert world.hub.refused == []
+
+
+def test_commands_of_a_review_are_heard_like_any(world: World) -> None:
+    head = world.open()
+    world.opened()
+    assert world.hears(*world.hub.review_event(PULL, "Looks good.\n\n/hmopt check scan", by="maintainer")) == Done(
+        "answered"
+    )
+    assert (world.ask().head, world.ask().by) == (head, "maintainer")
+    assert world.hears(*world.hub.line_event(PULL, "/hmopt stop", by="maintainer")) == Done("answered")
+    assert world.ask().status == "stopped" and ": stopped." in world.answer()
+    # One that only approves says nothing; one that is edited or dismissed asks for nothing new.
+    assert world.hears(*world.hub.review_event(PULL, None, by="maintainer")) == Done("no command")
+    edited = world.hub.review_event(PULL, "/hmopt check scan", by="maintainer", action="edited")
+    assert world.hears(*edited) == Done("nothing follows from it")
+    dismissed = world.hub.review_event(PULL, "/hmopt check scan", by="maintainer", action="dismissed")
+    assert isinstance(world.hears(*dismissed), Done)
+    assert len(world.ledger().asks) == 1
+    world.hears(*world.hub.line_event(PULL, "/hmopt check scan", by=STRANGER))
+    assert "It takes the right to write" in world.answer()
+
+
+def test_a_stranger_does_not_use_up_what_may_be_written(world: World) -> None:
+    world.open()
+    world.opened()
+    now = time.time()
+    for _ in range(20):
+        assert world.says("/hmopt help", by=STRANGER, at=now) == Done("answered")
+    refused = world.says("/hmopt help", by=STRANGER, at=now)
+    assert refused == Done("answered nothing more in this hour to who may not write")
+    assert len(world.hub.below(PULL)) == 21  # the comment that is edited in place among them
+    # Who may write is answered still, and so is anybody an hour later.
+    assert world.says("/hmopt help", at=now) == Done("answered")
+    assert world.says("/hmopt help", by=STRANGER, at=now + 3601) == Done("answered")
+
+
+def test_a_defect_is_told_to_who_commanded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.open()
+    world.opened()
+
+    def broken(*_: object) -> str:
+        raise KeyError("secret of the server")
+
+    monkeypatch.setattr(Orders, "_check", broken)
+    assert world.says("/hmopt check scan") == Done("answered")
+    assert "could not be done: a defect of the bot, KeyError" in world.answer() and "secret" not in world.answer()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in (Kind.HELP, Kind.EXPLAIN)])

@@ -98,6 +98,11 @@ GITHUB_COMMENT: dict[str, Any] = {
     "repository": {"full_name": "kernel/linux"},
     "sender": {"login": "ada"},
 }
+GITHUB_REVIEW: dict[str, Any] = {
+    "action": "submitted", "pull_request": {"number": 7},
+    "review": {"id": 43, "user": {"login": "ada"}, "body": None, "submitted_at": "2026-01-01T00:00:00Z"},
+    "repository": {"full_name": "kernel/linux"}, "sender": {"login": "ada"},
+}  # fmt: skip
 GITEE_PULL: dict[str, Any] = {
     "hook_id": 5, "hook_name": "merge_request_hooks", "password": SECRET, "sign": "signed", "timestamp": "1",
     "action": "open", "pull_request": {"id": 1000, "number": 7, "title": "x", "body": None},

@@ -34,6 +34,7 @@ from tests.bot.forges.deliveries import (
     GITEE_PULL,
     GITHUB_COMMENT,
     GITHUB_PULL,
+    GITHUB_REVIEW,
     HEAD,
     ID,
     KERNEL,
@@ -191,11 +192,22 @@ def test_github_comments() -> None:
         assert again.action is word
 
 
+def test_github_reviews_and_comments_on_lines() -> None:
+    event = told("github", "pull_request_review", GITHUB_REVIEW)
+    assert isinstance(event, CommentEvent) and event.comment is not None
+    assert (event.number, event.action, event.comment.created) == (7, CommentAction.CREATED, "2026-01-01T00:00:00Z")
+    on_line = {**GITHUB_COMMENT, "pull_request": {"number": 7}}
+    event = told("github", "pull_request_review_comment", changed(on_line, "issue", ...))
+    assert isinstance(event, CommentEvent) and event.comment is not None
+    assert (event.number, event.comment.body) == (7, "/hmopt check lib-sort")
+
+
 @pytest.mark.parametrize(
     ("name", "body", "why"),
     [
         ("issue_comment", changed(GITHUB_COMMENT, "issue.pull_request", ...), "issue 7 is no pull request"),
         ("issue_comment", changed(GITHUB_COMMENT, "action", "pinned"), "'pinned'"),
+        ("pull_request_review", changed(GITHUB_REVIEW, "action", "dismissed"), "'dismissed'"),
         ("pull_request", changed(GITHUB_PULL, "action", "assigned"), "'assigned'"),
         ("pull_request", changed(GITHUB_PULL, "action", ["\x1b[2J"]), "x1b"),
         ("star", {}, "'star'"),

@@ -13,6 +13,7 @@ import pytest
 from hmopt_bot.forges.errors import MalformedError
 from hmopt_bot.forges.events import (
     CheckEvent,
+    CommentEvent,
     Event,
     Ignored,
     InstallationEvent,
@@ -49,6 +50,7 @@ def test_all_payloads_of_github_com(examples: Path) -> None:
     del kinds["Ignored"]
     assert kinds == {
         "PullRequestEvent": 19, "PushEvent": 7, "InstallationEvent": 10, "PingEvent": 4, "CheckEvent": 4,
+        "CommentEvent": 8,
     }  # fmt: skip
 
 
@@ -66,6 +68,12 @@ def test_what_was_read_is_what_was_sent(examples: Path) -> None:
             assert (name, event.number) == ("pull_request", body["pull_request"]["number"])
             assert event.pull.head.sha == body["pull_request"]["head"]["sha"]
             assert event.pull.author == body["pull_request"]["user"]["login"]
+        elif isinstance(event, CommentEvent):
+            assert name in ("pull_request_review", "pull_request_review_comment")
+            assert event.number == body["pull_request"]["number"]
+            said = body.get("comment") or body["review"]
+            assert event.comment is not None and event.comment.body == (said["body"] or "")
+            assert event.comment.created == said.get("created_at", said.get("submitted_at"))
         elif isinstance(event, PushEvent):
             assert event.ref == body["ref"]
             assert (event.after is None) == body["deleted"]
