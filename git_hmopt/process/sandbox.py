@@ -37,8 +37,6 @@ class Sandbox:
     writable: tuple[Path, ...]
     readable: tuple[Path, ...] = ()
     """Paths that must be seen although they lie below /tmp or /run, which are empty inside."""
-    hidden: tuple[Path, ...] = ()
-    """Directories shown empty (a home with credentials, for one)."""
 
     def wrap(self, argv: Sequence[str], *, cwd: Path | None = None) -> list[str]:
         """Return the argument vector that runs `argv` inside; unchanged when bubblewrap does not work here.
@@ -51,9 +49,7 @@ class Sandbox:
         for place, how in self._mounts(cwd):
             if how == "--bind":
                 _make(Path(place))
-            if how == "--tmpfs":
-                wrapped += [how, place]
-            elif Path(place).exists():
+            if Path(place).exists():
                 wrapped += [how, place, place]
         for secret in _PRIVATE:
             # Last: whatever else is shown, this is not.
@@ -68,8 +64,7 @@ class Sandbox:
     def _mounts(self, cwd: Path | None) -> list[tuple[str, str]]:
         """Return what is put over the read-only root, and how: of two places, the deeper one is put over the other."""
         # bwrap takes a relative path for one below its new root.
-        how = {str(path.absolute()): "--tmpfs" for path in self.hidden if path.is_dir()}
-        how |= {str(path.absolute()): "--ro-bind" for path in (*self.readable, *([cwd] if cwd else []))}
+        how = {str(path.absolute()): "--ro-bind" for path in (*self.readable, *([cwd] if cwd else []))}
         how |= {str(path.absolute()): "--bind" for path in self.writable}
         above = {"/": "--ro-bind", "/tmp": "--tmpfs", "/run": "--tmpfs"} | how
         mounts = []

@@ -118,19 +118,6 @@ def test_a_single_file_can_be_writable(tmp_path: Path) -> None:
 
 
 @needs_bwrap
-def test_hidden_directories_are_shown_empty_except_for_what_is_given(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    work = home / "work"
-    work.mkdir(parents=True)
-    (home / "credentials").write_text("secret")
-    sandbox = Sandbox(writable=(work,), readable=(tmp_path,), hidden=(home,))
-    assert shell(f"cat {home}/credentials", sandbox).strip() != "secret"
-    assert shell("pwd; touch made; ls", sandbox, cwd=work) == f"{work}\nmade\n"
-    wide = Sandbox(writable=(tmp_path,), hidden=(home,))
-    assert shell(f"ls -A {home}; touch {tmp_path}/made && echo made", wide) == "made\n"
-
-
-@needs_bwrap
 def test_relative_paths_mean_what_they_mean_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tree").mkdir()
