@@ -7,6 +7,7 @@ out the most of the file's path, and then the first. `THE REST` is nobody's. Pat
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,16 +21,23 @@ class _Pattern:
     """A file pattern as get_maintainer.pl's file_match_pattern has it: it need not reach to the end of a name."""
 
     text: str
-    expression: re.Pattern[str]
     depth: int
     """-1 for one that begins with a star, as the script has it."""
     letters: int
 
     def matches(self, path: str) -> bool:
         """Say whether the pattern means this file or a folder around it."""
-        if not self.expression.match(path):
+        if not (path.startswith(self.text) if self.letters == len(self.text) else self.expression.match(path)):
             return False
         return self.text.endswith("/") or path.count("/") == self.text.count("/") or path.startswith(f"{self.text}/")
+
+    @functools.cached_property
+    def expression(self) -> re.Pattern[str]:
+        """The pattern as one of Python's. Linux has seven thousand, and a build touches the folders of a few."""
+        try:
+            return re.compile("".join(_expression(part) for part in _SIGN.split(self.text)))
+        except re.error:  # [z-a]
+            return re.compile(re.escape(self.text))
 
     @property
     def folder(self) -> str:
@@ -109,11 +117,7 @@ def _sections(text: str) -> list[_Section]:
 
 def _pattern(text: str) -> _Pattern:
     depth = -1 if text.startswith("*") else text.count("/") + (not text.endswith("/"))
-    try:
-        expression = re.compile("".join(_expression(part) for part in _SIGN.split(text)))
-    except re.error:  # [z-a]
-        expression = re.compile(re.escape(text))
-    return _Pattern(text, expression, depth, len(_SIGN.sub("", text)))
+    return _Pattern(text, depth, len(_SIGN.sub("", text)))
 
 
 def _expression(part: str) -> str:
