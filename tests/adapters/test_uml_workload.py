@@ -76,8 +76,8 @@ def test_the_window_is_timed_by_the_host(tmp_path: Path, sandboxed: bool) -> Non
     adapter = uml(tmp_path, sandboxed=sandboxed)
     assert isinstance(adapter, WorkloadAdapter)
     reading = adapter.measure(fake_kernel(tmp_path / "build", WINDOW), CASE)
-    # The guest says 0.199 s; the sleep between its lines takes 0.2 s of the host's clock, and a little more.
-    assert 0.2e9 <= reading.values["time"] < 5e9
+    # The guest says 0.199 s. The sleep between its lines takes 0.2 s; a busy host may read the first one late.
+    assert 0.1e9 <= reading.values["time"] < 5e9 and reading.values["time"] != 199000000.0
     assert reading.cross_checks == {"guest_ns": 199000000.0}
     assert adapter.metrics == {"time": "time"}
     assert not adapter.repeatable
