@@ -122,11 +122,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as helped:  # how argparse ends when it has printed a command's help
         code = int(helped.code or 0)
     except HmoptError as error:
+        if arguments is None and error.exit_code == ExitCode.INTERRUPTED:
+            _hear_no_more()
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
         if arguments is None:
-            # The process ends now; one more Ctrl-C amid that would change its exit code.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            _hear_no_more()
         return _complain("interrupted", ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # The reader (a pager, head) has seen enough.
@@ -175,6 +176,12 @@ def _ended(number: int, frame: FrameType | None) -> None:
         runner.kill_live()
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
+
+
+def _hear_no_more() -> None:
+    """Ignore what would end the process, which ends now: amid that it would change the exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _complain(text: str, code: ExitCode) -> int:
