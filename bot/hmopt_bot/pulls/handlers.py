@@ -146,7 +146,7 @@ class Office:
         except CorruptRecordError as error:
             if job.attempts < _TOLD_AFTER:
                 raise
-            desk.answer(self._failed(Ledger(number=pull.number), comment, str(error)), comment.id)
+            desk.answer(self._failed(Ledger(number=pull.number), comment, error), comment.id)
             return f"answered that it could not be done: {error}"
         if ledger.reply(comment.id) is None:
             orders = Orders(desk, pull, comment, ledger, delivery.received)
@@ -157,11 +157,7 @@ class Office:
             except HmoptError as error:
                 if not self._told_now(error, job):
                     raise
-                ledger = self._failed(orders.ledger, comment, str(error))
-            except Exception as error:  # noqa: BLE001 - whoever commanded would wait for ever
-                _LOG.exception("job %s (%s)", job.id, job.kind)
-                why = f"a defect of the bot, {type(error).__name__}. Its log has it"
-                ledger = self._failed(orders.ledger, comment, why)
+                ledger = self._failed(orders.ledger, comment, error)
             if pull.state is PullState.OPEN:
                 # The next comment is about this head, whether or not a delivery told of it.
                 ledger = desk.seen(ledger, pull, delivery.received)
@@ -178,12 +174,12 @@ class Office:
             return True
         return not isinstance(error, ApiError) and job.attempts >= _TOLD_AFTER
 
-    def _failed(self, ledger: Ledger, comment: Comment, why: str) -> Ledger:
-        part = f"This could not be done: {self._why(why)}"
+    def _failed(self, ledger: Ledger, comment: Comment, error: HmoptError) -> Ledger:
+        part = f"This could not be done: {self._why(error)}"
         return ledger.with_reply(Reply(comment=comment.id, parts=(part,), at=time.time()))
 
-    def _why(self, text: str) -> str:
-        return wording.untrusted(self._public(text))
+    def _why(self, error: HmoptError) -> str:
+        return wording.untrusted(self._public(str(error)))
 
     def _public(self, text: str) -> str:
         """Return an error as strangers may read it: no path of this host is theirs to know."""
@@ -310,7 +306,7 @@ class Office:
         except HmoptError as error:
             if not self._told_now(error, job):
                 raise
-            return f"{one.told}\n\n`/hmopt propose`: not done. {self._why(str(error))}"
+            return f"{one.told}\n\n`/hmopt propose`: not done. {self._why(error)}"
 
 
 def _patient(job: Job, error: ApiError) -> Outcome:

@@ -9,7 +9,6 @@ import pytest
 
 from git_hmopt.store.queue import State
 from hmopt_bot.forges.commands import Kind
-from hmopt_bot.pulls.orders import Orders
 from hmopt_bot.work.outcome import Done
 from tests.bot.desk.hub import STRANGER
 from tests.bot.desk.world import PULL, World
@@ -60,18 +59,6 @@ def test_a_stranger_does_not_use_up_what_may_be_written(world: World) -> None:
     # Who may write is answered still, and so is anybody an hour later.
     assert world.says("/hmopt help", at=now) == Done("answered")
     assert world.says("/hmopt help", by=STRANGER, at=now + 3601) == Done("answered")
-
-
-def test_a_defect_is_told_to_who_commanded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    world.open()
-    world.opened()
-
-    def broken(*_: object) -> str:
-        raise KeyError("secret of the server")
-
-    monkeypatch.setattr(Orders, "_check", broken)
-    assert world.says("/hmopt check scan") == Done("answered")
-    assert "could not be done: a defect of the bot, KeyError" in world.answer() and "secret" not in world.answer()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in (Kind.HELP, Kind.EXPLAIN)])
